@@ -1,0 +1,197 @@
+"""Turns an invocation into what ``bash -s`` reads on stdin, and its output back into parts.
+
+Sans-IO: bytes in, bytes out. The host's half is ``bootstrap.sh``. Opening a shell, also as
+another user through sudo, is here too because every shell transport does it alike.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import secrets
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+
+from lmm.envelope import encode_message, environment
+from lmm.errors import Unreachable
+from lmm.model import Become, Invocation
+
+TEXT_BYTES = 256 * 1024  # above this, and for bytes with NUL, `head -c` is the faster reader
+NOISE_BYTES = 64 * 1024  # what is kept of the output before the start line
+END_LINE_BYTES = 512
+
+
+@functools.cache
+def _functions() -> bytes:
+    """Return bootstrap.sh without comments and indentation: it is sent for every invocation."""
+    text = (resources.files("lmm") / "bootstrap.sh").read_text(encoding="ascii")
+    lines = (line.strip() for line in text.splitlines())
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("#")).encode()
+
+
+def build_stream(invocation: Invocation, nonce: str) -> bytes:
+    """Return all that ``bash -s`` is to read: bootstrap, plugin, variables, payload."""
+    script = invocation.script
+    text = b"\0" not in script.content and 0 < len(script.content) <= TEXT_BYTES
+    variables = environment(invocation.message, invocation.write_only)
+    payload = encode_message(invocation.message)
+    arguments = [
+        nonce,
+        secrets.token_hex(16),
+        f"{invocation.limits.timeout_s:.3f}",
+        script.filename,
+        "text" if text else "bytes",
+        str(len(script.content)),
+        str(len(payload)),
+        str(len(script.requires)),
+        *script.requires,
+        str(len(variables)),
+        *(word for name, value in variables for word in (name, str(len(value)))),
+        *script.interpreter,
+    ]
+    functions = _functions()
+    first = (
+        f'LC_ALL=C IFS= read -rN {len(functions)} s; eval "$s"; '
+        f"rune_main {shlex.join(arguments)}; exit\n"
+    )
+    values = b"".join(value for _, value in variables)
+    return b"".join((first.encode(), functions, script.content, values, payload))
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The host's last word: the plugin's exit status, and why it ended.
+
+    ``reason`` is exit, timeout, cancel or disconnect after the plugin ran; missing, short,
+    old_bash or no_directory when it never started.
+    """
+
+    status: int
+    reason: str
+    detail: str = ""
+
+
+class Frame:
+    """One output stream: noise, a start line, the plugin's own bytes, an end line.
+
+    ``body`` takes the plugin's bytes as they come. Noise of login profiles is kept in ``noise``
+    up to a bound; what follows the end line is dropped.
+    """
+
+    def __init__(self, nonce: str, body: Callable[[bytes], None]) -> None:
+        self._start = f"##rune-{nonce} start\n".encode()
+        self._end = f"\n##rune-{nonce} end ".encode()
+        self._end_line = re.compile(re.escape(self._end) + rb"(\d+) (\w+) ?([^\n]*)\n")
+        self._body = body
+        self._pending = b""
+        self.noise = b""
+        self.started = False
+        self.end: End | None = None
+
+    def feed(self, data: bytes) -> None:
+        if self.end is not None:
+            return
+        data = self._pending + data
+        if not self.started:
+            at = data.find(self._start)
+            if at < 0:
+                self._look_for_end(data, self._keep_noise)
+                return
+            self._keep_noise(data[:at])
+            self.started = True
+            data = data[at + len(self._start) :]
+        self._look_for_end(data, self._body)
+
+    def close(self) -> None:
+        """No more bytes will come: hand over what was held back."""
+        pending, self._pending = self._pending, b""
+        if self.end is None and pending:
+            (self._body if self.started else self._keep_noise)(pending)
+
+    def _keep_noise(self, data: bytes) -> None:
+        self.noise += data[: NOISE_BYTES - len(self.noise)]
+
+    def _look_for_end(self, data: bytes, take: Callable[[bytes], None]) -> None:
+        """Pass on what cannot belong to an end line, hold back what may."""
+        at = data.find(self._end)
+        if at < 0:
+            hold = _partial(data, self._end)
+            if not self.started:
+                hold = min(hold, _partial(data, self._start))
+        else:
+            found = self._end_line.match(data, at)
+            if found:
+                self._pending = b""
+                take(data[:at])
+                status, reason, detail = found.groups()
+                self.end = End(int(status), reason.decode(), detail.decode(errors="replace"))
+                return
+            hold = at if len(data) - at < END_LINE_BYTES else len(data)
+        self._pending = data[hold:]
+        if hold:
+            take(data[:hold])
+
+
+def _partial(data: bytes, marker: bytes) -> int:
+    """Return where a prefix of ``marker`` begins at the end of ``data``, else its length."""
+    for at in range(max(0, len(data) - len(marker) + 1), len(data)):
+        if marker.startswith(data[at:]):
+            return at
+    return len(data)
+
+
+class Opening:
+    """The way into a shell: its command, and what to send when, also through a sudo prompt.
+
+    With a password nothing is sent until sudo asks or the shell says that it is there, so that
+    the password can never be read as a command.
+    """
+
+    def __init__(self, stream: bytes, become: Become | None) -> None:
+        self._stream = stream
+        self._password: bytes | None = None
+        self._ready = b""
+        self._prompt = b""
+        self._seen = b""
+        if become is None:
+            self.argv = ["bash", "-s"]
+        elif become.password is None:
+            self.argv = ["sudo", "-n", "-u", become.user, "--", "bash", "-s"]
+        else:
+            nonce = secrets.token_hex(8)
+            prompt, ready = f"rune-{nonce}-password:", f"rune-{nonce}-ready"
+            self._prompt, self._ready = prompt.encode(), ready.encode()
+            self._password = become.password.resolve().encode() + b"\n"
+            say_ready = 'printf "%s\\n" "$0" >&2; exec bash -s'
+            self.argv = ["sudo", "-S", "-p", prompt, "-u", become.user, "--"]
+            self.argv += ["bash", "-c", say_ready, ready]
+            self._user = become.user
+        self.pending = self._password is not None
+
+    @property
+    def command(self) -> str:
+        return shlex.join(self.argv)
+
+    def first(self) -> bytes:
+        """Return what to send at once."""
+        return b"" if self.pending else self._stream
+
+    def receive(self, stderr: bytes) -> bytes:
+        """Take what came on stderr; return what to send now. Raises Unreachable (become_failed)."""
+        if not self.pending:
+            return b""
+        self._seen = (self._seen + stderr)[-NOISE_BYTES:]
+        if self._ready in self._seen:
+            self.pending = False
+            return self._stream
+        if self._prompt in self._seen:
+            if self._password is None:
+                raise Unreachable(
+                    "become_failed", f"sudo did not accept the password to become {self._user}"
+                )
+            self._seen = self._seen.split(self._prompt, 1)[1]
+            password, self._password = self._password, None
+            return password
+        return b""

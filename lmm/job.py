@@ -1,0 +1,369 @@
+"""One script on its way to one target: what a transport feeds, and the result that comes of it.
+
+The job decides what the bytes, the end line and a hang-up mean; transports only carry.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lmm import eps
+from lmm.bootstrap import End, Frame, build_stream
+from lmm.envelope import parse_event, read_answer
+from lmm.errors import (
+    Cancelled,
+    ConnectionLost,
+    HostError,
+    InternalError,
+    OutputError,
+    PluginFailed,
+    RuneError,
+    TimedOut,
+    Unreachable,
+)
+from lmm.model import Invocation, Outcome, Result
+
+EventSink = Callable[[str, Mapping[str, Any]], None]  # kind, data
+EVENT_LINE_BYTES = 64 * 1024
+
+_OUTCOMES: tuple[tuple[type[RuneError], Outcome], ...] = (
+    (Unreachable, Outcome.UNREACHABLE),
+    (ConnectionLost, Outcome.LOST),
+    (OutputError, Outcome.INVALID_OUTPUT),
+    (TimedOut, Outcome.TIMED_OUT),
+    (Cancelled, Outcome.CANCELLED),
+)
+
+
+def outcome_of(error: RuneError) -> Outcome:
+    """Return the outcome that an error means for its target."""
+    return next((out for kind, out in _OUTCOMES if isinstance(error, kind)), Outcome.FAILED)
+
+
+def failed_result(
+    error: RuneError,
+    *,
+    target: str,
+    action: str,
+    plugin: str | None,
+    observability: Mapping[str, str],
+    outcome: Outcome | None = None,
+    **fields: Any,
+) -> Result:
+    """Return the result of a target that ended with ``error``, run or not."""
+    document = eps.document(
+        error,
+        trace_id=observability["trace_id"],
+        span_id=observability["span_id"],
+        subject={"action": action, "plugin": plugin or "", "target": target},
+    )
+    return Result(target, outcome or outcome_of(error), error=document, plugin=plugin, **fields)
+
+
+def failure(invocation: Invocation, error: RuneError, **fields: Any) -> Result:
+    """Return the result of an invocation that ended with ``error``."""
+    return failed_result(
+        error,
+        target=invocation.target.name,
+        action=invocation.action,
+        plugin=invocation.plugin,
+        observability=invocation.message["observability"],
+        **{"attempt": invocation.attempt, **fields},
+    )
+
+
+class Scope:
+    """A cancel switch shared by the jobs of a run. Safe to use from a signal handler's thread."""
+
+    def __init__(self) -> None:
+        self._flag = threading.Event()
+        self._lock = threading.RLock()
+        self._actions: dict[object, Callable[[], None]] = {}
+
+    @property
+    def cancelled(self) -> bool:
+        return self._flag.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep; return True at once when cancelled."""
+        return self._flag.wait(seconds)
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._flag.set()
+            actions = list(self._actions.values())
+            self._actions.clear()
+        for action in actions:
+            action()
+
+    def add(self, key: object, action: Callable[[], None]) -> None:
+        """Call ``action`` once on cancel; at once if that has already happened."""
+        with self._lock:
+            if not self._flag.is_set():
+                self._actions[key] = action
+                return
+        action()
+
+    def remove(self, key: object) -> None:
+        with self._lock:
+            self._actions.pop(key, None)
+
+
+@dataclass(slots=True)
+class _Stop:
+    """Why the plugin is being stopped from here, and until when the host may confirm it."""
+
+    error: RuneError
+    until: float
+
+
+class MediatedJob:
+    """The ``Job`` of ``transports/base.py``."""
+
+    def __init__(
+        self,
+        invocation: Invocation,
+        scope: Scope,
+        on_event: EventSink,
+        on_settled: Callable[[MediatedJob], None],
+    ) -> None:
+        self.invocation = invocation
+        nonce = secrets.token_hex(16)
+        self.stream = build_stream(invocation, nonce)
+        self._scope = scope
+        self._on_event = on_event
+        self._on_settled = on_settled
+        self._lock = threading.RLock()
+        self._began = time.monotonic()
+        self._deadline = self._began + invocation.limits.timeout_s
+        self._stdout = bytearray()
+        self._stderr = bytearray()
+        self._line = bytearray()
+        self._log = bytearray()
+        self._frames = (Frame(nonce, self._take_stdout), Frame(nonce, self._take_stderr))
+        self._sent = False
+        self._stop: _Stop | None = None
+        self._actions: list[Callable[[], None]] = []
+        self._result: Result | None = None
+        scope.add(self, self._cancel)
+
+    # -- what transports see -------------------------------------------------------------------
+
+    @property
+    def stop_at(self) -> float:
+        return self._stop.until if self._stop else self._deadline + self.invocation.limits.grace_s
+
+    @property
+    def settled(self) -> bool:
+        return self._result is not None
+
+    @property
+    def result(self) -> Result:
+        if self._result is None:
+            raise InternalError("internal_error", "a transport returned before its job was settled")
+        return self._result
+
+    def stream_sent(self) -> None:
+        """Note that the last byte of the stream has left: from now on the script may run."""
+        self._sent = True
+        self._deadline = time.monotonic() + self.invocation.limits.timeout_s
+
+    def feed_stdout(self, data: bytes) -> None:
+        self._feed(0, data)
+
+    def feed_stderr(self, data: bytes) -> None:
+        self._feed(1, data)
+
+    def fail(self, error: RuneError) -> None:
+        with self._lock:
+            if isinstance(error, Unreachable) and self._stop:
+                error = self._stop.error
+            self._settle(error=error)
+
+    def hung_up(self, exit_status: int | None, why: str = "") -> None:
+        with self._lock:
+            if self.settled:
+                return
+            for frame in self._frames:
+                frame.close()
+            end = self._frames[0].end or self._frames[1].end
+            if end:
+                self._finish(end)
+            elif self._stop:
+                self._settle(error=self._stop.error)
+            else:
+                self._settle(error=self._why_gone(exit_status, why))
+
+    def on_cancel(self, action: Callable[[], None]) -> None:
+        with self._lock:
+            if not self._stop:
+                self._actions.append(action)
+                return
+        action()
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _feed(self, which: int, data: bytes) -> None:
+        with self._lock:
+            if self.settled:
+                return
+            self._frames[which].feed(data)
+            out, err = (frame.end for frame in self._frames)
+            if out and err:
+                self._finish(out)
+
+    def _take_stdout(self, data: bytes) -> None:
+        limit = self.invocation.limits.stdout_bytes
+        if len(self._stdout) + len(data) > limit:
+            self._halt(
+                OutputError(
+                    "output_too_large",
+                    f"stdout is larger than {limit} bytes",
+                    first_bytes=bytes(self._stdout[:512]).decode(errors="backslashreplace"),
+                )
+            )
+        elif not self._stop:
+            self._stdout += data
+
+    def _take_stderr(self, data: bytes) -> None:
+        limit = self.invocation.limits.stderr_bytes
+        if self._stop:
+            return
+        if len(self._stderr) + len(data) > limit:
+            self._halt(OutputError("stderr_too_large", f"stderr is larger than {limit} bytes"))
+            return
+        self._stderr += data
+        *lines, rest = (bytes(self._line) + data).split(b"\n")
+        for line in lines:
+            self._take_line(line + b"\n")
+        self._line[:] = rest
+
+    def _take_line(self, line: bytes) -> None:
+        event = parse_event(line) if len(line) <= EVENT_LINE_BYTES else None
+        if event is not None:
+            self._on_event(event["kind"], {k: v for k, v in event.items() if k != "kind"})
+            return
+        self._log += line
+        self._on_event("log", {"message": line.decode(errors="backslashreplace").rstrip("\r\n")})
+
+    def _cancel(self) -> None:
+        with self._lock:
+            self._halt(Cancelled("cancelled", "cancelled by the operator"))
+
+    def _halt(self, error: RuneError) -> None:
+        """Have the host kill the plugin; the job settles when it says so, or after the grace."""
+        with self._lock:
+            if self._stop or self.settled:
+                return
+            self._stop = _Stop(error, time.monotonic() + self.invocation.limits.grace_s)
+            actions, self._actions = self._actions, []
+        for action in actions:
+            action()
+
+    def _finish(self, end: End) -> None:
+        """Settle by the host's last word."""
+        timeout = self.invocation.limits.timeout_s
+        error: RuneError
+        if self._line:
+            self._take_line(bytes(self._line))
+            self._line.clear()
+        if self._stop:
+            error = self._stop.error
+        elif end.reason == "exit":
+            try:
+                data = read_answer(bytes(self._stdout), self.invocation, end.status)
+            except (OutputError, PluginFailed) as problem:
+                self._settle(error=problem, exit_code=end.status)
+            else:
+                self._settle(output_data=data, exit_code=end.status)
+            return
+        elif end.reason == "timeout":
+            error = TimedOut("timed_out", f"not finished after {timeout:g} s", timeout_s=timeout)
+        elif end.reason == "cancel":
+            error = Cancelled("cancelled", "cancelled by the operator")
+        elif end.reason == "disconnect":
+            error = Cancelled("disconnected", "the host killed the plugin: the connection dropped")
+        else:
+            self._settle(error=self._not_started(end))
+            return
+        self._settle(error=error, exit_code=end.status)
+
+    def _not_started(self, end: End) -> RuneError:
+        if end.reason == "missing":
+            return HostError(
+                "dependency_missing", f"command not found: {end.detail}", field=end.detail
+            )
+        if end.reason == "no_directory":
+            return HostError(
+                "no_writable_directory", "no directory on the host takes the plugin's file"
+            )
+        if end.reason == "short":
+            return Unreachable("connection_reset", "the connection dropped while sending")
+        return HostError("bootstrap_failed", f"the host's bash is too old: {end.detail}")
+
+    def _why_gone(self, exit_status: int | None, why: str) -> RuneError:
+        """The channel closed without an end line."""
+        if self._frames[0].started or self._frames[1].started:
+            if exit_status is None:
+                return ConnectionLost("connection_lost", why or "the connection was lost")
+            return ConnectionLost("connection_lost", "the host's shell died while the plugin ran")
+        noise = (self._frames[1].noise or self._frames[0].noise)[-512:].decode(errors="replace")
+        if exit_status is None:
+            if self._sent:
+                return ConnectionLost("connection_lost", why or "the connection was lost")
+            return Unreachable("connection_reset", why or "the connection dropped while sending")
+        if self.invocation.target.become and "sudo:" in noise:
+            return Unreachable("become_failed", noise.strip().splitlines()[-1])
+        return HostError(
+            "bootstrap_failed",
+            f"the login shell ended with status {exit_status} before the plugin started",
+            shell_output=noise,
+        )
+
+    def expire(self) -> None:
+        """Settle a job whose host has not answered by ``stop_at``."""
+        with self._lock:
+            if self.settled:
+                return
+            if self._stop and (not self._sent or isinstance(self._stop.error, OutputError)):
+                self._settle(error=self._stop.error)
+                return
+            began = self._frames[0].started or self._frames[1].started
+            what = "was started" if began else "was sent"
+            self._settle(
+                error=ConnectionLost("host_silent", f"no answer in time after the plugin {what}")
+            )
+
+    def _settle(
+        self,
+        *,
+        error: RuneError | None = None,
+        output_data: Mapping[str, Any] | None = None,
+        exit_code: int | None = None,
+    ) -> None:
+        if self.settled:
+            return
+        stderr = self._log.decode(errors="backslashreplace")
+        facts: dict[str, Any] = {
+            "duration_s": round(time.monotonic() - self._began, 6),
+            "exit_code": exit_code,
+            "stderr": stderr,
+        }
+        if error is None:
+            self._result = Result(
+                target=self.invocation.target.name,
+                outcome=Outcome.OK,
+                output_data=output_data,
+                attempt=self.invocation.attempt,
+                plugin=self.invocation.plugin,
+                **facts,
+            )
+        else:
+            self._result = failure(self.invocation, error, **facts)
+        self._scope.remove(self)
+        self._on_settled(self)

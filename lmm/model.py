@@ -1,0 +1,188 @@
+"""The values that travel through mediation: targets, scripts, invocations, results.
+
+All are frozen; data from outside is checked before it becomes one of these.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from lmm.errors import RequestError
+
+JSON = Any  # a value made of dict, list, str, int, float, bool, None
+
+
+class Outcome(StrEnum):
+    """What one invocation came to; the words of the glossary."""
+
+    OK = "ok"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+    TIMED_OUT = "timed_out"
+    INVALID_OUTPUT = "invalid_output"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """A reference to a secret: ``env:NAME`` or ``file:PATH``. It never holds the value."""
+
+    reference: str
+
+    def __post_init__(self) -> None:
+        kind, _, rest = self.reference.partition(":")
+        if kind not in ("env", "file") or not rest:
+            raise RequestError(
+                "invalid_request",
+                "a secret is given by reference, as env:NAME or file:PATH, never as a value",
+            )
+
+    def resolve(self) -> str:
+        """Return the secret's text; one trailing newline of a file is dropped.
+
+        Raises RequestError (``secret_unavailable``) naming the reference, never a value.
+        """
+        kind, _, rest = self.reference.partition(":")
+        if kind == "env":
+            value = os.environ.get(rest)
+            if value is None:
+                raise RequestError(
+                    "secret_unavailable",
+                    f"environment variable {rest} is not set",
+                    reference=self.reference,
+                )
+            return value
+        try:
+            return Path(rest).expanduser().read_text(encoding="utf-8").removesuffix("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestError(
+                "secret_unavailable",
+                f"cannot read the secret file {rest}: {getattr(error, 'strerror', None) or error}",
+                reference=self.reference,
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Become:
+    """Run as another user through sudo; ``password`` is asked for only if sudo asks."""
+
+    user: str = "root"
+    password: SecretRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SshSettings:
+    """Settings of the ``ssh`` and ``openssh`` transports; durations in seconds.
+
+    ``host_key_policy`` is ``strict`` or ``accept-new``. ``None`` means: as ``~/.ssh/config``
+    says, else the default.
+    """
+
+    identity_files: tuple[str, ...] = ()
+    certificate_file: str | None = None
+    password: SecretRef | None = None
+    passphrase: SecretRef | None = None
+    use_agent: bool = True
+    host_key_policy: str | None = None
+    known_hosts: tuple[str, ...] = ()
+    config_file: str | None = None
+    proxy_jump: str | None = None
+    connect_timeout_s: float | None = None
+    banner_timeout_s: float = 15.0
+    auth_timeout_s: float = 20.0
+    keepalive_s: float = 15.0
+    connect_attempts: int = 3
+    options: Mapping[str, str] = field(default_factory=dict)  # extra -o options, openssh only
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A host as RUNE addresses it. ``host`` defaults to ``name``."""
+
+    name: str
+    host: str | None = None
+    transport: str = "ssh"
+    port: int | None = None
+    user: str | None = None
+    vars: Mapping[str, JSON] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+    ssh: SshSettings = SshSettings()
+    become: Become | None = None
+
+    @property
+    def address(self) -> str:
+        return self.host or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one invocation; sizes in bytes, durations in seconds.
+
+    ``grace_s`` is how long past the deadline the host may still answer before the invocation
+    counts as lost.
+    """
+
+    timeout_s: float = 60.0
+    stdout_bytes: int = 16 * 1024 * 1024
+    stderr_bytes: int = 1024 * 1024
+    grace_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A plugin's bytes and how the host runs them.
+
+    ``interpreter`` is the argv before the script's path, empty for a compiled binary;
+    ``requires`` are commands that must be on the host's PATH.
+    """
+
+    filename: str
+    content: bytes
+    interpreter: tuple[str, ...] = ("bash",)
+    requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One plugin on one target, one attempt: all that mediation needs to know.
+
+    ``message`` is the BPCS input; ``output_schema`` the schema of ``output_data`` (a JSON Schema);
+    ``write_only`` are JSON pointers below ``input_parameters`` that must not reach an environment.
+    """
+
+    run_id: str
+    target: Target
+    action: str
+    plugin: str
+    script: Script
+    message: Mapping[str, JSON]
+    output_schema: Mapping[str, JSON] = field(default_factory=dict)
+    write_only: frozenset[str] = frozenset()
+    limits: Limits = Limits()
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one invocation came to, for good. ``error`` is an EPS document, ``None`` when ok."""
+
+    target: str
+    outcome: Outcome
+    output_data: Mapping[str, JSON] | None = None
+    error: Mapping[str, JSON] | None = None
+    duration_s: float = 0.0
+    attempt: int = 1
+    exit_code: int | None = None
+    plugin: str | None = None
+    stderr: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.outcome is Outcome.OK

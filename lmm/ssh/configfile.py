@@ -1,0 +1,367 @@
+"""ssh_config files: parsed once, asked for one host at a time, as ssh_config(5) describes them.
+
+paramiko's own parser knows no Include, reads brackets in patterns, ends no line at a comment and
+needs 230 ms to import, so this one is RUNE's. What the settings mean belongs to ``config``.
+"""
+
+from __future__ import annotations
+
+import functools
+import glob
+import os
+import pwd
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lmm.errors import RequestError
+from lmm.ssh.home import expand_home
+from lmm.ssh.patterns import match_list, match_pattern
+
+USER_FILE = "~/.ssh/config"
+SYSTEM_FILE = "/etc/ssh/ssh_config"
+MAX_DEPTH = 16  # READCONF_MAX_DEPTH of readconf.c
+MATCH_ALONE = frozenset({"all", "canonical", "final"})
+RAW = frozenset({"proxycommand", "proxyjump", "localcommand", "remotecommand", "knownhostscommand"})
+LISTS = frozenset({"identityfile", "certificatefile"})  # the others: the first one counts
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One line. A command is one word, spaces and all."""
+
+    keyword: str
+    words: tuple[str, ...]
+    file: str
+    number: int
+    is_users: bool  # from the user's file, not the system's
+
+    @property
+    def value(self) -> str:
+        return self.words[0] if self.words else ""
+
+    @property
+    def place(self) -> str:
+        return f"{self.file}:{self.number}"
+
+    def error(self, problem: str) -> RequestError:
+        """Return the RequestError (``config_invalid``) that names this line."""
+        return RequestError(
+            "config_invalid",
+            f"{self.place}: {self.keyword}: {problem}",
+            file=self.file,
+            line=self.number,
+            field=self.keyword,
+        )
+
+
+@dataclass(slots=True)
+class Block:
+    """The lines below one ``Host`` or ``Match`` (``condition``), or before the first of them."""
+
+    condition: Setting | None
+    body: list[Setting | list[Block]] = field(default_factory=list)
+    exact: frozenset[str] = frozenset()  # of a Host line: plain names, found without patterns
+    patterns: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Found:
+    """What the files say of one host; ``unsupported`` are Match lines that only ssh can judge."""
+
+    settings: dict[str, Setting] = field(default_factory=dict)
+    lists: dict[str, list[Setting]] = field(default_factory=dict)
+    unsupported: list[Setting] = field(default_factory=list)
+    wants_final: bool = False
+
+    def value(self, keyword: str) -> str | None:
+        setting = self.settings.get(keyword)
+        return setting.value if setting else None
+
+
+class Config:
+    """One set of files, parsed."""
+
+    def __init__(self, files: list[list[Block]]) -> None:
+        self._files = files
+
+    def lookup(self, host: str, user: str | None = None) -> Found:
+        """Return what holds for ``host`` as the user named it, logging in as ``user``."""
+        question = _Question(host, host, user, Found())
+        question.ask(self._files)
+        if question.found.wants_final:  # once more, by the name that was found
+            name = question.hostname().lower()
+            question.host, question.final = name, True
+            settled = Setting("hostname", (name.replace("%", "%%"),), "", 0, True)
+            question.found.settings["hostname"] = settled
+            question.ask(self._files)
+        return question.found
+
+
+@dataclass(slots=True)
+class _Question:
+    """What is asked of the files and the answer so far, which later Match lines look at."""
+
+    host: str
+    original: str
+    user: str | None
+    found: Found
+    final: bool = False
+
+    def ask(self, files: list[list[Block]]) -> None:
+        for blocks in files:
+            for block in blocks:
+                condition = block.condition
+                if condition is None or (
+                    self._fits(condition)
+                    if condition.keyword == "match"
+                    else self.host in block.exact or _host_fits(self.host, block.patterns)
+                ):
+                    self._take(block)
+
+    def hostname(self) -> str:
+        return (self.found.value("hostname") or "%h").replace("%h", self.original)
+
+    def _take(self, block: Block) -> None:
+        found = self.found
+        for item in block.body:
+            if isinstance(item, list):
+                self.ask([item])
+            elif item.keyword in LISTS:
+                values = found.lists.setdefault(item.keyword, [])
+                if all(item.value != other.value for other in values):
+                    values.append(item)
+            elif item.keyword not in found.settings and not _is_shadowed(item, found):
+                found.settings[item.keyword] = item
+
+    def _fits(self, line: Setting) -> bool:
+        for negated, attribute, argument in match_criteria(line):
+            if attribute == "all":
+                fits = True
+            elif attribute in ("canonical", "final"):
+                self.found.wants_final |= attribute == "final"
+                fits = self.final
+            elif attribute == "host":
+                fits = match_list(self.hostname().lower(), argument.lower())
+            elif attribute == "originalhost":
+                fits = match_list(self.original.lower(), argument.lower())
+            elif attribute == "user":
+                user = self.user or self.found.value("user") or local_user()
+                fits = match_list(user, argument)
+            elif attribute == "localuser":
+                fits = match_list(local_user(), argument)
+            else:
+                if line not in self.found.unsupported:
+                    self.found.unsupported.append(line)
+                return False
+            if fits == negated:
+                return False
+        return True
+
+
+@functools.cache
+def local_user() -> str:
+    """Return the name of the user who runs this process, as ssh knows it."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return os.environ.get("USER", str(os.getuid()))
+
+
+def _host_fits(host: str, patterns: tuple[str, ...]) -> bool:
+    found = False
+    for pattern in patterns:
+        if pattern.startswith("!"):
+            if match_pattern(host, pattern[1:]):
+                return False
+        elif not found:
+            found = match_pattern(host, pattern)
+    return found
+
+
+def _is_shadowed(item: Setting, found: Found) -> bool:
+    """Of ProxyJump and ProxyCommand the first counts, but ``ProxyJump none`` is no hindrance."""
+    if item.keyword == "proxyjump":
+        return "proxycommand" in found.settings
+    jump = found.value("proxyjump") if item.keyword == "proxycommand" else None
+    return jump is not None and jump.lower() != "none"
+
+
+def match_criteria(line: Setting) -> Iterator[tuple[bool, str, str]]:
+    """Yield (negated, attribute, argument) of a Match line. Raises RequestError."""
+    words = iter(line.words)
+    for word in words:
+        negated = word.startswith("!")
+        attribute, _, argument = word[negated:].partition("=")
+        attribute = attribute.lower()
+        if attribute not in MATCH_ALONE and not argument:
+            argument = next(words, "")
+            if not argument:
+                raise line.error(f"{attribute} needs an argument")
+        yield negated, attribute, argument
+
+
+# -- parsing -----------------------------------------------------------------------------------
+
+
+class _Parser:
+    """Reads one set of files and notes all that its result depends on."""
+
+    def __init__(self) -> None:
+        self.depends: dict[str, tuple[int, ...] | None] = {}
+
+    def read(self, path: str, *, is_users: bool, check: bool, depth: int = 0) -> list[Block]:
+        """Return the blocks of a file ([] if it is missing). Raises RequestError."""
+        if depth > MAX_DEPTH:
+            raise _invalid(path, "too many Includes within each other")
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+                status = os.fstat(stream.fileno())
+                self.depends[path] = _stamp(status)
+                if check and (status.st_uid not in (0, os.getuid()) or status.st_mode & 0o022):
+                    raise _invalid(
+                        path, "others may change this file: `chmod go-w` it, as ssh demands"
+                    )
+                text = stream.read()
+        except (FileNotFoundError, NotADirectoryError):
+            self.depends[path] = None
+            return []
+        except OSError as error:
+            raise _invalid(path, f"cannot be read: {error.strerror}") from None
+        blocks = [Block(None)]
+        for number, raw in enumerate(text.split("\n"), 1):
+            setting = parse_line(raw, path, number, is_users)
+            if setting is None:
+                continue
+            if setting.keyword in ("host", "match"):
+                blocks.append(_block(setting))
+            elif setting.keyword == "include":
+                for name in setting.words:
+                    blocks[-1].body.append(self._include(name, setting, check, depth))
+            else:
+                blocks[-1].body.append(setting)
+        return blocks
+
+    def _include(self, name: str, setting: Setting, check: bool, depth: int) -> list[Block]:
+        path = expand_home(name)
+        if not path.startswith("/"):
+            path = f"{expand_home('~/.ssh') if setting.is_users else '/etc/ssh'}/{path}"
+        directory = os.path.dirname(path)
+        if not glob.has_magic(directory):
+            self.depends[directory] = _stamp_of(directory)
+        return [
+            block
+            for file in sorted(glob.glob(path))
+            for block in self.read(file, is_users=setting.is_users, check=check, depth=depth + 1)
+        ]
+
+
+def _block(line: Setting) -> Block:
+    if not line.words:
+        raise line.error("needs an argument")
+    if line.keyword == "match":
+        list(match_criteria(line))  # raises for what cannot be read
+        return Block(line)
+    if any(word.startswith("!") for word in line.words):
+        return Block(line, patterns=line.words)
+    exact = frozenset(word for word in line.words if not set(word) & {"*", "?"})
+    return Block(line, exact=exact, patterns=tuple(w for w in line.words if w not in exact))
+
+
+def parse_line(raw: str, file: str, number: int, is_users: bool) -> Setting | None:
+    """Return the line's setting, ``None`` for blank lines and comments. Raises RequestError."""
+    text = raw.strip(" \t\r\f")
+    if not text or text.startswith("#"):
+        return None
+    end = next((at for at, sign in enumerate(text) if sign in " \t="), len(text))
+    keyword = text[:end].strip('"').lower()
+    rest = text[end:].lstrip(" \t")
+    rest = rest.removeprefix("=").lstrip(" \t")
+    if keyword in RAW:
+        value = rest.partition("#")[0].strip() if keyword == "proxyjump" else rest
+        return Setting(keyword, (value,), file, number, is_users)
+    words = split_words(rest)
+    if words is None:
+        raise _invalid(file, f"line {number}: a quote is not closed")
+    return Setting(keyword, tuple(words), file, number, is_users)
+
+
+def split_words(text: str) -> list[str] | None:
+    """Split as argv_split of OpenSSH does; ``None`` where a quote is not closed.
+
+    A ``#`` at the start of a word ends the line.
+    """
+    words: list[str] = []
+    at = 0
+    while at < len(text):
+        if text[at] in " \t":
+            at += 1
+            continue
+        if text[at] == "#":
+            break
+        word, quote = "", ""
+        while at < len(text):
+            sign, following = text[at], text[at + 1 : at + 2]
+            escapable = "'\"\\" if quote else "'\"\\ "
+            if sign == "\\" and following and following in escapable:
+                word += following
+                at += 1
+            elif sign in "'\"" and quote in ("", sign):
+                quote = "" if quote else sign
+            elif sign in " \t" and not quote:
+                break
+            else:
+                word += sign
+            at += 1
+        if quote:
+            return None
+        words.append(word)
+    return words
+
+
+def _invalid(path: str, problem: str) -> RequestError:
+    return RequestError("config_invalid", f"{path}: {problem}", file=path)
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def _stamp_of(path: str) -> tuple[int, ...] | None:
+    try:
+        return _stamp(os.stat(path))
+    except OSError:
+        return None
+
+
+_lock = threading.Lock()
+_cache: dict[str | None, tuple[dict[str, tuple[int, ...] | None], Config]] = {}
+
+
+def load(config_file: str | None = None) -> Config:
+    """Return the parsed files, read again only when one of them has changed.
+
+    ``None`` means the user's file and the system's, ``none`` no file, a path that file alone, as
+    ``ssh -F``. Raises RequestError (``config_invalid``) for a file that ssh would refuse too.
+    """
+    with _lock:
+        cached = _cache.get(config_file)
+        if cached and all(_stamp_of(path) == stamp for path, stamp in cached[0].items()):
+            return cached[1]
+        parser = _Parser()
+        if config_file is None:
+            user_file = expand_home(USER_FILE)
+            files = [
+                parser.read(user_file, is_users=True, check=True),
+                parser.read(SYSTEM_FILE, is_users=False, check=False),
+            ]
+        elif config_file == "none":
+            files = []
+        else:
+            path = expand_home(config_file)
+            if not os.path.exists(path):
+                raise _invalid(path, "there is no such file (ssh.config_file)")
+            files = [parser.read(path, is_users=True, check=False)]
+        config = Config(files)
+        _cache[config_file] = (parser.depends, config)
+        return config

@@ -1,0 +1,265 @@
+"""Opens one authenticated SSH connection, and tells each way it can fail apart."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import paramiko
+from paramiko.ssh_exception import IncompatiblePeer
+
+from lmm.errors import RuneError, Unreachable
+from lmm.ssh.config import HostConfig
+from lmm.ssh.keys import Credentials
+from lmm.ssh.known_hosts import KnownHosts, add
+
+# Post-quantum and finite-field exchanges cost several times the CPU of curve25519
+# (docs/decisions/ssh-algorithms.md); they stay on offer behind it.
+FIRST_KEX = "curve25519-sha256@libssh.org"
+
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else it prints tracebacks
+
+OnCancel = Callable[[Callable[[], None]], None]
+
+
+def connect(
+    config: HostConfig,
+    credentials: Credentials,
+    on_cancel: OnCancel,
+    parent: paramiko.Transport | None = None,
+) -> paramiko.Transport:
+    """Return an authenticated connection, through ``parent`` where it is a jump host.
+
+    Raises Unreachable with the reason that fits; nothing is left open then.
+    """
+    connecting = [True]  # a cancel breaks off the attempt, but no connection that others may use
+
+    def while_connecting(action: Callable[[], None]) -> None:
+        on_cancel(lambda: action() if connecting else None)
+
+    sock = _socket(config, while_connecting, parent)
+    transport: paramiko.Transport | None = None
+    try:
+        transport = paramiko.Transport(sock)
+        while_connecting(transport.close)
+        _handshake(config, transport)
+        _check_host_key(config, transport)
+        _authenticate(config, transport, credentials)
+    except BaseException:
+        if transport is not None:
+            transport.close()
+        sock.close()
+        raise
+    finally:
+        connecting.clear()
+    transport.set_keepalive(max(1, round(config.keepalive_s)) if config.keepalive_s else 0)
+    return transport
+
+
+def _fail(reason: str, config: HostConfig, message: str) -> Unreachable:
+    return Unreachable(reason, message, host=config.hostname, port=config.port)
+
+
+# -- TCP ---------------------------------------------------------------------------------------
+
+
+def _socket(config: HostConfig, on_cancel: OnCancel, parent: paramiko.Transport | None) -> Any:
+    where = (config.hostname, config.port)
+    if parent is not None:
+        try:
+            return parent.open_channel(
+                "direct-tcpip", where, ("127.0.0.1", 0), timeout=config.connect_timeout_s
+            )
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise _fail(
+                "proxy_failed",
+                config,
+                f"the jump host could not connect to {config.hostname}:{config.port}: {error}",
+            ) from None
+    if config.proxy_command:
+        try:
+            return paramiko.ProxyCommand(config.proxy_command)
+        except (OSError, ValueError) as error:
+            raise _fail(
+                "proxy_failed", config, f"cannot start the proxy command: {error}"
+            ) from None
+    return _tcp(config, on_cancel)
+
+
+def _tcp(config: HostConfig, on_cancel: OnCancel) -> socket.socket:
+    until = time.monotonic() + config.connect_timeout_s
+    try:
+        found = socket.getaddrinfo(config.hostname, config.port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        temporary = getattr(error, "errno", None) == socket.EAI_AGAIN
+        raise _fail(
+            "temporary_dns_failure" if temporary else "dns_failure",
+            config,
+            f"cannot resolve {config.hostname}: {getattr(error, 'strerror', None) or error}",
+        ) from None
+    problem: OSError | None = None
+    for family, kind, proto, _, address in found:
+        sock = socket.socket(family, kind, proto)
+        on_cancel(lambda sock=sock: _shut(sock))  # type: ignore[misc]
+        try:
+            sock.settimeout(max(0.001, until - time.monotonic()))
+            sock.connect(address)
+            _tune(sock, config)
+        except OSError as error:
+            problem = error
+            sock.close()
+        else:
+            return sock
+    raise _tcp_error(config, problem or OSError("no address"))
+
+
+def _shut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _tune(sock: socket.socket, config: HostConfig) -> None:
+    """Send at once, and notice a dead peer: keepalive traffic must be acknowledged in time."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if config.keepalive_s and hasattr(socket, "TCP_USER_TIMEOUT"):
+        milliseconds = int(config.keepalive_s * 3000)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+def _tcp_error(config: HostConfig, error: OSError) -> Unreachable:
+    where = f"{config.hostname}:{config.port}"
+    if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
+        seconds = config.connect_timeout_s
+        return _fail("connect_timeout", config, f"{where} did not answer within {seconds:g} s")
+    if error.errno == errno.ECONNREFUSED:
+        return _fail("connection_refused", config, f"{where} refused the connection")
+    if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EADDRNOTAVAIL):
+        return _fail("no_route", config, f"no route to {where}: {error.strerror}")
+    return _fail("connection_reset", config, f"connecting to {where} failed: {error}")
+
+
+# -- SSH ---------------------------------------------------------------------------------------
+
+
+def _handshake(config: HostConfig, transport: paramiko.Transport) -> None:
+    options = transport.get_security_options()
+    options.kex = tuple(sorted(options.kex, key=lambda name: name != FIRST_KEX))
+    known = KnownHosts.load(config.known_hosts).preferred_types(config.key_host, config.key_port)
+    options.key_types = tuple(sorted(options.key_types, key=lambda name: _rank(name, known)))
+    transport.banner_timeout = transport.handshake_timeout = config.banner_timeout_s
+    transport.auth_timeout = config.auth_timeout_s
+    began = time.monotonic()
+    try:
+        transport.start_client(timeout=config.banner_timeout_s)
+    except paramiko.SSHException as error:
+        raise _handshake_error(config, error, time.monotonic() - began) from None
+    except (OSError, EOFError) as error:
+        raise _dropped(config, error) from None
+    if not transport.initial_kex_done:
+        raise _fail("banner_timeout", config, _slow(config))
+
+
+def _rank(name: str, known: Sequence[str]) -> int:
+    base = "ssh-rsa" if name.startswith("rsa-sha2") else name
+    return known.index(base) if base in known else len(known)
+
+
+def _slow(config: HostConfig) -> str:
+    where = f"{config.hostname}:{config.port}"
+    return f"{where} did not complete the SSH handshake within {config.banner_timeout_s:g} s"
+
+
+def _dropped(config: HostConfig, error: BaseException) -> Unreachable:
+    why = str(error) or type(error).__name__
+    return _fail("connection_reset", config, f"{config.hostname} closed the connection: {why}")
+
+
+def _handshake_error(
+    config: HostConfig, error: paramiko.SSHException, seconds: float
+) -> Unreachable:
+    if isinstance(error, IncompatiblePeer):
+        return _fail("key_exchange_failed", config, f"{config.hostname}: {error}")
+    if seconds >= config.banner_timeout_s:
+        return _fail("banner_timeout", config, _slow(config))
+    if "protocol banner" in str(error) and "Invalid" in str(error):
+        return _fail("key_exchange_failed", config, f"{config.hostname} does not speak SSH")
+    return _dropped(config, error)
+
+
+def _check_host_key(config: HostConfig, transport: paramiko.Transport) -> None:
+    key = transport.get_remote_server_key()
+    known = KnownHosts.load(config.known_hosts)
+    try:
+        known.check(config.key_host, config.key_port, key.get_name(), key.asbytes())
+    except Unreachable as error:
+        accept = config.host_key_policy == "accept-new" and config.user_known_hosts
+        if error.reason != "host_key_unknown" or not accept:
+            raise
+        add(
+            config.user_known_hosts[0],
+            config.key_host,
+            config.key_port,
+            key.get_name(),
+            key.asbytes(),
+            hash_names=config.hash_known_hosts,
+        )
+
+
+def _authenticate(
+    config: HostConfig, transport: paramiko.Transport, credentials: Credentials
+) -> None:
+    """Try keys, then the password, as the server allows; raise what went wrong."""
+    user = config.user
+    tried: list[str] = []
+    unusable: RuneError | None = None
+    try:
+        with contextlib.closing(credentials.offers(config)) as offers:
+            try:
+                for source, key in offers:
+                    tried.append(source)
+                    if _accepted(transport, lambda k=key: transport.auth_publickey(user, k)):  # type: ignore[misc]
+                        return
+            except Unreachable as error:  # a key that cannot be used; the password may still do
+                unusable = error
+        if config.password is not None:
+            tried.append("password")
+            secret = config.password.resolve()
+            if _accepted(transport, lambda: transport.auth_password(user, secret)):
+                return
+    except paramiko.BadAuthenticationType as error:
+        tried.append(f"the server takes {', '.join(error.allowed_types)}")
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        if "imeout" in str(error):
+            message = (
+                f"{config.hostname} did not finish authentication in {config.auth_timeout_s:g} s"
+            )
+            raise _fail("auth_timeout", config, message) from None
+        if transport.is_active():
+            raise _fail("authentication_failed", config, f"{config.hostname}: {error}") from None
+        if not tried:
+            raise _dropped(config, error) from None
+    if unusable:
+        raise unusable
+    raise _fail(
+        "authentication_failed",
+        config,
+        f"{config.hostname} accepted no credentials of {user}"
+        f" (tried: {', '.join(tried) or 'none: there is no key, agent or password'})",
+    )
+
+
+def _accepted(transport: paramiko.Transport, attempt: Callable[[], list[str]]) -> bool:
+    try:
+        attempt()
+    except paramiko.BadAuthenticationType:
+        return False
+    except paramiko.AuthenticationException as error:
+        if "imeout" in str(error):
+            raise
+        return False
+    return transport.is_authenticated()

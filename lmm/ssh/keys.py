@@ -1,0 +1,114 @@
+"""Private keys, certificates and the agent: loaded once, offered in OpenSSH's order."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+import threading
+from collections.abc import Generator
+from pathlib import Path
+
+import paramiko
+import paramiko.agent
+
+from lmm.errors import Unreachable
+from lmm.model import SecretRef
+from lmm.ssh.config import HostConfig
+
+
+class Credentials:
+    """Keys by path and the agent's keys, shared by all connections of a transport."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._keys: dict[tuple[str, str | None, SecretRef | None], paramiko.PKey | None] = {}
+
+    def offers(self, config: HostConfig) -> Generator[tuple[str, paramiko.PKey], None, None]:
+        """Yield ``(where it is from, key)``: files given for the host, the agent, default files."""
+        given = [self._file(config, path) for path in config.identity_files]
+        for path, key in zip(config.identity_files, given, strict=True):
+            if key is not None and not config.identities_are_defaults:
+                yield path, key
+        if config.identity_agent:
+            wanted = {blob for path in config.identity_files if (blob := _public_blob(path))}
+            wanted |= {key.asbytes() for key in given if key is not None}
+            with contextlib.closing(_Agent(config.identity_agent)) as agent:
+                for key in agent.get_keys():
+                    if not config.identities_only or key.asbytes() in wanted:
+                        yield "agent", key
+        if config.identities_are_defaults:
+            for path, key in zip(config.identity_files, given, strict=True):
+                if key is not None:
+                    yield path, key
+
+    def _file(self, config: HostConfig, path: str) -> paramiko.PKey | None:
+        certificate = next(
+            (c for c in (*config.certificate_files, f"{path}-cert.pub") if Path(c).exists()), None
+        )
+        if not Path(path).exists():  # only its public half is here: the agent has the key
+            return None
+        with self._lock:
+            known = (path, certificate, config.passphrase)
+            if known not in self._keys:
+                self._keys[known] = self._load(config, path, certificate)
+            return self._keys[known]
+
+    def _load(self, config: HostConfig, path: str, certificate: str | None) -> paramiko.PKey | None:
+        """Load a key file; a default file that needs a passphrase nobody gave is passed over."""
+        secret = config.passphrase.resolve() if config.passphrase else None
+        try:
+            key = _read(path, secret)
+            if certificate:
+                key.load_certificate(certificate)
+        except paramiko.PasswordRequiredException:
+            if config.identities_are_defaults or config.use_agent:
+                return None
+            raise Unreachable(
+                "key_unusable", f"the key {path} needs a passphrase", field="ssh.passphrase"
+            ) from None
+        except (OSError, ValueError, TypeError, paramiko.SSHException) as error:
+            if config.identities_are_defaults:
+                return None
+            raise Unreachable(
+                "key_unusable", f"cannot use the key {path}: {error}", field="ssh.identity_files"
+            ) from None
+        return key
+
+
+def _read(path: str, passphrase: str | None) -> paramiko.PKey:
+    problem: paramiko.SSHException | None = None
+    for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
+        try:
+            return kind.from_private_key_file(path, passphrase)
+        except paramiko.PasswordRequiredException:
+            raise
+        except paramiko.SSHException as error:
+            problem = problem or error
+    raise problem or paramiko.SSHException("unknown kind of key")
+
+
+class _Agent(paramiko.agent.AgentSSH):
+    """An ssh-agent at a socket. Each connection asks its own: it takes one question at a time."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket.connect(path)
+        except OSError:  # as ssh does: an agent that is not there has no keys
+            self._socket.close()
+        else:
+            self._connect(self._socket)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _public_blob(path: str) -> bytes | None:
+    """Return the key in ``path``'s public half, None if there is none."""
+    try:
+        words = Path(f"{path}.pub").read_text(encoding="utf-8", errors="replace").split()
+        return base64.b64decode(words[1], validate=True)
+    except (OSError, IndexError, ValueError):
+        return None

@@ -1,0 +1,64 @@
+"""What a transport is: this page is all that its author must know.
+
+A transport carries scripts to targets and bytes back. It decides nothing: no retries of started
+scripts, no parsing, no outcomes. ``run`` blocks until every job it was given is settled; fan-out
+calls it from many threads with at most ``batch_size`` jobs (1 for a connection per host, more for
+a service that takes many hosts in one call and is polled for the answers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Protocol
+
+from lmm.errors import RuneError
+from lmm.model import Invocation
+
+
+class Job(Protocol):
+    """One script on its way to one target. All methods may be called from any thread."""
+
+    @property
+    def invocation(self) -> Invocation: ...
+    @property
+    def stream(self) -> bytes:
+        """All that ``bash -s`` reads on stdin. Afterwards stdin stays open: its end is the
+        host's sign that RUNE is gone, and any further byte means cancel."""
+
+    @property
+    def stop_at(self) -> float:
+        """Instant (``time.monotonic``) after which to give up waiting for the host."""
+
+    @property
+    def settled(self) -> bool:
+        """True once nothing more is awaited from the target: stop reading, hang up."""
+
+    def stream_sent(self) -> None:
+        """Note that the last byte of ``stream`` has left: from now on the script may run."""
+
+    def feed_stdout(self, data: bytes) -> None: ...
+    def feed_stderr(self, data: bytes) -> None: ...
+    def fail(self, error: RuneError) -> None:
+        """Settle the job: it could not be carried (Unreachable, ConnectionLost, HostError)."""
+
+    def hung_up(self, exit_status: int | None, why: str = "") -> None:
+        """Settle the job: the far end closed the channel. Harmless after the job has settled."""
+
+    def expire(self) -> None:
+        """Settle the job: ``stop_at`` has passed without a word from the host."""
+
+    def on_cancel(self, action: Callable[[], None]) -> None:
+        """Have ``action`` called once, from another thread, when the job is to be cancelled or
+        its output is no longer wanted; at once if that has already happened."""
+
+
+class Transport(Protocol):
+    """A way to reach targets. Connections are kept between runs until ``close``."""
+
+    name: ClassVar[str]
+    batch_size: ClassVar[int]
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Run the jobs and return when all are settled. Must not raise for a target's fault."""
+
+    def close(self) -> None: ...
