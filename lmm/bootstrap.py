@@ -104,6 +104,11 @@ class Frame:
             data = data[at + len(self._start) :]
         self._look_for_end(data, self._body)
 
+    @property
+    def at_line_end(self) -> bool:
+        """Whether only a line's end is held back, because the end line may begin with it."""
+        return self._pending == b"\n"
+
     def close(self) -> None:
         """No more bytes will come: hand over what was held back."""
         pending, self._pending = self._pending, b""

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from lmm.errors import spec_text
@@ -221,11 +222,7 @@ def _word(error: Any, hidden: list[JSON]) -> str:
         return message
     if isinstance(value, dict | list):
         return ("the object" if isinstance(value, dict) else "the array") + message[len(shown) :]
-    ancestors = [error]
-    while ancestors[-1].parent is not None:
-        ancestors.append(ancestors[-1].parent)
-    marked = any(e.schema is not True and e.schema.get("writeOnly") is True for e in ancestors)
-    if marked or value in hidden:
+    if value in hidden:
         return "the value" + message[len(shown) :]
     return (shown if len(shown) <= 100 else f"{shown[:96]}…{shown[-1]}") + message[len(shown) :]
 
@@ -255,7 +252,7 @@ def _scalars(values: Iterable[JSON]) -> list[JSON]:
 
 
 def _first(errors: Iterable[Any]) -> list[Any]:
-    return [error for _, error in zip(range(_MOST), errors, strict=False)]
+    return list(islice(errors, _MOST))
 
 
 def _short(message: str) -> str:

@@ -1,4 +1,4 @@
-"""Runs many invocations at once: bounded threads, one result per target, no target holds up others."""
+"""Runs many invocations at once in bounded threads, with one result for each of them."""
 
 from __future__ import annotations
 

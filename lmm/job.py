@@ -144,6 +144,7 @@ class MediatedJob:
         self._stdout = bytearray()
         self._stderr = bytearray()
         self._line = bytearray()
+        self._ahead = False
         self._log = bytearray()
         self._frames = (Frame(nonce, self._take_stdout), Frame(nonce, self._take_stderr))
         self._sent = False
@@ -213,6 +214,11 @@ class MediatedJob:
             if self.settled:
                 return
             self._frames[which].feed(data)
+            if which and self._frames[which].at_line_end and self._line:
+                # An event must not wait for what the plugin writes next.
+                self._take_line(bytes(self._line) + b"\n")
+                self._line.clear()
+                self._ahead = True
             out, err = (frame.end for frame in self._frames)
             if out and err:
                 self._finish(out)
@@ -238,6 +244,9 @@ class MediatedJob:
             self._halt(OutputError("stderr_too_large", f"stderr is larger than {limit} bytes"))
             return
         self._stderr += data
+        if self._ahead:  # this line's end has been taken already
+            data = data.removeprefix(b"\n")
+            self._ahead = False
         *lines, rest = (bytes(self._line) + data).split(b"\n")
         for line in lines:
             self._take_line(line + b"\n")

@@ -37,10 +37,13 @@ def mediate(
         return
     import tenacity
 
+    def pause(seconds: float) -> None:
+        scope.wait(seconds)
+
     retrying = tenacity.Retrying(
         wait=tenacity.wait_random_exponential(multiplier=0.25, max=RETRY_WAIT_S),
         retry=tenacity.retry_if_result(bool),
-        sleep=lambda seconds: None if scope.wait(seconds) else None,
+        sleep=pause,
     )
     numbers = iter(range(2, 1 + max(i.target.ssh.connect_attempts for i in again)))
     waiting = again
@@ -80,7 +83,7 @@ def _attempt(
 
     jobs = []
     for invocation in invocations:
-        numbered = replace(invocation, attempt=attempt)
+        numbered = _numbered(invocation, attempt)
         if scope.cancelled:
             error = Cancelled("cancelled", "cancelled by the operator before it was started")
             on_result(failure(numbered, error))
@@ -99,6 +102,16 @@ def _attempt(
         if not job.settled:
             job.fail(InternalError("internal_error", f"{transport.name} left a job unsettled"))
     return again
+
+
+def _numbered(invocation: Invocation, attempt: int) -> Invocation:
+    """Return the invocation as this attempt's, which its message says too."""
+    if attempt == invocation.attempt:
+        return invocation
+    payload = invocation.message["payload"]
+    context = {**payload["context"], "attempt": attempt}
+    message = {**invocation.message, "payload": {**payload, "context": context}}
+    return replace(invocation, attempt=attempt, message=message)
 
 
 def _internal(error: Exception) -> InternalError:

@@ -33,9 +33,18 @@ from lmm.ssh.settings import (
 
 # As valid_hostname and valid_ruser of OpenSSH 9.6 (CVE-2023-51385): names end up in the shell
 # commands of ProxyCommand and on the command line of ssh.
-_BAD_HOST = re.compile(r"^-|['`\"$\\;&<>|(){},\s\x00-\x1f\x7f]|^$")
+_BAD_HOST = re.compile(r"^-|['`\"$\\;&<>|(){},@/\s\x00-\x1f\x7f]|^$")
 _BAD_USER = re.compile(r"^-|['`\"$;&<>|(){}\x00-\x1f\x7f]|\\$|\s-|^$")
 _BRACKETED = re.compile(r"\[(?P<host>[^]]+)\](?::(?P<port>\d+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """One hop of a ProxyJump: ``[user@]host[:port]``."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,8 @@ class HostConfig:
 
     ``identity_files`` may hold a name of which only ``NAME.pub`` exists (its private half is in
     the agent). ``proxy_jump`` is the whole chain, the first hop first; those have none of their
-    own. ``identity_agent`` is a socket, ``None`` for no agent.
+    own. ``jumps`` are the hops that were asked for, before each was looked up. ``identity_agent``
+    is a socket, ``None`` for no agent.
     """
 
     name: str
@@ -62,6 +72,7 @@ class HostConfig:
     host_key_policy: str
     host_key_alias: str | None
     proxy_jump: tuple[HostConfig, ...]
+    jumps: tuple[Jump, ...]
     proxy_command: str | None
     connect_timeout_s: float
     banner_timeout_s: float
@@ -87,15 +98,6 @@ class HostConfig:
     def key_port(self) -> int:
         """The port that stands beside it there: an alias has none."""
         return DEFAULT_PORT if self.host_key_alias else self.port
-
-
-@dataclass(frozen=True, slots=True)
-class Jump:
-    """One hop of a ProxyJump: ``[user@]host[:port]``."""
-
-    host: str
-    user: str | None = None
-    port: int | None = None
 
 
 def resolve(target: Target) -> HostConfig:
@@ -197,19 +199,19 @@ def _resolve(
             " for itself; set `ProxyJump none` for it",
             field="ssh.proxy_jump",
         )
-    hops: tuple[HostConfig, ...] = ()
+    jumps: tuple[Jump, ...] = ()
     proxy_command = None
+    for_hops = ssh
     if proxy_jump is not None:
-        hops = _hops(proxy_jump, ssh, config, (*way, here))
-    elif (spec := percent(found.settings.get("proxyjump"), tokens) or "none").lower() != "none":
-        from_file = SshSettings(  # the inventory speaks of the target, not of the hosts on the way
+        jumps = parse_jumps(proxy_jump)
+    elif jumps := parse_jumps(percent(found.settings.get("proxyjump"), tokens) or "none"):
+        for_hops = SshSettings(  # the inventory speaks of the target, not of these hosts
             config_file=ssh.config_file,
             connect_timeout_s=ssh.connect_timeout_s,
             banner_timeout_s=ssh.banner_timeout_s,
             auth_timeout_s=ssh.auth_timeout_s,
             keepalive_s=ssh.keepalive_s,
         )
-        hops = _hops(spec, from_file, config, (*way, here))
     else:
         proxy_command = percent(found.settings.get("proxycommand"), tokens)
         proxy_command = None if (proxy_command or "none").lower() == "none" else proxy_command
@@ -233,7 +235,8 @@ def _resolve(
         hash_known_hosts=flag(found, "hashknownhosts"),
         host_key_policy=host_key_policy(ssh, found),
         host_key_alias=alias,
-        proxy_jump=hops,
+        proxy_jump=_hops(jumps, for_hops, config, (*way, here)) if jumps else (),
+        jumps=jumps,
         proxy_command=proxy_command,
         connect_timeout_s=ssh.connect_timeout_s or connect_timeout(found),
         banner_timeout_s=ssh.banner_timeout_s,
@@ -245,13 +248,13 @@ def _resolve(
 
 
 def _hops(
-    spec: str, ssh: SshSettings, config: Config, way: tuple[Jump, ...]
+    jumps: tuple[Jump, ...], ssh: SshSettings, config: Config, way: tuple[Jump, ...]
 ) -> tuple[HostConfig, ...]:
     """Resolve a ProxyJump list. What leads to its first hop is that hop's own affair."""
     hops: tuple[HostConfig, ...] = ()
-    for number, jump in enumerate(parse_jumps(spec)):
+    for number, jump in enumerate(jumps):
         hop = _resolve(jump, ssh, config, None if number == 0 else "none", way)
-        alone = replace(hop, proxy_jump=()) if hop.proxy_jump else hop
+        alone = replace(hop, proxy_jump=(), jumps=()) if hop.proxy_jump else hop
         hops = (*hops, *hop.proxy_jump, alone)
     return hops
 

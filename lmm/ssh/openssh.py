@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from lmm.errors import RequestError, Unreachable
 from lmm.model import SshSettings, Target
-from lmm.ssh.config import HostConfig, parse_jumps
+from lmm.ssh.config import HostConfig
 
 PERSIST_S = 60  # how long an idle master outlives a RUNE that was killed
 ALIVE_COUNT = 3
@@ -63,8 +63,8 @@ def ssh_argv(
     words += _extra(ssh)
     words += _common(ssh, config, known_hosts=config.user_known_hosts if ssh.known_hosts else ())
     words += _options(LogLevel="INFO", ForwardAgent="no", ForwardX11="no")
-    if ssh.proxy_jump is not None:
-        words += _options(ProxyCommand=_proxy_command(ssh, config) or "none")
+    if ssh.proxy_jump is not None or config.jumps:
+        words += _options(ProxyCommand=_proxy_command(ssh, config, control_path) or "none")
     if target.port is not None:
         words += ["-p", str(target.port)]
     if target.user is not None:
@@ -126,30 +126,39 @@ def _common(ssh: SshSettings, config: HostConfig, known_hosts: Iterable[str]) ->
     return words
 
 
-def _proxy_command(ssh: SshSettings, config: HostConfig) -> str:
-    """Return the command that leads through the inventory's jump hosts ("" for none).
+def proxy_log(control_path: str) -> str:
+    """Return the file that holds what the jump hosts' ssh said when a shared connection failed."""
+    return f"{control_path}.log"
 
-    Not ``-J``: that hands on none of the options, and hosts that only the inventory names would
-    be asked without its keys and known_hosts.
+
+def _proxy_command(ssh: SshSettings, config: HostConfig, control_path: str | None) -> str:
+    """Return the command that leads through the jump hosts ("" for none).
+
+    Not ``-J``: that hands on none of the options, so that hosts which only the inventory names
+    would be asked without its keys and known_hosts, and it may stop to ask for a password.
     """
     hops = {hop.name: hop for hop in config.proxy_jump}
-    command = ""
-    for jump in parse_jumps(ssh.proxy_jump or "none"):
+    given = ssh if ssh.proxy_jump is not None else SshSettings(config_file=ssh.config_file)
+    argv: list[str] = []
+    for jump in config.jumps:
         hop = hops[jump.host]
         words = ["ssh", "-T"]
         words += _options(
             BatchMode="yes", StrictHostKeyChecking=_strictness(hop), UpdateHostKeys="no"
         )
         words += _options(ClearAllForwardings="yes", ControlMaster="no", ControlPath="none")
-        words += _common(ssh, hop, hop.user_known_hosts if ssh.known_hosts else ())
-        if command:
-            words += _options(ProxyCommand=command)
+        words += _common(given, hop, hop.user_known_hosts if given.known_hosts else ())
+        if argv:
+            words += _options(ProxyCommand=shlex.join(argv))
         words += ["-p", str(jump.port)] if jump.port else []
         words += ["-l", jump.user] if jump.user else []
         # ssh expands the tokens of a ProxyCommand: only the address may hold some
-        inner = [word.replace("%", "%%") for word in words]
-        command = shlex.join([*inner, "-W", "[%h]:%p", "--", jump.host.replace("%", "%%")])
-    return command
+        argv = [word.replace("%", "%%") for word in words]
+        argv += ["-W", "[%h]:%p", "--", jump.host.replace("%", "%%")]
+    if argv and control_path:  # ssh itself would throw away what a master's proxy says
+        log = proxy_log(control_path).replace("%", "%%")
+        argv = ["/bin/sh", "-c", 'exec "$@" 2>"$0"', log, *argv]
+    return shlex.join(argv)
 
 
 # -- what ssh says -----------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from lmm.errors import RuneError, Unreachable
 from lmm.model import Become, Invocation, Target
 from lmm.ssh import askpass
 from lmm.ssh.config import HostConfig, resolve
-from lmm.ssh.openssh import classify, lost_reason, ssh_argv
+from lmm.ssh.openssh import classify, lost_reason, proxy_log, ssh_argv
 from lmm.transports.base import Job
 from lmm.transports.process import run_process
 
@@ -54,19 +54,16 @@ class OpensshTransport:
         config = resolve(target)
         directory = self._private_directory()
         opening = _Opening(job.stream, target.become)
-        argv = ssh_argv(
-            target,
-            config,
-            control_path=_control_path(directory, target),
-            shell_command=opening.command,
-        )
+        control_path = _control_path(directory, target)
+        argv = ssh_argv(target, config, control_path=control_path, shell_command=opening.command)
         env = _environment(target)
         with contextlib.ExitStack() as stack:
             if target.ssh.password or target.ssh.passphrase:
                 asked = stack.enter_context(askpass.serve(target.ssh, directory))
                 argv = asked.argv(argv)
                 env.update(asked.environment)
-            run_process(_SshJob(job, config), argv, opening, env, PATIENCE_S)
+            watched = _SshJob(job, config, proxy_log(control_path))
+            run_process(watched, argv, opening, env, PATIENCE_S)
 
     def _private_directory(self) -> Path:
         with self._lock:
@@ -159,9 +156,10 @@ class _Opening(Opening):
 class _SshJob:
     """A job as ``run_process`` sees it: what ssh says is told apart from what the host says."""
 
-    def __init__(self, job: Job, config: HostConfig) -> None:
+    def __init__(self, job: Job, config: HostConfig, proxy_log: str) -> None:
         self._job = job
         self._config = config
+        self._proxy_log = proxy_log
         self._sent = False
         self._cancelled = False
         self._stderr = b""
@@ -212,6 +210,8 @@ class _SshJob:
         elif self._sent:
             self._job.hung_up(None, lost_reason(text) or why)
         else:
+            with contextlib.suppress(OSError):
+                text = Path(self._proxy_log).read_text(errors="replace") + text
             self._job.fail(classify(text, exit_status))
 
     def expire(self) -> None:

@@ -83,7 +83,9 @@ class _Waker:
 
 class _Conversation:
     def __init__(self, job: Job, process: subprocess.Popen[bytes], opening: Opening) -> None:
-        assert process.stdin and process.stdout and process.stderr
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
         self._job = job
         self._process = process
         self._opening = opening
@@ -120,9 +122,9 @@ class _Conversation:
                 if key.data == "wake":
                     selector.unregister(key.fileobj)
                     self._close_stdin(selector)
-                elif key.data == "in":
+                elif key.data == "in" and not self._stdin.closed:
                     self._write(selector)
-                else:
+                elif key.data in ("out", "err"):
                     self._read(selector, key)
 
     def _read(self, selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
@@ -134,9 +136,7 @@ class _Conversation:
         else:
             if self._opening.pending:
                 try:
-                    self._to_send = memoryview(
-                        bytes(self._to_send) + self._opening.receive(data)
-                    )
+                    self._to_send = memoryview(bytes(self._to_send) + self._opening.receive(data))
                 except RuneError as error:
                     self._job.fail(error)
                     return

@@ -1,0 +1,131 @@
+"""Finding and ending processes by ancestry or by a mark in their environment, from /proc alone.
+
+A process that called setsid and was re-parented has left its tree; a mark that it inherited in
+its environment still finds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def all_pids() -> list[int]:
+    """Return the id of every process that this machine shows us."""
+    return [int(name) for name in os.listdir(PROC) if name.isdigit()]
+
+
+def stat_fields(pid: int) -> list[str]:
+    """Return the fields of ``/proc/PID/stat`` after the command: state, ppid, … ([] if gone)."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return text.rpartition(")")[2].split()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    fields = stat_fields(pid)
+    return bool(fields) and fields[0] not in "ZX"
+
+
+def descendants(root: int) -> set[int]:
+    """Return the ids of all children, grandchildren, … of ``root``, zombies included."""
+    children: dict[int, list[int]] = {}
+    for pid in all_pids():
+        fields = stat_fields(pid)
+        if fields:
+            children.setdefault(int(fields[1]), []).append(pid)
+    found: set[int] = set()
+    waiting = [root]
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            if child not in found:
+                found.add(child)
+                waiting.append(child)
+    return found
+
+
+def environment(pid: int) -> dict[str, str]:
+    """Return the environment a process was started with ({} where it cannot be read)."""
+    try:
+        data = (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (item.partition(b"=") for item in data.split(b"\0") if b"=" in item)
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+
+
+def marked(marks: Mapping[str, str | None]) -> set[int]:
+    """Return the processes that carry any of these variables; ``None`` means any value."""
+    needles = [
+        os.fsencode(name + "=" + (value or "")) + (b"" if value is None else b"\0")
+        for name, value in marks.items()
+    ]
+    found = set()
+    for pid in all_pids():
+        try:
+            data = b"\0" + (PROC / str(pid) / "environ").read_bytes() + b"\0"
+        except OSError:
+            continue
+        if any(b"\0" + needle in data for needle in needles):
+            found.add(pid)
+    return found
+
+
+def describe(pid: int) -> str:
+    """Return ``pid (state, parent N): command line`` for a message."""
+    fields = stat_fields(pid)
+    if not fields:
+        return f"{pid} (gone)"
+    with contextlib.suppress(OSError):
+        words = (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").strip()
+        name = (PROC / str(pid) / "comm").read_bytes().strip()
+        text = (words or name).decode("utf-8", "replace")
+        return f"{pid} (state {fields[0]}, parent {fields[1]}): {text[:200]}"
+    return f"{pid} (gone)"
+
+
+def end(pids: Iterable[int], patience_s: float = 2.0) -> None:
+    """Send TERM, and KILL to what is still there after ``patience_s``."""
+    waiting = set(pids)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in waiting:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        waiting = wait_gone(waiting, patience_s)
+        if not waiting:
+            return
+
+
+def wait_gone(pids: Collection[int], patience_s: float) -> set[int]:
+    """Wait until the processes are gone or zombies; return those that are still alive."""
+    until = time.monotonic() + patience_s
+    alive = {pid for pid in pids if is_alive(pid)}
+    while alive and time.monotonic() < until:
+        time.sleep(0.01)
+        alive = {pid for pid in alive if is_alive(pid)}
+    return alive
+
+
+def owner(pid: int) -> int | None:
+    """Return the user id the process runs as (``None`` if gone)."""
+    try:
+        return (PROC / str(pid)).stat().st_uid
+    except OSError:
+        return None
+
+
+def name(pid: int) -> str:
+    """Return the command name, at most 15 characters ("" if gone)."""
+    try:
+        return (PROC / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,376 @@
+"""Start to end on the host: interpreters, deadlines, cancels, broken connections, no orphans."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmm.model import Become, Limits, Outcome, SecretRef, Target
+from lmm.testing import Account, Sshd, TcpProxy, processes
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OK = '{"payload":{"result":"success","output_data":{"from":"%s"}}}'
+
+# Leaves nothing out: ignores TERM and HUP, forks, double-forks and calls setsid.
+STUBBORN = """
+import os, signal, sys, time
+open("%(place)s/where", "w").write(os.path.dirname(sys.argv[0]))
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, signal.SIG_IGN)
+def hold(name):
+    open("%(place)s/" + name, "w").write(str(os.getpid()))
+    time.sleep(600)
+if os.fork() == 0:
+    hold("forked")
+if os.fork() == 0:
+    os.setsid()
+    hold("setsid")
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.chdir("/")
+        hold("double")
+    os._exit(0)
+hold("main")
+"""
+NAMES = ("forked", "setsid", "double", "main")
+
+
+def reason(result: Any) -> str:
+    assert result.error is not None
+    return str(result.error["error_data"]["error"]["data"]["reason"])
+
+
+def all_running(scratch: Path) -> bool:
+    return all((scratch / name).exists() and (scratch / name).read_text() for name in NAMES)
+
+
+def pids(scratch: Path) -> list[int]:
+    return [int((scratch / name).read_text()) for name in NAMES]
+
+
+def gone(found: list[int], patience_s: float = 10.0) -> bool:
+    until = time.monotonic() + patience_s
+    while time.monotonic() < until:
+        if not any(processes.is_alive(pid) for pid in found):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def tidied(scratch: Path, patience_s: float = 10.0) -> bool:
+    """Whether the private directory that the script noted is gone, or soon is."""
+    where = Path((scratch / "where").read_text().strip())
+    assert where.name.startswith(".rune-")
+    until = time.monotonic() + patience_s
+    while where.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    return not where.exists()
+
+
+# -- starting ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "script"),
+    [
+        ("bash", f"[[ $BASH_VERSION ]] && echo '{OK}'"),
+        ("sh", f"echo '{OK}'"),
+        ("python3", f"print('{OK}')"),
+        ("perl", f"print '{OK}'"),
+        ("node", f"console.log('{OK}')"),
+        ("/bin/bash", f"echo '{OK}'"),
+    ],
+)
+def test_interpreters(host: Any, interpreter: str, script: str) -> None:
+    result = host.run(script.replace("%s", interpreter), interpreter=(interpreter,))
+    assert result.output_data == {"from": interpreter}, result.error
+
+
+def test_interpreter_with_arguments(host: Any) -> None:
+    script = "import sys; print(" + repr(OK) + " % sys.flags.isolated)"
+    result = host.run(script, interpreter=("python3", "-I", "-u"))
+    assert result.output_data == {"from": "1"}
+
+
+def test_file_name_is_kept(host: Any) -> None:
+    script = "console.log(" + repr(OK) + ".replace('%s', import.meta.url.split('/').pop()))"
+    result = host.run(script, interpreter=("node",), filename="plugin.mjs")
+    assert result.output_data == {"from": "plugin.mjs"}, result.error
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A compiled program that answers, built here."""
+    folder = tmp_path_factory.mktemp("program")
+    text = OK.replace("%s", "c").replace('"', '\\"')
+    (folder / "p.c").write_text(f'#include <stdio.h>\nint main(void) {{ puts("{text}"); }}\n')
+    subprocess.run(["cc", "-o", folder / "p", folder / "p.c"], check=True)
+    return (folder / "p").read_bytes()
+
+
+def test_compiled_program(host: Any, program: bytes) -> None:
+    result = host.run(program, interpreter=())
+    assert result.output_data == {"from": "c"}, result.error
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("transport", ["local", "ssh", "openssh"])
+def test_noexec_directories(
+    host_factory: Any, program: bytes, tmp_path: Path, transport: str
+) -> None:
+    """A script does not mind noexec; a program goes to the next directory."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,size=4m", "none", tmp_path], check=True)
+    os.environ["XDG_RUNTIME_DIR"] = str(tmp_path)
+    try:
+        with Sshd(environment={"XDG_RUNTIME_DIR": str(tmp_path)}) as server:
+            here = Target("x", transport="local")
+            target = here if transport == "local" else server.target("x", transport=transport)
+            host = host_factory(target)
+            where = host.run(f"printf '{OK}' \"$0\"")
+            assert str(tmp_path) in where.output_data["from"]
+            assert host.run(program, interpreter=()).output_data == {"from": "c"}
+            assert not list(tmp_path.iterdir())
+            host.pool.close()
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_missing_interpreter_and_command_are_named(host: Any) -> None:
+    result = host.run("x", interpreter=("no-such-interpreter",))
+    assert (result.outcome, reason(result)) == (Outcome.FAILED, "dependency_missing")
+    assert "no-such-interpreter" in result.error["error_data"]["error"]["message"]
+    result = host.run("x", requires=("cat", "no-such-command"))
+    assert reason(result) == "dependency_missing"
+    assert "no-such-command" in result.error["error_data"]["error"]["message"]
+
+
+def test_nothing_is_left_on_the_host(host: Any) -> None:
+    where = host.run(f"printf '{OK}' \"$0\"")
+    folder = Path(where.output_data["from"]).parent
+    assert folder.name.startswith(".rune-")
+    assert not folder.exists()
+
+
+def test_the_directory_is_private(host: Any) -> None:
+    result = host.run(f'printf \'{OK}\' "$(stat -c %a "${{0%/*}}")"')
+    assert result.output_data == {"from": "700"}
+
+
+def test_no_descriptor_of_ours_is_inherited(host: Any) -> None:
+    script = (
+        "import os\ndef is_open(fd):\n    try: os.fstat(fd)\n    except OSError: return False\n"
+        "    return True\n"
+        f"print({OK!r} % [fd for fd in range(1024) if is_open(fd)])"
+    )
+    result = host.run(script, interpreter=("python3",))
+    assert result.output_data == {"from": "[0, 1, 2]"}
+
+
+# -- ending ------------------------------------------------------------------------------------
+
+
+def test_deadline(host: Any) -> None:
+    result = host.run("sleep 60", limits=Limits(timeout_s=0.5))
+    assert (result.outcome, reason(result)) == (Outcome.TIMED_OUT, "timed_out")
+    assert result.duration_s < 10
+
+
+def test_deadline_leaves_no_process(host: Any, scratch: Path) -> None:
+    result = host.run(
+        STUBBORN % {"place": scratch}, interpreter=("python3",), limits=Limits(timeout_s=2)
+    )
+    assert result.outcome is Outcome.TIMED_OUT
+    assert gone(pids(scratch), 0.5)
+    assert tidied(scratch, 0.5)
+
+
+def test_cancel_leaves_no_process(host: Any, scratch: Path) -> None:
+    watcher = host.cancel_when(lambda: all_running(scratch))
+    result = host.run(STUBBORN % {"place": scratch}, interpreter=("python3",))
+    watcher.join()
+    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "cancelled")
+    assert gone(pids(scratch), 0.5)
+    assert tidied(scratch, 0.5)
+
+
+def test_cancel_of_what_has_not_started(host: Any) -> None:
+    host.scope.cancel()
+    result = host.run("sleep 60")
+    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "cancelled")
+
+
+def test_a_plugin_may_tidy_up_on_term(host: Any, scratch: Path) -> None:
+    script = (
+        f"trap 'echo tidied >{scratch}/tidied; exit 0' TERM; echo x >{scratch}/ready;"
+        " while :; do sleep 0.05; done"
+    )
+    watcher = host.cancel_when((scratch / "ready").exists)
+    result = host.run(script)
+    watcher.join()
+    assert result.outcome is Outcome.CANCELLED
+    assert (scratch / "tidied").read_text() == "tidied\n"
+
+
+def test_what_a_plugin_leaves_in_its_group_ends_with_it(host: Any, scratch: Path) -> None:
+    answer = OK % "x"
+    result = host.run(f"sleep 600 & echo $! >{scratch}/pid; echo '{answer}'")
+    assert result.outcome is Outcome.OK
+    assert gone([int((scratch / "pid").read_text())])
+
+
+def test_what_a_plugin_detached_does_not_hold_up_the_result(host: Any, scratch: Path) -> None:
+    answer = OK % "x"
+    result = host.run(
+        f"setsid bash -c 'echo $$ >{scratch}/pid; sleep 600' & "
+        f"until [[ -s {scratch}/pid ]]; do sleep 0.01; done; echo '{answer}'"
+    )
+    left = int((scratch / "pid").read_text())
+    os.killpg(left, signal.SIGKILL)
+    assert result.outcome is Outcome.OK
+    assert result.duration_s < 20
+
+
+def test_main_shell_killed_on_the_host(host: Any, scratch: Path) -> None:
+    """kill -9 of the bootstrap itself: its guard works on alone."""
+    script = f"echo ${{0%/*}} >{scratch}/where; echo $$ >{scratch}/pid; kill -9 $PPID; sleep 600"
+    result = host.run(script)
+    assert (result.outcome, reason(result)) == (Outcome.LOST, "connection_lost")
+    assert gone([int((scratch / "pid").read_text())])
+    assert tidied(scratch)
+
+
+def test_dropped_connection_leaves_no_process(remote: Any, sshd: Sshd, scratch: Path) -> None:
+    with TcpProxy("127.0.0.1", sshd.port) as proxy:
+        known = scratch / "known_hosts"
+        known.write_text(f"[127.0.0.1]:{proxy.port} {sshd.host_key}\n")
+        ssh = replace(remote.target.ssh, known_hosts=(str(known),))
+        remote.target = replace(remote.target, port=proxy.port, ssh=ssh)
+
+        def cut() -> bool:
+            if all_running(scratch):
+                proxy.cut()
+                return True
+            return False
+
+        watcher = remote.cancel_when(lambda: cut() and False)
+        result = remote.run(STUBBORN % {"place": scratch}, interpreter=("python3",))
+        remote.scope.cancel()
+        watcher.join()
+    assert (result.outcome, reason(result)) == (Outcome.LOST, "connection_lost")
+    assert gone(pids(scratch))
+    assert tidied(scratch)
+
+
+def test_kill_9_of_rune_leaves_no_process(host: Any, scratch: Path) -> None:
+    """RUNE in a process of its own, killed while its plugin runs on the host."""
+    invocation = host.invocation(STUBBORN % {"place": scratch}, interpreter=("python3",))
+    (scratch / "job").write_bytes(pickle.dumps(invocation))
+    code = (
+        "import pickle, sys\n"
+        "from lmm.fanout import fan_out\nfrom lmm.job import Scope\n"
+        "from lmm.transports import TransportPool\n"
+        "job = pickle.loads(open(sys.argv[1], 'rb').read())\n"
+        "fan_out([job], TransportPool().get, concurrency=1, scope=Scope(),"
+        " may_start=lambda b: True, on_event=lambda *a: None, on_result=lambda r: None)\n"
+    )
+    rune = subprocess.Popen([sys.executable, "-c", code, scratch / "job"], cwd=REPOSITORY)
+    try:
+        until = time.monotonic() + 20
+        while not all_running(scratch) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert all_running(scratch)
+    finally:
+        rune.kill()
+        rune.wait()
+    assert gone(pids(scratch))
+    assert tidied(scratch)
+    # here, an ssh master lives on until it has been idle for its time; end it at once
+    for control in Path(os.environ["TMPDIR"]).glob("rune-*/*"):
+        subprocess.run(["ssh", "-O", "exit", "-S", control, "x"], capture_output=True, check=True)
+        shutil.rmtree(control.parent)
+
+
+# -- accounts ----------------------------------------------------------------------------------
+
+
+NOISE = (
+    "echo 'Welcome to the host!'; printf 'no newline'; echo '{\"a\": 1}'; echo warning >&2; "
+    "printf '##rune-' ; head -c 20000 /dev/zero | tr '\\0' n"
+)
+
+
+@pytest.mark.parametrize("transport", ["ssh", "openssh"])
+def test_login_noise_does_not_break_a_result(host_factory: Any, sshd: Sshd, transport: str) -> None:
+    with Account(bashrc=NOISE) as noisy:
+        host = host_factory(sshd.target("noisy", user=noisy.name, transport=transport))
+        result = host.run(f"echo '{OK}'; echo log >&2".replace("%s", "x"))
+        assert result.output_data == {"from": "x"}, result.error
+        assert result.stderr == "log\n"
+
+
+@pytest.mark.parametrize("transport", ["ssh", "openssh"])
+@pytest.mark.parametrize("shell", ["/bin/sh", "/usr/sbin/nologin", "/bin/false"])
+def test_login_shells(host_factory: Any, sshd: Sshd, transport: str, shell: str) -> None:
+    with Account(shell=shell) as made:
+        host = host_factory(sshd.target("x", user=made.name, transport=transport))
+        result = host.run(f"echo '{OK}'".replace("%s", "x"))
+        if shell == "/bin/sh":
+            assert result.output_data == {"from": "x"}
+        else:
+            assert (result.outcome, reason(result)) == (Outcome.FAILED, "bootstrap_failed")
+
+
+@pytest.mark.parametrize("transport", ["ssh", "openssh"])
+@pytest.mark.parametrize("sudo", ["nopasswd", "password", "wrong", "none"])
+def test_become(host_factory: Any, sshd: Sshd, scratch: Path, transport: str, sudo: str) -> None:
+    password = secrets.token_hex(8)
+    rule = {"nopasswd": "nopasswd", "none": None}.get(sudo, "password")
+    os.environ["SUDO_PASSWORD"] = "wrong" if sudo == "wrong" else password
+    secret = SecretRef("env:SUDO_PASSWORD") if sudo != "none" else None
+    with Account(password=password, sudo=rule) as made:
+        become = Become("root", secret)
+        target = sshd.target("x", user=made.name, transport=transport, become=become)
+        host = host_factory(target)
+        script = f"[[ -s /dev/stdin ]]; cat >/dev/null; printf '{OK}' \"$(id -un)\""
+        result = host.run(script, {"x": "$(id)"})
+        if sudo in ("nopasswd", "password"):
+            assert result.output_data == {"from": "root"}, result.error
+        else:
+            assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "become_failed")
+        assert password not in str(result)
+        assert os.environ["SUDO_PASSWORD"] not in str(result).replace("wrong password", "")
+
+
+@pytest.mark.parametrize("transport", ["ssh", "openssh"])
+def test_become_leaves_no_process(
+    host_factory: Any, sshd: Sshd, scratch: Path, transport: str
+) -> None:
+    scratch.chmod(0o777)
+    with Account(sudo="nopasswd") as made:
+        target = sshd.target("x", user=made.name, transport=transport, become=Become("root"))
+        host = host_factory(target)
+        watcher = host.cancel_when(lambda: all_running(scratch))
+        result = host.run(STUBBORN % {"place": scratch}, interpreter=("python3",))
+        watcher.join()
+        assert result.outcome is Outcome.CANCELLED
+        assert gone(pids(scratch), 0.5)
+
+
+@pytest.mark.needs_root
+def test_become_locally(host_factory: Any) -> None:
+    assert shutil.which("sudo")
+    target = Target("local", transport="local", become=Become("nobody"))
+    result = host_factory(target).run(f"printf '{OK}' \"$(id -un)\"")
+    assert result.output_data == {"from": "nobody"}, result.error
