@@ -1,0 +1,5 @@
+"""``python -m lom.cli`` is ``rune``."""
+
+from lom.cli import main
+
+main()

@@ -1,0 +1,128 @@
+"""What the shell can complete: actions, targets, groups, parameters, plugins, transports.
+
+Manifests and inventories are read for their names only, unchecked: a completion has a tenth of
+a second. Executable inventories are not run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from lom.config import Settings, load_settings
+
+
+def candidates(kind: str, context: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+    """Return what ``incomplete`` may become; ``kind`` says what it is part of."""
+    if kind in ("file", "folder"):
+        return [CompletionItem(incomplete, type="file" if kind == "file" else "dir")]
+    given = {key: context.params.get(key) for key in ("inventory", "plugin_path")}
+    settings = load_settings(given, os.environ, Path.cwd(), Path.home(), trusting=True)
+    before = ""
+    if kind == "target":
+        # Within an expression the last word is completed: 'gpu and no…'.
+        cut = max(map(incomplete.rfind, " (,")) + 1
+        before, incomplete = incomplete[:cut], incomplete[cut:]
+        found = dict.fromkeys(_target_names(settings), "")
+    elif kind == "transport":
+        from lom.inventory import TRANSPORTS
+
+        found = dict.fromkeys(TRANSPORTS, "")
+    else:
+        manifests = list(_manifests(settings))
+        if kind == "action":
+            found = dict(_actions(manifests))
+        elif kind == "plugin":
+            found = {str(one["module_name"]): str(one.get("description", "")) for one in manifests}
+        else:
+            # While the option still lacks its value, the action stands among what is unparsed.
+            action = context.params.get("action") or next(iter(context.args), "")
+            found = dict(_parameters(manifests, action))
+    return [
+        CompletionItem(before + name, help=help_text.split("\n")[0] or None)
+        for name, help_text in found.items()
+        if name.startswith(incomplete)
+    ]
+
+
+def _actions(manifests: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    found = {
+        str(one["action"]): str(one.get("description", ""))
+        for manifest in manifests
+        for one in manifest["capabilities"]
+    }
+    yield from sorted(found.items())
+
+
+def _parameters(manifests: list[dict[str, Any]], action: str) -> Iterator[tuple[str, str]]:
+    for manifest in manifests:
+        for one in manifest["capabilities"]:
+            if one["action"] == action:
+                for name, field in one["input_schema"].get("properties", {}).items():
+                    help_text = field.get("description", "") if isinstance(field, dict) else ""
+                    yield f"{name}=", str(help_text)
+
+
+def _manifests(settings: Settings) -> Iterator[dict[str, Any]]:
+    for place in plugin_places(settings):
+        for file in (place / "plugin.json", *sorted(place.glob("*/plugin.json"))):
+            with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+                manifest = json.loads(file.read_bytes())
+                _ = manifest["module_name"], [one["action"] for one in manifest["capabilities"]]
+                yield manifest
+
+
+def plugin_places(settings: Settings) -> list[Path]:
+    """Return the folders of ``lom.registry``, without those of third-party packages: asking for
+    these takes longer than all the rest."""
+    here = Path(__file__).resolve().parents[1]
+    bundled = here / "plugins"
+    shelf = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return [
+        *(Path(path).expanduser() for path in settings.plugin_path),
+        Path.cwd() / "plugins",
+        Path(shelf) / "rune" / "plugins",
+        bundled if bundled.is_dir() else here.parent / "plugins",
+    ]
+
+
+def inventory_places(settings: Settings) -> list[Path]:
+    """Return the inventory of ``lom.inventory.find_inventory``, whose module costs 10 ms."""
+    if settings.inventory:
+        return [Path(path) for path in settings.inventory]
+    names = ("inventory.yaml", "inventory", Path("~/.config/rune/inventory.yaml").expanduser())
+    return [Path(name) for name in names if Path(name).exists()][:1]
+
+
+def _target_names(settings: Settings) -> Iterator[str]:
+    from lom.ranges import expand
+
+    yield from ("all", "local")
+    for path in inventory_places(settings):
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                data = _load(file)
+                for section in ("groups", "targets"):
+                    for name in data.get(section) or {}:
+                        yield from expand(str(name))
+
+
+def _load(file: Path) -> Mapping[str, Any]:
+    if file.suffix == ".json":
+        return dict(json.loads(file.read_bytes()))
+    if file.suffix not in (".yaml", ".yml"):
+        return {}
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return dict(yaml.load(file.read_bytes(), Loader=loader) or {})
+    except yaml.YAMLError:
+        return {}

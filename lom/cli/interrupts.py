@@ -1,0 +1,60 @@
+"""Ctrl-C: the first cancels and lets the results come, the second quits at once.
+
+SIGTERM counts as Ctrl-C. Quitting hangs up on the hosts, whose watchdogs then kill what runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
+from typing import Any
+
+from lom.exit_codes import ExitCode
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """Handles the signals of one command line; entered in the main thread."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._cancel: Callable[[], None] | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # ignored from the start: nohup, &
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def cancelling(self, cancel: Callable[[], None] | None) -> Iterator[None]:
+        """Within, the first signal calls ``cancel``; None: it raises KeyboardInterrupt."""
+        before, self._cancel = self._cancel, cancel
+        try:
+            yield
+        finally:
+            self._cancel = before
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count > 1:
+            os._exit(ExitCode.CANCELLED)
+        if self._cancel is None:
+            raise KeyboardInterrupt
+        with contextlib.suppress(OSError):
+            os.write(2, b"\ncancelling; once more quits at once\n")
+        self._cancel()

@@ -1,0 +1,175 @@
+"""``rune target``: the hosts of the inventory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lom.cli.common import Common, columns, common_options, completing
+from lom.cli.execute import execute
+from lom.cli.group import Group
+from lom.cli.types import Seconds
+from lom.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from lmm.model import Target
+    from lom.render.table import Screen
+
+
+def _selectors(function: Callable[..., int]) -> Callable[..., int]:
+    return click.option(
+        "-t",
+        "--target",
+        "selectors",
+        multiple=True,
+        metavar="SELECTOR",
+        shell_complete=completing("target"),
+        help="Only these targets; may be repeated.  [default: all of the inventory]",
+    )(function)
+
+
+@click.group(cls=Group)
+def target() -> None:
+    """List, show and ping the targets of the inventory."""
+
+
+@target.command("list")
+@_selectors
+@common_options()
+def list_targets(common: Common, selectors: tuple[str, ...]) -> int:
+    """List the targets: name, transport, address, groups."""
+    from lom.render.table import table
+    from lom.selectors import select
+
+    with common.orchestrator() as orchestrator:
+        inventory = orchestrator.inventory
+        chosen = select(selectors, inventory) if selectors else list(inventory.targets.values())
+    rows = [_brief(one) for one in chosen]
+    groups = {name: list(members) for name, members in inventory.groups.items()}
+    names = ("target", "transport", "address", "groups")
+    common.emit(
+        {"targets": rows, "groups": groups, "sources": list(inventory.sources)},
+        rows,
+        lambda view: table(names, columns(rows, names), view),
+    )
+    if not rows:
+        common.tell("the inventory is empty; docs/inventory.md shows how to write one")
+    return ExitCode.OK
+
+
+@target.command("show")
+@click.argument("selector", shell_complete=completing("target"))
+@common_options()
+def show_target(common: Common, selector: str) -> int:
+    """Show all that is known of the targets that SELECTOR picks."""
+    from lom.selectors import select
+
+    with common.orchestrator() as orchestrator:
+        rows = [_full(one) for one in select([selector], orchestrator.inventory)]
+    common.emit({"targets": rows}, rows, lambda view: "\n\n".join(map(_outlined, rows)) + "\n")
+    return ExitCode.OK
+
+
+@target.command("ping")
+@_selectors
+@click.option("--timeout", "timeout_s", type=Seconds(), metavar="S", help="Seconds for each.")
+@click.option(
+    "--connect-timeout",
+    "connect_timeout_s",
+    type=Seconds(),
+    metavar="S",
+    help="Seconds to connect.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Targets at the same time.  [default: 64]",
+)
+@click.option(
+    "--transport",
+    metavar="NAME",
+    shell_complete=completing("transport"),
+    help="Reach all targets by local, ssh or openssh.",
+)
+@common_options()
+def ping(common: Common, selectors: tuple[str, ...]) -> int:
+    """Run the action noop on each target and say how long the answer took.
+
+    Exit codes and -o json are those of `rune run`; the latency is duration_s.
+    """
+    with common.orchestrator() as orchestrator:
+        everything = ["all"] if orchestrator.inventory.targets else None
+        plan = orchestrator.plan("noop", selectors or everything, options=orchestrator.options())
+        transports = {step.target.name: step.target.transport for step in plan.steps}
+        return execute(
+            common,
+            orchestrator,
+            plan,
+            lambda document, view: _latencies(document, transports, view),
+        )
+
+
+def _latencies(document: Mapping[str, Any], transports: Mapping[str, str], view: Screen) -> str:
+    from lom.render.errors import one_line
+    from lom.render.table import table
+
+    rows = [
+        [
+            result["target"],
+            result["outcome"],
+            f"{result['duration_s'] * 1000:.0f} ms",
+            transports[result["target"]],
+            one_line(result["error"]) if result["error"] else "",
+        ]
+        for result in document["results"]
+    ]
+    return table(("target", "outcome", "latency", "transport", "detail"), rows, view, styled=1)
+
+
+def _brief(one: Target) -> dict[str, Any]:
+    address = one.address if one.port is None else f"{one.address}:{one.port}"
+    return {
+        "target": one.name,
+        "transport": one.transport,
+        "address": address if one.user is None else f"{one.user}@{address}",
+        "groups": list(one.groups),
+    }
+
+
+def _full(one: Target) -> dict[str, Any]:
+    return {
+        **_brief(one),
+        "host": one.address,
+        "port": one.port,
+        "user": one.user,
+        "vars": _plain(one.vars),
+        "ssh": _plain(one.ssh),
+        "become": _plain(one.become),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return the value as JSON values; a secret shows as its reference."""
+    from dataclasses import fields, is_dataclass
+
+    from lmm.model import SecretRef
+
+    if isinstance(value, SecretRef):
+        return value.reference
+    if is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _outlined(row: Mapping[str, Any]) -> str:
+    """Return the target as text, without what is not set."""
+    from lom.render.text import outline
+
+    ssh = {key: value for key, value in row["ssh"].items() if value not in (None, [], {})}
+    shown = {**row, "ssh": ssh}
+    return "\n".join(outline({k: v for k, v in shown.items() if v not in (None, [], {})}))

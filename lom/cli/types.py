@@ -1,0 +1,70 @@
+"""Kinds of option values that click does not have."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+from lmm.errors import RequestError
+
+if TYPE_CHECKING:
+    from lmm.model import SecretRef
+
+_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+
+
+class Seconds(click.ParamType[float]):
+    """A duration in seconds, more than 0."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            seconds = float(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        if not (math.isfinite(seconds) and seconds > 0):
+            self.fail(f"{value} is not more than 0 seconds", param, ctx)
+        return seconds
+
+
+class Size(click.ParamType[int]):
+    """A size in bytes, at least 1; ``K``, ``M`` and ``G`` count in powers of 1024."""
+
+    name = "size"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        found = re.fullmatch(r"(\d{1,15})([KMG]?)(?:i?B)?", str(value), re.IGNORECASE | re.ASCII)
+        size = int(found[1]) * _UNITS[found[2].upper()] if found else 0
+        if size < 1:
+            self.fail(f"{value!r} is not a size such as 65536, 64K or 16M", param, ctx)
+        return size
+
+
+def secret_references(texts: tuple[str, ...]) -> dict[str, SecretRef]:
+    """Return ``KEY=env:NAME`` and ``KEY=file:PATH`` as references by key.
+
+    Raises RequestError; its message never shows what stands after ``=``.
+    """
+    from lmm.model import SecretRef
+
+    references: dict[str, SecretRef] = {}
+    for text in texts:
+        key, equals, reference = text.partition("=")
+        if not key or not equals:
+            raise RequestError(
+                "invalid_usage",
+                "--secret takes KEY=env:NAME or KEY=file:PATH, never a value",
+                command="rune run",
+            )
+        if key in references:
+            raise RequestError("invalid_usage", f"--secret gives {key} twice", command="rune run")
+        references[key] = SecretRef(reference)
+    return references

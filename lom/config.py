@@ -1,0 +1,170 @@
+"""Settings: where they come from and which source wins.
+
+Flags win over the environment, the environment over ``./rune.yaml``, that over
+``~/.config/rune/config.yaml``, and all of them over the defaults. ``RUNE_CONFIG`` names a file
+that is read instead of the two. yaml, and pydantic in ``lom.config_model``, are imported only when
+there is a file: they cost more than all the rest of a start-up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from lmm.errors import RequestError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OUTPUTS = ("table", "json", "ndjson", "yaml", "csv")
+COLORS = ("auto", "always", "never")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings in force; durations in seconds, sizes in bytes.
+
+    ``None`` means: as the action, the target or ``~/.ssh/config`` says. ``sources`` tells for each
+    setting where its value came from.
+    """
+
+    output: str = "table"
+    inventory: tuple[str, ...] = ()
+    plugin_path: tuple[str, ...] = ()
+    concurrency: int = 64
+    timeout_s: float | None = None
+    connect_timeout_s: float | None = None
+    max_stdout_bytes: int = 16 * 1024 * 1024
+    max_stderr_bytes: int = 1024 * 1024
+    transport: str | None = None
+    color: str = "auto"
+    sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+KEYS = tuple(one.name for one in fields(Settings) if one.name != "sources")
+_PATHS = ("inventory", "plugin_path")
+
+
+def load_settings(
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    cwd: Path,
+    home: Path,
+    *,
+    trusting: bool = False,
+) -> Settings:
+    """Return the settings in force; a flag that is ``None`` or ``()`` was not given.
+
+    With ``trusting`` the files are read but not checked, which is what shell completion can
+    afford. Raises RequestError (``config_invalid``) naming the source and the value.
+    """
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(KEYS, "default")
+    layers = [*_files(environ, cwd, home, trusting), _environment(environ), _flags(flags)]
+    for layer in layers:
+        for key, (value, source) in layer.items():
+            values[key] = value
+            sources[key] = source
+    return Settings(**values, sources=MappingProxyType(sources))
+
+
+def config_files(environ: Mapping[str, str], cwd: Path, home: Path) -> Iterator[Path]:
+    """Yield the files that are read, the weakest first; those that do not exist are left out."""
+    from pathlib import Path
+
+    named = environ.get("RUNE_CONFIG")
+    if named:
+        path = cwd / Path(named).expanduser()
+        if not path.is_file():
+            raise RequestError("config_invalid", f"RUNE_CONFIG names {named}, which is no file")
+        yield path
+        return
+    shelf = environ.get("XDG_CONFIG_HOME") or home / ".config"
+    for path in (Path(shelf) / "rune" / "config.yaml", cwd / "rune.yaml"):
+        if path.is_file():
+            yield path
+
+
+_Layer = dict[str, tuple[Any, str]]
+
+
+def _files(environ: Mapping[str, str], cwd: Path, home: Path, trusting: bool) -> Iterator[_Layer]:
+    for path in config_files(environ, cwd, home):
+        values, lines = _read(path)
+        if not trusting:
+            from lom.config_model import check
+
+            check(values, lines, path)
+        layer: _Layer = {}
+        for key, value in values.items():
+            if key not in KEYS or value is None:
+                continue
+            if key in _PATHS:
+                from pathlib import Path
+
+                listed = (value,) if isinstance(value, str) else value
+                value = tuple(str(path.parent / Path(one).expanduser()) for one in listed)
+            layer[key] = (value, f"{path}:{lines[key]}")
+        yield layer
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return a file's top-level values and the line of each key."""
+    import yaml
+
+    loader_class = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    lines: dict[str, int] = {}
+    try:
+        loader = loader_class(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        if node is None:
+            return {}, {}
+        if not isinstance(node, yaml.MappingNode):
+            raise RequestError("config_invalid", f"{path} must hold a mapping of settings")
+        for name, _ in node.value:
+            line = name.start_mark.line + 1
+            if not isinstance(name, yaml.ScalarNode):
+                raise RequestError("config_invalid", f"line {line} of {path}: a key must be a word")
+            if name.value in lines:
+                raise RequestError(
+                    "config_invalid",
+                    f"{name.value} is set twice, in lines {lines[name.value]} and {line} of {path}",
+                )
+            lines[name.value] = line
+        return loader.construct_document(node), lines
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise RequestError("config_invalid", f"cannot read {path}: {why}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        why = getattr(error, "problem", None) or "it is not YAML"
+        raise RequestError("config_invalid", f"cannot read {path}{where}: {why}") from None
+
+
+def _environment(environ: Mapping[str, str]) -> _Layer:
+    layer: _Layer = {}
+    for variable, key in (
+        ("RUNE_OUTPUT", "output"),
+        ("RUNE_INVENTORY", "inventory"),
+        ("RUNE_PLUGIN_PATH", "plugin_path"),
+    ):
+        text = environ.get(variable)
+        if text:
+            value = tuple(filter(None, text.split(os.pathsep))) if key in _PATHS else text
+            layer[key] = (value, f"environment variable {variable}")
+    if environ.get("NO_COLOR"):
+        layer["color"] = ("never", "environment variable NO_COLOR")
+    output = environ.get("RUNE_OUTPUT")
+    if output and output not in OUTPUTS:
+        raise RequestError(
+            "config_invalid", f"RUNE_OUTPUT is {output!r}; it must be one of {', '.join(OUTPUTS)}"
+        )
+    return layer
+
+
+def _flags(flags: Mapping[str, Any]) -> _Layer:
+    return {key: (value, "flag") for key, value in flags.items() if value not in (None, ())}

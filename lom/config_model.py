@@ -1,0 +1,60 @@
+"""The shape of a configuration file. Imported only when there is one, for pydantic's sake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lmm.errors import RequestError
+from lom.config import KEYS
+from lom.names import did_you_mean
+
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=1)]
+_Paths = str | list[str]
+
+
+class ConfigFile(BaseModel):
+    """What a configuration file may hold; every key may be left out or null."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    output: Literal["table", "json", "ndjson", "yaml", "csv"] | None = None
+    inventory: _Paths | None = None
+    plugin_path: _Paths | None = None
+    concurrency: _Count | None = None
+    timeout_s: _Seconds | None = None
+    connect_timeout_s: _Seconds | None = None
+    max_stdout_bytes: _Count | None = None
+    max_stderr_bytes: _Count | None = None
+    transport: str | None = None
+    color: Literal["auto", "always", "never"] | None = None
+
+
+def check(values: Mapping[str, Any], lines: Mapping[str, int], path: Path) -> None:
+    """Raise RequestError (``config_invalid``) naming key, value, file and line."""
+    unknown = next((key for key in values if key not in KEYS), None)
+    if unknown is not None:
+        advice = did_you_mean(str(unknown), KEYS) or f"; known are {', '.join(KEYS)}"
+        raise _invalid(f"unknown setting{advice}", str(unknown), lines, path)
+    try:
+        ConfigFile.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = str(first["loc"][0])
+        reason = first["msg"].replace("Input should be", "must be")
+        raise _invalid(f"{values[key]!r} {reason}", key, lines, path) from None
+
+
+def _invalid(reason: str, key: str, lines: Mapping[str, int], path: Path) -> RequestError:
+    line = lines[key]
+    return RequestError(
+        "config_invalid",
+        f"{reason} @ $.{key}, line {line} of {path}",
+        field=f"$.{key}",
+        file=str(path),
+        line=line,
+    )

@@ -1,0 +1,69 @@
+"""The inventory: the known targets and their groups, from files, folders and executables.
+
+This module holds what the rest of RUNE sees. Reading files is in ``inventory_files``, their
+schema in ``inventory_model``, groups and precedence in ``inventory_merge``: all imported only
+when there is an inventory to load.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from lmm.model import Target
+
+TransportName = Literal["local", "ssh", "openssh", "ssm"]
+TRANSPORTS: tuple[str, ...] = get_args(TransportName)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Targets by name in the order of the files; groups with all their members, nested included.
+
+    ``defaults`` is a target without a name: its settings are those of hosts that a selector gives
+    straight. ``sources`` are the files that were read.
+    """
+
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    defaults: Target = field(default_factory=lambda: Target(""))
+    sources: tuple[str, ...] = ()
+
+
+def find_inventory(cwd: Path | None = None) -> tuple[Path, ...]:
+    """Return the inventory that is used when none is named, or an empty tuple.
+
+    The first that exists of ``inventory.yaml`` and ``inventory/`` in ``cwd`` and
+    ``~/.config/rune/inventory.yaml`` (or where ``XDG_CONFIG_HOME`` is).
+    """
+    here = cwd or Path()
+    shelf = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
+    places = here / "inventory.yaml", here / "inventory", shelf / "rune" / "inventory.yaml"
+    return next(((place,) for place in places if os.path.exists(place)), ())
+
+
+def load_inventory(paths: str | Path | Iterable[str | Path]) -> Inventory:
+    """Read files, folders and executables and merge them into one inventory; none gives an
+    empty one.
+
+    Raises RequestError (``inventory_invalid``) whose ``validation_errors`` name every fault with
+    file, line and ``$.path``.
+    """
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not paths:
+        return Inventory()
+    from lom.inventory_files import read
+    from lom.inventory_merge import merge
+
+    # Loading makes many objects and no garbage; the collector took more than half of the time.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return merge(read([Path(path) for path in paths]))
+    finally:
+        if collecting:
+            gc.enable()

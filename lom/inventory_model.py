@@ -1,0 +1,230 @@
+"""The schema of the inventory: what may stand in a file, and how a fault in it is worded.
+
+Imported only when an inventory is loaded, because pydantic is. Values become the frozen
+dataclasses of ``lmm.model`` in ``inventory_merge``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
+
+from lmm.errors import RequestError
+from lmm.model import JSON, SecretRef
+from lom.inventory import TransportName
+from lom.inventory_files import Document, Location
+from lom.names import did_you_mean
+
+M = TypeVar("M", bound="Strict")
+
+
+def _word(value: str) -> str:
+    """Refuse what could be taken for an option or for two words on a command line."""
+    if not value or value.startswith("-") or not value.isprintable() or " " in value:
+        raise ValueError("a text without spaces that does not start with '-' is needed")
+    return value
+
+
+def _host(value: str) -> str:
+    if "@" in value:
+        raise ValueError("a host holds no '@'; write the user under user")
+    return _word(value[1:-1] if value[:1] == "[" and value[-1:] == "]" else value)
+
+
+def _line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("one line of text is needed")
+    return value
+
+
+def _path(value: str, info: ValidationInfo) -> str:
+    if not _line(value):
+        raise ValueError("a path is needed")
+    context: dict[str, Path] = info.context or {}
+    return str(context["folder"] / os.path.expanduser(value))
+
+
+def _secret(value: Any, info: ValidationInfo) -> SecretRef:
+    try:
+        reference = SecretRef(value if isinstance(value, str) else "").reference
+    except RequestError as error:
+        raise ValueError(error.message) from None
+    kind, _, rest = reference.partition(":")
+    return SecretRef(f"file:{_path(rest, info)}") if kind == "file" else SecretRef(reference)
+
+
+def _become(value: Any) -> Any:
+    """``true`` and a user's name are short for the mapping, ``false`` takes it back."""
+    if value is True:
+        return {}
+    if value is False:
+        return None
+    return {"user": value} if isinstance(value, str) else value
+
+
+def _option(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if isinstance(value, int) else value
+
+
+def _mapping(value: Any) -> Any:
+    """A key with nothing behind it is an empty mapping or list, as YAML writers expect."""
+    return {} if value is None else value
+
+
+def _list(value: Any) -> Any:
+    return [] if value is None else value
+
+
+WordText = Annotated[str, AfterValidator(_word)]
+HostText = Annotated[str, AfterValidator(_host)]
+PathText = Annotated[str, AfterValidator(_path)]
+Secret = Annotated[SecretRef, BeforeValidator(_secret)]
+Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+OptionText = Annotated[str, AfterValidator(_line), BeforeValidator(_option)]
+Vars = Annotated[dict[str, Any], BeforeValidator(_mapping)]
+Names = Annotated[list[str], BeforeValidator(_list)]
+
+
+class Strict(BaseModel):
+    """No unknown keys, no guessing of types, no value in pydantic's own messages."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        hide_input_in_errors=True,
+        arbitrary_types_allowed=True,
+    )
+
+
+class SshModel(Strict):
+    """``ssh`` of a target: every field of ``lmm.model.SshSettings``."""
+
+    identity_files: list[PathText] = []
+    certificate_file: PathText | None = None
+    password: Secret | None = None
+    passphrase: Secret | None = None
+    use_agent: bool = True
+    host_key_policy: Literal["strict", "accept-new"] | None = None
+    known_hosts: list[PathText] = []
+    config_file: PathText | None = None
+    proxy_jump: WordText | None = None
+    connect_timeout_s: Seconds | None = None
+    banner_timeout_s: Seconds = 15.0
+    auth_timeout_s: Seconds = 20.0
+    keepalive_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 15.0
+    connect_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    options: dict[WordText, OptionText] = {}
+
+
+class BecomeModel(Strict):
+    """``become`` of a target: run as another user through sudo."""
+
+    user: WordText | None = None
+    password: Secret | None = None
+
+
+class SettingsModel(Strict):
+    """A target, the ``defaults`` of the inventory or those of a group."""
+
+    host: HostText | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    user: WordText | None = None
+    transport: TransportName | None = None
+    vars: Vars = {}
+    ssh: Annotated[SshModel | None, BeforeValidator(_mapping)] = None  # copying a model is slow
+    become: Annotated[BecomeModel | None, BeforeValidator(_become)] = None
+
+
+class GroupModel(Strict):
+    """A named set of targets and of other groups, with settings for all of them."""
+
+    targets: Names = []
+    groups: Names = []
+    vars: Vars = {}
+    defaults: Annotated[SettingsModel, BeforeValidator(_mapping)] = SettingsModel()
+
+
+_CHILDREN: dict[str, type[Strict]] = {
+    "ssh": SshModel,
+    "become": BecomeModel,
+    "defaults": SettingsModel,
+}
+
+
+def validate(model: type[M], data: JSON, document: Document, location: Location) -> M | None:
+    """Return ``data`` as a ``model``, or None after noting every fault in the document."""
+    try:
+        return model.model_validate(
+            {} if data is None else data, context={"folder": document.folder}
+        )
+    except ValidationError as error:
+        faults = list(_faults(model, error))
+    for where, message in faults:
+        document.fault(location + where, message)
+    return None
+
+
+def _faults(model: type[Strict], error: ValidationError) -> Iterator[tuple[Location, str]]:
+    for fault in error.errors(include_url=False):
+        where = tuple(part for part in fault["loc"] if part != "[key]")
+        kind, value, limits = fault["type"], fault["input"], fault.get("ctx", {})
+        if kind == "extra_forbidden":
+            owner = model
+            for part in where[:-1]:
+                owner = _CHILDREN.get(str(part), owner)
+            hint = did_you_mean(str(where[-1]), owner.model_fields)
+            known = hint or f"; known are {', '.join(owner.model_fields)}"
+            yield where, f"unknown key {where[-1]!r}{known}"
+        elif kind == "value_error":
+            yield where, str(limits["error"])
+        elif kind in _WORDING:
+            yield where, f"{_shown(where, value)} is {_WORDING[kind](limits)}"
+        elif kind == "literal_error":
+            hint = did_you_mean(str(value), re.findall(r"'([^']*)'", limits["expected"]))
+            yield where, f"{_shown(where, value)} is not {limits['expected']}{hint}"
+        else:
+            yield where, fault["msg"]
+
+
+_WORDING: dict[str, Callable[[dict[str, Any]], str]] = {
+    "less_than_equal": lambda limits: f"greater than the maximum of {limits['le']:g}",
+    "greater_than_equal": lambda limits: f"less than the minimum of {limits['ge']:g}",
+    "greater_than": lambda limits: f"not greater than {limits['gt']:g}",
+    "finite_number": lambda limits: "not a number",
+    "int_type": lambda limits: "not a whole number",
+    "float_type": lambda limits: "not a number",
+    "bool_type": lambda limits: "not true or false",
+    "string_type": lambda limits: "not text; put it in quotes",
+    "list_type": lambda limits: "not a list",
+    "dict_type": lambda limits: "not a mapping",
+    "model_type": lambda limits: "not a mapping",
+}
+
+
+def _shown(location: Location, value: JSON) -> str:
+    """Return the value for a message, its kind only where it may be or hold a secret."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if not location or location[-1] in ("ssh", "become", "password", "passphrase"):
+        return "the value"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else "the value"

@@ -1,0 +1,149 @@
+"""A plugin as its folder describes it: ``plugin.json`` checked and turned into values.
+
+Where plugins are looked for, and which one is chosen, is in ``registry``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmm.contract import Violation, check_schema, spec_validator
+from lmm.envelope import loads_request
+from lmm.errors import RequestError
+
+MANIFEST = "plugin.json"
+DEFAULT_TIMEOUT_S = 60.0
+RUNTIMES: Mapping[str, tuple[str, ...]] = {
+    "bash": ("bash",),
+    "sh": ("sh",),
+    "python3": ("python3",),
+    "perl": ("perl",),
+    "node": ("node",),
+    "binary": (),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Capability:
+    """One action that a plugin offers; ``timeout_s`` in seconds, schemas are JSON Schemas.
+
+    ``requires`` are commands that the host must have and ``key=value`` facts that the target
+    must not contradict.
+    """
+
+    action: str
+    description: str
+    input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any]
+    timeout_s: float
+    risk: str
+    requires: tuple[str, ...]
+    platforms: tuple[str, ...]
+    retry_safe: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plugin:
+    """A plugin that may be run. ``interpreter`` is empty for a program; ``origin`` says which
+    search place its folder was found in."""
+
+    name: str
+    version: str
+    description: str
+    interpreter: tuple[str, ...]
+    entrypoint: Path
+    capabilities: tuple[Capability, ...]
+    directory: Path
+    origin: str
+
+    def capability(self, action: str) -> Capability | None:
+        return next((one for one in self.capabilities if one.action == action), None)
+
+
+def load_plugin(directory: Path, origin: str) -> Plugin:
+    """Return the plugin in a folder. Raises RequestError (``manifest_invalid``) with all faults."""
+    path = directory / MANIFEST
+    try:
+        manifest = loads_request(path.read_bytes(), str(path))
+    except OSError as error:
+        raise _refused(path, [Violation("$", f"cannot be read: {error.strerror}")]) from None
+    except RequestError as error:
+        raise RequestError("manifest_invalid", error.message, file=str(path)) from None
+    faults = spec_validator("mrs_v2").violations(manifest) or _faults(manifest, directory)
+    if faults:
+        raise _refused(path, faults)
+    runtime = manifest["runtime"]
+    return Plugin(
+        name=manifest["module_name"],
+        version=manifest["module_version"],
+        description=manifest["description"],
+        interpreter=RUNTIMES[runtime] if isinstance(runtime, str) else tuple(runtime),
+        entrypoint=directory / manifest["entrypoint"],
+        capabilities=tuple(_capability(entry) for entry in manifest["capabilities"]),
+        directory=directory,
+        origin=origin,
+    )
+
+
+def _capability(entry: Mapping[str, Any]) -> Capability:
+    return Capability(
+        action=entry["action"],
+        description=entry["description"],
+        input_schema=entry["input_schema"],
+        output_schema=entry["output_schema"],
+        timeout_s=float(entry.get("timeout_s", DEFAULT_TIMEOUT_S)),
+        risk=entry["risk"],
+        requires=tuple(entry.get("requires", ())),
+        platforms=tuple(entry.get("platforms", ())),
+        retry_safe=entry.get("retry_safe", False),
+    )
+
+
+def _faults(manifest: Mapping[str, Any], directory: Path) -> list[Violation]:
+    """Return what the schema of manifests cannot see."""
+    faults = []
+    seen: set[str] = set()
+    for number, entry in enumerate(manifest["capabilities"]):
+        at = f"$.capabilities[{number}]"
+        if entry["action"] in seen:
+            faults.append(Violation(f"{at}.action", f"{entry['action']!r} is offered twice"))
+        seen.add(entry["action"])
+        for key in ("input_schema", "output_schema"):
+            for fault in check_schema(entry[key]):
+                faults.append(Violation(f"{at}.{key}{fault.path[1:]}", fault.message))
+    return faults + _entrypoint_faults(manifest, directory)
+
+
+def _entrypoint_faults(manifest: Mapping[str, Any], directory: Path) -> list[Violation]:
+    name = manifest["entrypoint"]
+    path = directory / name
+    if not path.is_file():
+        built = " (it is built: run `make -C " + str(directory) + "`)"
+        hint = built if (directory / "Makefile").exists() else ""
+        return [Violation("$.entrypoint", f"there is no file {name}{hint}")]
+    if path.is_symlink() and directory.resolve() not in path.resolve().parents:
+        return [Violation("$.entrypoint", f"{name} leads out of the plugin's folder")]
+    if not os.access(path, os.R_OK):
+        return [Violation("$.entrypoint", f"{name} cannot be read")]
+    with path.open("rb") as stream:
+        start = stream.read(2)
+    if manifest["runtime"] == "binary" and start == b"#!":
+        return [Violation("$.runtime", f"{name} is a script: name its interpreter, not binary")]
+    if not start:
+        return [Violation("$.entrypoint", f"{name} is empty")]
+    return []
+
+
+def _refused(path: Path, faults: list[Violation]) -> RequestError:
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return RequestError(
+        "manifest_invalid",
+        f"{path}: {faults[0]}{more}",
+        file=str(path),
+        field=faults[0].path,
+        validation_errors=[str(fault) for fault in faults],
+    )

@@ -1,0 +1,257 @@
+"""The door that every surface and every library user goes through: plan an action, run it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lmm.contract import spec_validator
+from lmm.errors import RequestError
+from lmm.model import SecretRef, Target
+from lmm.transports import TRANSPORTS, TransportPool
+from lom.config import Settings, load_settings
+from lom.inventory import Inventory, find_inventory, load_inventory
+from lom.params import resolve_parameters, write_only_paths
+from lom.plan import Plan, RunOptions, Step, build_request, count_of, escaped, masked, split
+from lom.policy import admit
+from lom.registry import Registry, default_registry
+from lom.run import Event, Run
+from lom.selectors import select
+
+LOCAL = Target("local", transport="local")
+
+
+class Orchestrator:
+    """Validates actions, picks plugins and runs them on targets; keeps connections until closed.
+
+    ``inventory`` is a path, several, or a loaded one; by default what the settings name, else
+    ``./inventory.yaml``, ``./inventory/`` or ``~/.config/rune/inventory.yaml``. Nothing is read
+    before it is needed. Use it as a context manager, or call ``close``::
+
+        with Orchestrator() as rune:
+            for result in rune.run("host.info", "gpu and not rack3"):
+                print(result.target, result.outcome, result.output_data)
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory | str | Path | Sequence[str | Path] | None = None,
+        *,
+        plugin_paths: Sequence[str | Path] = (),
+        settings: Settings | None = None,
+    ) -> None:
+        self._inventory = inventory
+        self._plugin_paths = tuple(plugin_paths)
+        self._settings = settings
+        self._transports = TransportPool()
+
+    def __enter__(self) -> Orchestrator:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings in force. Raises RequestError (``config_invalid``)."""
+        return self._settings or load_settings({}, os.environ, Path.cwd(), Path.home())
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """The known targets. Raises RequestError (``inventory_invalid``)."""
+        if isinstance(self._inventory, Inventory):
+            return self._inventory
+        return load_inventory(self._inventory or self.settings.inventory or find_inventory())
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The known plugins."""
+        return default_registry((*self._plugin_paths, *self.settings.plugin_path))
+
+    def options(self, **given: Any) -> RunOptions:
+        """Return run options: what is given and not None, else the settings, else the defaults."""
+        settings = self.settings
+        options = RunOptions(
+            timeout_s=settings.timeout_s,
+            concurrency=settings.concurrency,
+            transport=settings.transport,
+            connect_timeout_s=settings.connect_timeout_s,
+            max_stdout=settings.max_stdout_bytes,
+            max_stderr=settings.max_stderr_bytes,
+        )
+        return replace(options, **{k: v for k, v in given.items() if v is not None})
+
+    def plan(
+        self,
+        action: str,
+        targets: str | Sequence[str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        assignments: Sequence[str] = (),
+        secrets: Mapping[str, SecretRef] | None = None,
+        *,
+        options: RunOptions | None = None,
+    ) -> Plan:
+        """Return what a run would do; nothing is connected to.
+
+        ``targets`` are selectors, none means this machine; ``params`` are values,
+        ``assignments`` texts such as ``a.b=1``, ``secrets`` references by parameter. Raises
+        RequestError with the reason that fits.
+        """
+        options = _checked(options or self.options())
+        selectors = [targets] if isinstance(targets, str) else list(targets or ())
+        chosen = select(selectors, self.inventory) if selectors else [LOCAL]
+        steps = tuple(self._step(action, _adjusted(target, options)) for target in chosen)
+        ruled_out = [step.error for step in steps if step.error is not None]
+        if len(ruled_out) == len(steps):
+            raise ruled_out[0]
+        values, secret_params = self._parameters(action, steps, params, assignments, secrets or {})
+        _check_secrets(steps)
+        run_id = new_run_id()
+        request = build_request(
+            action, selectors or [LOCAL.name], masked(values, secret_params), run_id
+        )
+        violations = spec_validator("rcs_v3").violations(request)
+        if violations:
+            raise RequestError(
+                "invalid_request",
+                str(violations[0]),
+                field=violations[0].path,
+                validation_errors=[str(one) for one in violations],
+            )
+        count_of(options.max_failures, len(steps), "max_failures")
+        return Plan(
+            run_id=run_id,
+            action=action,
+            request=request,
+            steps=steps,
+            params=values,
+            secret_params=secret_params,
+            options=options,
+            batches=split(len(steps), options.batch),
+        )
+
+    def start(self, plan: Plan, on_event: Callable[[Event], None] | None = None) -> Run:
+        """Carry out a plan. Raises PolicyDenied before anything is touched."""
+        admit(plan)
+        return Run(plan, self._transports, on_event)
+
+    def run(
+        self,
+        action: str,
+        targets: str | Sequence[str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        *,
+        on_event: Callable[[Event], None] | None = None,
+        **options: Any,
+    ) -> Run:
+        """Plan and start at once; ``options`` are fields of ``RunOptions``."""
+        plan = self.plan(action, targets, params, options=self.options(**options))
+        return self.start(plan, on_event)
+
+    def close(self) -> None:
+        """Close all kept connections."""
+        self._transports.close()
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _step(self, action: str, target: Target) -> Step:
+        try:
+            choice = self.registry.choose(action, target.vars)
+        except RequestError as error:
+            if error.reason == "unknown_action":
+                raise
+            return Step(target, None, None, error.message, error)
+        return Step(target, choice.plugin, choice.capability, choice.why)
+
+    def _parameters(
+        self,
+        action: str,
+        steps: Sequence[Step],
+        params: Mapping[str, Any] | None,
+        assignments: Sequence[str],
+        secret_refs: Mapping[str, SecretRef],
+    ) -> tuple[dict[str, Any], frozenset[str]]:
+        """Resolve the parameters; every plugin chosen for the action must accept the same ones."""
+        capabilities = {step.plugin: step.capability for step in steps if step.capability}
+        resolved = [
+            resolve_parameters(
+                capability.input_schema,
+                assignments=assignments,
+                document=params,
+                secrets=secret_refs,
+                action=action,
+            )
+            for capability in capabilities.values()
+        ]
+        if any(one != resolved[0] for one in resolved[1:]):
+            names = ", ".join(plugin.name for plugin in capabilities if plugin)
+            raise RequestError(
+                "invalid_parameters", f"the plugins {names} read these parameters differently"
+            )
+        paths = [write_only_paths(capability.input_schema) for capability in capabilities.values()]
+        given = {"".join(f"/{escaped(n)}" for n in key.split(".")) for key in secret_refs}
+        return resolved[0], frozenset(given).union(*paths)
+
+
+def new_run_id() -> str:
+    """Return a run id that sorts by time and is safe in file names."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"
+
+
+def _checked(options: RunOptions) -> RunOptions:
+    for name, lowest in (
+        ("timeout_s", 0.001),
+        ("connect_timeout_s", 0.001),
+        ("concurrency", 1),
+        ("max_stdout", 1),
+        ("max_stderr", 1),
+    ):
+        value = getattr(options, name)
+        if value is not None and value < lowest:
+            raise RequestError(
+                "invalid_request", f"{value} is less than {lowest} @ $.{name}", field=f"$.{name}"
+            )
+    if options.transport is not None and options.transport not in TRANSPORTS:
+        raise RequestError(
+            "invalid_request",
+            f"there is no transport {options.transport!r} @ $.transport;"
+            f" known are {', '.join(TRANSPORTS)}",
+            field="$.transport",
+        )
+    return options
+
+
+def _adjusted(target: Target, options: RunOptions) -> Target:
+    """Return the target with what the run's options say for all targets."""
+    if options.transport is not None:
+        target = replace(target, transport=options.transport)
+    if options.connect_timeout_s is not None:
+        target = replace(
+            target, ssh=replace(target.ssh, connect_timeout_s=options.connect_timeout_s)
+        )
+    if options.become is not None:
+        target = replace(target, become=options.become)
+    return target
+
+
+def _check_secrets(steps: Sequence[Step]) -> None:
+    """Resolve every secret that the targets refer to, so that none is missing halfway."""
+    refs = set()
+    for step in steps:
+        ssh, become = step.target.ssh, step.target.become
+        refs.update({ssh.password, ssh.passphrase, become.password if become else None})
+    for ref in refs - {None}:
+        assert ref
+        ref.resolve()

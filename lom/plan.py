@@ -1,0 +1,167 @@
+"""What a run will do, worked out before anything is touched: pure values and a pure function.
+
+Nothing here connects, writes or asks; ``rune run --dry-run`` prints what this module returns.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lmm.envelope import timestamp
+from lmm.errors import RequestError, RuneError
+from lmm.model import Become, Limits, Target
+from lom.manifest import Capability, Plugin
+
+MASK = "[secret]"
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run is carried out; durations in seconds, sizes in bytes.
+
+    ``batch`` and ``max_failures`` are a count (``"10"``) or a share of the targets (``"10%"``).
+    ``confirm`` is asked for actions whose risk is destructive, unless ``yes``.
+    """
+
+    timeout_s: float | None = None
+    concurrency: int = 64
+    batch: str | None = None
+    max_failures: str | None = None
+    transport: str | None = None
+    max_stdout: int = DEFAULT_LIMITS.stdout_bytes
+    max_stderr: int = DEFAULT_LIMITS.stderr_bytes
+    connect_timeout_s: float | None = None
+    become: Become | None = None
+    yes: bool = False
+    confirm: Callable[[str], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One target's part of a plan: the chosen plugin and why, or the error that rules it out."""
+
+    target: Target
+    plugin: Plugin | None
+    capability: Capability | None
+    why: str
+    error: RuneError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A validated request and what it comes to on each target, in the order of the output."""
+
+    run_id: str
+    action: str
+    request: Mapping[str, Any]
+    steps: tuple[Step, ...]
+    params: Mapping[str, Any]
+    secret_params: frozenset[str]
+    options: RunOptions
+    batches: tuple[tuple[int, ...], ...] = field(default=())
+
+    @property
+    def max_failures(self) -> int | None:
+        """How many targets may fail before no more are started; None: all."""
+        return count_of(self.options.max_failures, len(self.steps), "max_failures")
+
+    def document(self) -> dict[str, Any]:
+        """Return the plan as JSON values, for ``--dry-run``; secrets are masked."""
+        return {
+            "run_id": self.run_id,
+            "action": self.action,
+            "request": self.request,
+            "concurrency": self.options.concurrency,
+            "max_failures": self.max_failures,
+            "batches": [len(batch) for batch in self.batches],
+            "targets": [
+                {
+                    "target": step.target.name,
+                    "transport": step.target.transport,
+                    "plugin": step.plugin and f"{step.plugin.name} {step.plugin.version}",
+                    "risk": step.capability and step.capability.risk,
+                    "timeout_s": step.capability
+                    and timeout_of(step.capability, self.options.timeout_s),
+                    "why": step.why,
+                    "error": step.error.message if step.error else None,
+                }
+                for step in self.steps
+            ],
+        }
+
+
+def timeout_of(capability: Capability, asked: float | None) -> float:
+    """Return the seconds an invocation may take: what was asked, else what the plugin says."""
+    return asked if asked is not None else capability.timeout_s
+
+
+def count_of(text: str | None, total: int, name: str) -> int | None:
+    """Return ``"10"`` or ``"10%"`` of ``total`` as a count of at least 1 (0 stays 0)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)(%?)", text.strip())
+    number = int(match[1]) if match else -1
+    if not match or (match[2] and number > 100):
+        raise RequestError(
+            "invalid_request",
+            f"{text!r} is neither a count nor a percentage such as 10 or 10% @ $.{name}",
+            field=f"$.{name}",
+        )
+    return max(1, total * number // 100) if match[2] and number else number
+
+
+def split(total: int, size: str | None) -> tuple[tuple[int, ...], ...]:
+    """Return the indexes of the targets of each batch."""
+    step = count_of(size, total, "batch")
+    if step == 0:
+        raise RequestError("invalid_request", "a batch has at least 1 target @ $.batch")
+    width = step or max(total, 1)
+    return tuple(tuple(range(at, min(at + width, total))) for at in range(0, total, width))
+
+
+def masked(values: Mapping[str, Any], pointers: frozenset[str]) -> dict[str, Any]:
+    """Return a copy of the parameters in which the values at these JSON pointers are hidden."""
+
+    def walk(value: Any, pointer: str) -> Any:
+        if pointer in pointers:
+            return MASK
+        if isinstance(value, Mapping):
+            return {k: walk(v, f"{pointer}/{escaped(k)}") for k, v in value.items()}
+        return value
+
+    return {name: walk(value, f"/{escaped(name)}") for name, value in values.items()}
+
+
+def escaped(name: str) -> str:
+    """Return a member name as a JSON pointer writes it."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def build_request(
+    action: str, targets: Sequence[str], params: Mapping[str, Any], run_id: str
+) -> dict[str, Any]:
+    """Return the RCS message of a run; ``params`` hold no secret any more."""
+    return {
+        "message_metadata": {
+            "version": "3.0.0",
+            "message_id": run_id,
+            "created_at": timestamp(),
+        },
+        "routing": {
+            "event_type": "ACTION_EXECUTE_REQUEST",
+            "source_module": "lom",
+            "action": action,
+            "targets": list(targets),
+        },
+        "payload": {
+            "schema_version": "3.0.0",
+            "content_type": "application/json",
+            "data": {"input_parameters": dict(params), "context": {}},
+        },
+        "observability": {"trace_id": secrets.token_hex(16), "span_id": secrets.token_hex(8)},
+    }

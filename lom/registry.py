@@ -1,0 +1,271 @@
+"""The known plugins: where they are found, which hides which, and which one serves a target."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from lmm.errors import RequestError, RuneError
+from lom.manifest import MANIFEST, Capability, Plugin, load_plugin
+
+ENTRY_POINTS = "rune.plugins"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder of plugin folders; ``origin`` says how it came to be searched."""
+
+    origin: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenPlugin:
+    """A folder that looks like a plugin and may not be run, and why."""
+
+    directory: Path
+    origin: str
+    error: RuneError
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The plugin that serves an action on a target, and why this one."""
+
+    plugin: Plugin
+    capability: Capability
+    why: str
+
+
+class Registry:
+    """The plugins of some places, the first place winning where a name stands twice.
+
+    Places are read when the first question is asked.
+    """
+
+    def __init__(self, places: Iterable[Place], broken: Iterable[BrokenPlugin] = ()) -> None:
+        self.places = tuple(places)
+        self._broken = tuple(broken)
+
+    @cached_property
+    def _found(self) -> tuple[list[Plugin], list[BrokenPlugin], list[Plugin]]:
+        plugins: dict[str, Plugin] = {}
+        broken = list(self._broken)
+        shadowed: list[Plugin] = []
+        for place in self.places:
+            for directory in _plugin_folders(place.path):
+                try:
+                    plugin = load_plugin(directory, place.origin)
+                except RuneError as error:
+                    broken.append(BrokenPlugin(directory, place.origin, error))
+                    continue
+                if plugin.name in plugins:
+                    shadowed.append(plugin)
+                else:
+                    plugins[plugin.name] = plugin
+        return list(plugins.values()), broken, shadowed
+
+    @property
+    def plugins(self) -> list[Plugin]:
+        """The plugins that may be run, those of the first place first."""
+        return self._found[0]
+
+    @property
+    def broken(self) -> list[BrokenPlugin]:
+        """What could not be loaded; never run."""
+        return self._found[1]
+
+    @property
+    def shadowed(self) -> list[Plugin]:
+        """Plugins hidden by one of the same name in an earlier place."""
+        return self._found[2]
+
+    def actions(self) -> list[str]:
+        """Return the names of all actions, sorted."""
+        return sorted({one.action for plugin in self.plugins for one in plugin.capabilities})
+
+    def candidates(self, action: str) -> list[tuple[Plugin, Capability]]:
+        """Return who offers an action, in the order of the places."""
+        offers = ((plugin, plugin.capability(action)) for plugin in self.plugins)
+        return [(plugin, capability) for plugin, capability in offers if capability]
+
+    def choose(self, action: str, target_vars: Mapping[str, Any]) -> Choice:
+        """Return the plugin for a target with these variables.
+
+        Platform and facts decide, then the place, then the version. Raises RequestError
+        (``unknown_action`` with the nearest name, ``no_plugin_fits``).
+        """
+        candidates = self.candidates(action)
+        if not candidates:
+            raise self._unknown(action)
+        ranked = []
+        refusals = []
+        for order, (plugin, capability) in enumerate(candidates):
+            fit = _fit(capability, target_vars)
+            if isinstance(fit, str):
+                refusals.append(f"{plugin.name} needs {fit}")
+            else:
+                place = [one.origin for one in self.places].index(plugin.origin)
+                rank = (-fit, place, _Newest(plugin.version), plugin.name)
+                ranked.append((rank, order, plugin, capability, fit))
+        if not ranked:
+            raise RequestError(
+                "no_plugin_fits",
+                f"no plugin for {action} fits: {'; '.join(refusals)}",
+                validation_errors=refusals,
+            )
+        ranked.sort(key=lambda entry: entry[0])
+        _, _, plugin, capability, fit = ranked[0]
+        return Choice(plugin, capability, _why(plugin, capability, len(ranked), refusals, fit))
+
+    def _unknown(self, action: str) -> RequestError:
+        for one in self.broken:
+            if _mentions(one.directory, action):
+                return RequestError(
+                    "unknown_action",
+                    f"the only plugin for {action} is broken: {one.error.message}",
+                )
+        near = difflib.get_close_matches(action, self.actions(), 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return RequestError("unknown_action", f"there is no action {action!r}{hint}")
+
+
+def _why(
+    plugin: Plugin, capability: Capability, fitting: int, refusals: Sequence[str], fit: int
+) -> str:
+    if fitting == 1 and not refusals:
+        return "the only plugin that offers it"
+    if fitting == 1:
+        return f"the only one that fits ({'; '.join(refusals)})"
+    facts = f", {fit} facts of the target speak for it" if fit else ""
+    return f"the best of {fitting} that fit{facts}: {plugin.origin}, version {plugin.version}"
+
+
+def _fit(capability: Capability, target_vars: Mapping[str, Any]) -> int | str:
+    """Return how many facts of the target speak for a capability, or what is not met."""
+    known = 0
+    platform = target_vars.get("platform")
+    if capability.platforms and isinstance(platform, str):
+        # linux covers linux/x86_64, on either side: the shorter one leaves the rest open
+        if not any(
+            _covers(one, platform) or _covers(platform, one) for one in capability.platforms
+        ):
+            return f"platform {' or '.join(capability.platforms)}, the target is {platform}"
+        known += 1
+    for need in capability.requires:
+        key, is_fact, value = need.partition("=")
+        if is_fact and key in target_vars:
+            if str(target_vars[key]) != value:
+                return f"{need}, the target has {key}={target_vars[key]}"
+            known += 1
+    return known
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    return narrow == wide or narrow.startswith(f"{wide}/")
+
+
+class _Newest:
+    """Sorts versions the newest first, by the precedence of semver.org."""
+
+    def __init__(self, version: str) -> None:
+        core, _, pre = version.partition("+")[0].partition("-")
+        identifiers = [
+            (0, int(one), "") if re.fullmatch(r"\d+", one) else (1, 0, one)
+            for one in pre.split(".")
+            if one
+        ]
+        self._key = (tuple(map(int, core.split("."))), not pre, identifiers)
+
+    def __lt__(self, other: _Newest) -> bool:
+        return self._key > other._key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Newest) and self._key == other._key
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _mentions(directory: Path, action: str) -> bool:
+    try:
+        return f'"{action}"' in (directory / MANIFEST).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def _plugin_folders(place: Path) -> Iterator[Path]:
+    """Yield the plugin folders of a place, by name; a place may also be one plugin's folder."""
+    if (place / MANIFEST).exists():
+        yield place
+        return
+    try:
+        names = sorted(os.listdir(place))
+    except OSError:
+        return
+    for name in names:
+        if (place / name / MANIFEST).exists():
+            yield place / name
+
+
+# -- places ------------------------------------------------------------------------------------
+
+
+def bundled_plugins() -> Path:
+    """Return the folder of RUNE's own plugins, installed or beside the checkout."""
+    packaged = Path(str(resources.files("lom"))) / "plugins"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parent.parent / "plugins"
+
+
+def default_registry(extra_paths: Sequence[str | Path] = (), cwd: Path | None = None) -> Registry:
+    """Return the registry over the places that are searched, the strongest first.
+
+    ``extra_paths`` (``--plugin-path``, ``RUNE_PLUGIN_PATH``), ``./plugins``,
+    ``~/.config/rune/plugins``, third-party packages, RUNE's own.
+    """
+    packages, broken = _packages()
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    places = [
+        *(Place("plugin path", Path(path).expanduser()) for path in extra_paths),
+        Place("project", (cwd or Path.cwd()) / "plugins"),
+        Place("user", config / "rune" / "plugins"),
+        *packages,
+    ]
+    bundled = bundled_plugins()
+    others = [place for place in places if place.path.resolve() != bundled.resolve()]
+    for place in others[: len(extra_paths)]:
+        if place.origin == "plugin path" and not place.path.is_dir():
+            raise RequestError(
+                "config_invalid", f"the plugin path {place.path} is no folder", field="plugin_path"
+            )
+    return Registry([*others, Place("bundled", bundled)], broken)
+
+
+def _packages() -> tuple[list[Place], list[BrokenPlugin]]:
+    """Return the plugin folders that installed packages offer by entry point.
+
+    An entry point of the group ``rune.plugins`` names a package whose folder holds plugins, a
+    path, or a function that returns one.
+    """
+    from importlib.metadata import entry_points
+
+    places, broken = [], []
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda one: one.name):
+        origin = f"package {point.name}"
+        try:
+            found: Any = point.load()
+            found = found() if callable(found) else found
+            path = found if isinstance(found, str | Path) else found.__path__[0]
+            places.append(Place(origin, Path(path)))
+        except Exception as error:  # another's package must not break RUNE
+            problem = RequestError(
+                "manifest_invalid", f"the entry point {point.value} cannot be loaded: {error}"
+            )
+            broken.append(BrokenPlugin(Path(point.value), origin, problem))
+    return places, broken
