@@ -44,10 +44,10 @@ rune_scan() {
 } 2>/dev/null
 
 # Feeds the plugin, then waits for the deadline, a cancel or the end of stdin, and kills the tree:
-# TERM, after two seconds KILL, until nothing is left. It works on alone if the main shell dies.
+# TERM, after two to three seconds KILL, until nothing is left. It works on alone if the main shell dies.
 # When the plugin ends by itself the main shell sends TERM, and all that is left is to tidy up.
 rune_guard() { # PAYLOAD_LEN TIMEOUT_S; stdin: control, stdout: the plugin's stdin
-  local why plugin_gone='' round=0 empty=0
+  local why plugin_gone='' asked='' empty=0
   trap 'exec rm -rf -- "$rune_dir"' TERM
   if (($1 > 4000)); then # more than a pipe surely holds, and the plugin may never read it
     printf '%s' "$rune_payload" &
@@ -61,10 +61,11 @@ rune_guard() { # PAYLOAD_LEN TIMEOUT_S; stdin: control, stdout: the plugin's std
     rune_scan
     if ((${#rune_found[@]})); then
       empty=0
-      if ((round == 0)); then
+      if [[ ! $asked ]]; then
+        asked=$SECONDS
         kill -TERM "${rune_found[@]}"
         kill -CONT "${rune_found[@]}"
-      elif ((round >= 20)); then
+      elif ((SECONDS - asked > 2)); then
         kill -KILL "${rune_found[@]}"
       fi
     else
@@ -73,7 +74,6 @@ rune_guard() { # PAYLOAD_LEN TIMEOUT_S; stdin: control, stdout: the plugin's std
       ((empty > 2)) && ! kill -0 $$ && break
     fi
     sleep 0.1
-    ((++round))
   done
   rm -rf -- "$rune_dir"
   exit "$why"

@@ -6,6 +6,7 @@ the orchestrator, like everything else.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmm.errors import RuneError
+from lmm.model import Target
+from lmm.ssh.config import needs_openssh
 
 if TYPE_CHECKING:
     from lom.orchestrator import Orchestrator
@@ -173,8 +176,16 @@ def _targets(orchestrator: Orchestrator, selectors: Sequence[str]) -> Iterator[C
             yield Check(name, "ok", found)
         else:
             message = result.error["error_data"]["error"]["message"]
-            advice = " ".join(result.error["error_context"]["recovery_actions"])
-            yield Check(name, "fail", f"{result.outcome}: {message}", advice)
+            advice = [*result.error["error_context"]["recovery_actions"], *_needs(step.target)]
+            yield Check(name, "fail", f"{result.outcome}: {message}", " ".join(advice))
+
+
+def _needs(target: Target) -> Iterator[str]:
+    """Yield advice for a target whose ssh_config asks for what only the ssh program can do."""
+    if target.transport == "ssh":
+        with contextlib.suppress(RuneError):  # then that is what kept it from being reached
+            if why := needs_openssh(target):
+                yield f"It may need transport: openssh: {why}."
 
 
 def _advice(error: RuneError) -> str:

@@ -18,8 +18,13 @@ from lmm.model import SecretRef, Target
 from lmm.transports import TRANSPORTS, TransportPool
 from lom.config import Settings, load_settings
 from lom.inventory import Inventory, find_inventory, load_inventory
-from lom.params import resolve_parameters, write_only_paths
-from lom.plan import Plan, RunOptions, Step, build_request, count_of, escaped, masked, split
+from lom.params import (
+    mask_write_only,
+    pointer_of,
+    resolve_parameters,
+    write_only_paths,
+)
+from lom.plan import Plan, RunOptions, Step, build_request, count_of, split
 from lom.policy import admit
 from lom.registry import Registry, default_registry
 from lom.run import Event, Run
@@ -120,7 +125,7 @@ class Orchestrator:
         _check_secrets(steps)
         run_id = new_run_id()
         request = build_request(
-            action, selectors or [LOCAL.name], masked(values, secret_params), run_id
+            action, selectors or [LOCAL.name], mask_write_only(values, secret_params), run_id
         )
         violations = spec_validator("rcs_v3").violations(request)
         if violations:
@@ -201,7 +206,7 @@ class Orchestrator:
                 "invalid_parameters", f"the plugins {names} read these parameters differently"
             )
         paths = [write_only_paths(capability.input_schema) for capability in capabilities.values()]
-        given = {"".join(f"/{escaped(n)}" for n in key.split(".")) for key in secret_refs}
+        given = {pointer_of(key) for key in secret_refs}
         return resolved[0], frozenset(given).union(*paths)
 
 

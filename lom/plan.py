@@ -16,7 +16,6 @@ from lmm.errors import RequestError, RuneError
 from lmm.model import Become, Limits, Target
 from lom.manifest import Capability, Plugin
 
-MASK = "[secret]"
 DEFAULT_LIMITS = Limits()
 
 
@@ -122,24 +121,6 @@ def split(total: int, size: str | None) -> tuple[tuple[int, ...], ...]:
         raise RequestError("invalid_request", "a batch has at least 1 target @ $.batch")
     width = step or max(total, 1)
     return tuple(tuple(range(at, min(at + width, total))) for at in range(0, total, width))
-
-
-def masked(values: Mapping[str, Any], pointers: frozenset[str]) -> dict[str, Any]:
-    """Return a copy of the parameters in which the values at these JSON pointers are hidden."""
-
-    def walk(value: Any, pointer: str) -> Any:
-        if pointer in pointers:
-            return MASK
-        if isinstance(value, Mapping):
-            return {k: walk(v, f"{pointer}/{escaped(k)}") for k, v in value.items()}
-        return value
-
-    return {name: walk(value, f"/{escaped(name)}") for name, value in values.items()}
-
-
-def escaped(name: str) -> str:
-    """Return a member name as a JSON pointer writes it."""
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def build_request(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -253,6 +254,8 @@ def _packages() -> tuple[list[Place], list[BrokenPlugin]]:
     An entry point of the group ``rune.plugins`` names a package whose folder holds plugins, a
     path, or a function that returns one.
     """
+    if not any(map(_offers_plugins, sys.path)):
+        return [], []
     from importlib.metadata import entry_points
 
     places, broken = [], []
@@ -269,3 +272,20 @@ def _packages() -> tuple[list[Place], list[BrokenPlugin]]:
             )
             broken.append(BrokenPlugin(Path(point.value), origin, problem))
     return places, broken
+
+
+def _offers_plugins(folder: str) -> bool:
+    """Whether a package installed there may have our entry points. importlib.metadata would say
+    for certain, but costs more than all other start-up work of a local run."""
+    try:
+        names = [name for name in os.listdir(folder or ".") if name.endswith("-info")]
+    except OSError:
+        return False
+    for name in names:
+        try:
+            with open(os.path.join(folder, name, "entry_points.txt"), "rb") as stream:
+                if f"[{ENTRY_POINTS}]".encode() in stream.read():
+                    return True
+        except OSError:
+            continue
+    return False

@@ -72,14 +72,14 @@ def from_click(wrong: click.ClickException) -> RequestError:
 
 def unexpected(error: Exception) -> InternalError:
     """Return the error for what nobody foresaw; its own text stays out, it may hold a secret."""
-    if isinstance(error, OSError):
-        what = f": {error.filename}" if error.filename else ""
-        problem = InternalError("local_io_error", f"{error.strerror or 'an I/O error'}{what}")
-    else:
-        import traceback
+    import traceback
 
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{os.path.basename(last.filename)}:{last.lineno}"
-        problem = InternalError("internal_error", f"unexpected {type(error).__name__} at {place}")
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"at {os.path.basename(last.filename)}:{last.lineno}"
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else f" {place}"
+        problem = InternalError("local_io_error", f"{error.strerror or 'an I/O error'}{where}")
+    else:
+        problem = InternalError("internal_error", f"unexpected {type(error).__name__} {place}")
     problem.__cause__ = error
     return problem

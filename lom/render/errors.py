@@ -16,7 +16,9 @@ def error_lines(
     """Yield the lines for an EPS document; ``hints`` stand in for its recovery actions."""
     error = document["error_data"]["error"]
     data = error["data"]
-    yield f"{paint('error:', 'error', color)} {clean(error['message'])}"
+    first, *more = error["message"].split("\n")
+    yield f"{paint('error:', 'error', color)} {clean(first)}"
+    yield from (f"  {clean(line)}" for line in more)
     for place in _PLACES:
         if place in data and str(data[place]) not in error["message"]:
             yield f"  {place}: {clean(str(data[place]))}"
@@ -29,5 +31,5 @@ def error_lines(
 
 
 def one_line(document: Mapping[str, Any]) -> str:
-    """Return the error's message, made harmless."""
-    return clean(document["error_data"]["error"]["message"])
+    """Return the error's message on one line, made harmless."""
+    return clean(" ".join(document["error_data"]["error"]["message"].split("\n")))

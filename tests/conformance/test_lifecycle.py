@@ -60,7 +60,7 @@ def pids(scratch: Path) -> list[int]:
     return [int((scratch / name).read_text()) for name in NAMES]
 
 
-def gone(found: list[int], patience_s: float = 10.0) -> bool:
+def gone(found: list[int], patience_s: float = 30.0) -> bool:
     until = time.monotonic() + patience_s
     while time.monotonic() < until:
         if not any(processes.is_alive(pid) for pid in found):
@@ -69,7 +69,7 @@ def gone(found: list[int], patience_s: float = 10.0) -> bool:
     return False
 
 
-def tidied(scratch: Path, patience_s: float = 10.0) -> bool:
+def tidied(scratch: Path, patience_s: float = 30.0) -> bool:
     """Whether the private directory that the script noted is gone, or soon is."""
     where = Path((scratch / "where").read_text().strip())
     assert where.name.startswith(".rune-")

@@ -17,8 +17,8 @@ from lom import Inventory, Orchestrator, RunOptions, Target
 from lom.plan import count_of, split
 
 ECHO = (
-    "printf '{\"payload\":{\"result\":\"success\",\"output_data\":{\"target\":\"%s\"}}}' "
-    "\"$(sed 's/.*\"target\":\"\\([^\"]*\\)\".*/\\1/')\""
+    'printf \'{"payload":{"result":"success","output_data":{"target":"%s"}}}\' '
+    '"$(sed \'s/.*"target":"\\([^"]*\\)".*/\\1/\')"'
 )
 
 
@@ -207,7 +207,9 @@ def test_cancel(rune: Orchestrator) -> None:
     started.wait(10)
     run.cancel()
     results = list(run)
-    assert {str(result.outcome) for result in results} == {"cancelled"}, [r.error["error_data"] for r in results if r.error]
+    assert {str(result.outcome) for result in results} == {"cancelled"}, [
+        r.error["error_data"] for r in results if r.error
+    ]
     assert run.exit_code == 130
 
 

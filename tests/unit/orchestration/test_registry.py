@@ -1,0 +1,188 @@
+"""Where plugins are found, which hides which, and which one serves a target."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmm.errors import RequestError
+from lom.registry import Place, Registry, bundled_plugins, default_registry
+
+
+def add(place: Path, name: str, version: str = "1.0.0", **capability: Any) -> Path:
+    folder = place / name
+    folder.mkdir(parents=True)
+    offer = {
+        "action": "test.go",
+        "description": "x",
+        "input_schema": {},
+        "output_schema": {},
+        "risk": "read",
+        **capability,
+    }
+    manifest = {
+        "module_name": name,
+        "module_version": version,
+        "description": "x",
+        "runtime": "bash",
+        "entrypoint": "run.sh",
+        "capabilities": [offer],
+    }
+    (folder / "plugin.json").write_text(json.dumps(manifest))
+    (folder / "run.sh").write_text("true\n")
+    return folder
+
+
+@pytest.fixture
+def strong(tmp_path: Path) -> Path:
+    return tmp_path / "strong"
+
+
+@pytest.fixture
+def weak(tmp_path: Path) -> Path:
+    return tmp_path / "weak"
+
+
+def registry(*places: Path) -> Registry:
+    return Registry(Place(place.name, place) for place in places)
+
+
+def test_an_earlier_place_hides_the_same_name(strong: Path, weak: Path) -> None:
+    add(strong, "one", "1.0.0")
+    add(weak, "one", "2.0.0")
+    found = registry(strong, weak)
+    assert [(p.name, p.origin) for p in found.plugins] == [("one", "strong")]
+    assert [(p.version, p.origin) for p in found.shadowed] == [("2.0.0", "weak")]
+
+
+def test_broken_ones_are_listed_and_never_chosen(strong: Path) -> None:
+    (add(strong, "one") / "run.sh").unlink()
+    found = registry(strong)
+    (broken,) = found.broken
+    assert (broken.directory, broken.origin) == (strong / "one", "strong")
+    assert "run.sh" in broken.error.message
+    with pytest.raises(RequestError, match=r"the only plugin for test\.go is broken: .*run\.sh"):
+        found.choose("test.go", {})
+
+
+def test_unknown_action_names_the_nearest(strong: Path) -> None:
+    add(strong, "one")
+    with pytest.raises(RequestError, match=r"did you mean test\.go") as refusal:
+        registry(strong).choose("test.goo", {})
+    assert refusal.value.reason == "unknown_action"
+
+
+def test_a_place_may_be_one_plugin(strong: Path) -> None:
+    add(strong, "one")
+    assert registry(strong / "one").actions() == ["test.go"]
+
+
+@pytest.mark.parametrize(
+    ("target_vars", "chosen"),
+    [
+        ({"gpu_vendor": "nvidia"}, "nvidia"),
+        ({"gpu_vendor": "amd"}, "amd"),
+        ({"gpu_vendor": "intel"}, None),
+        ({}, "amd"),  # nothing known: the order of names decides among equals
+        ({"platform": "linux/arm64", "gpu_vendor": "amd"}, None),
+        ({"platform": "linux", "gpu_vendor": "amd"}, "amd"),
+    ],
+)
+def test_facts_decide(strong: Path, target_vars: dict[str, str], chosen: str | None) -> None:
+    for vendor in ("nvidia", "amd"):
+        add(strong, vendor, requires=[f"gpu_vendor={vendor}", "ls"], platforms=["linux/x86_64"])
+    if chosen is None:
+        with pytest.raises(RequestError) as refusal:
+            registry(strong).choose("test.go", target_vars)
+        assert refusal.value.reason == "no_plugin_fits"
+    else:
+        choice = registry(strong).choose("test.go", target_vars)
+        assert choice.plugin.name == chosen
+        assert choice.why
+
+
+def test_what_speaks_for_a_plugin_counts_before_its_place(strong: Path, weak: Path) -> None:
+    add(strong, "general", "9.0.0")
+    add(weak, "special", requires=["sku=h200"])
+    found = registry(strong, weak)
+    assert found.choose("test.go", {"sku": "h200"}).plugin.name == "special"
+    assert found.choose("test.go", {}).plugin.name == "general"
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("1.0.0", "1.0.1"),
+        ("1.9.0", "1.10.0"),
+        ("1.0.0-rc.1", "1.0.0"),
+        ("1.0.0-rc.2", "1.0.0-rc.10"),
+        ("1.0.0-alpha", "1.0.0-beta"),
+        ("1.0.0-1", "1.0.0-alpha"),
+    ],
+)
+def test_the_newer_version_wins(strong: Path, older: str, newer: str) -> None:
+    add(strong, "a", older)
+    add(strong, "b", newer)
+    assert registry(strong).choose("test.go", {}).plugin.version == newer
+
+
+def test_the_places_and_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "config"
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(config))
+    extra, project = tmp_path / "extra", tmp_path / "project"
+    for place, version in (
+        (extra, "4.0.0"),
+        (project / "plugins", "3.0.0"),
+        (config / "rune" / "plugins", "2.0.0"),
+    ):
+        add(place, "noop", version, action="noop")
+    found = default_registry([extra], project)
+    origins = [p.origin for p in (*found.plugins, *found.shadowed) if p.name == "noop"]
+    assert origins == ["plugin path", "project", "user", "bundled"]
+
+
+def test_in_the_checkout_nothing_is_listed_twice() -> None:
+    assert default_registry(cwd=bundled_plugins().parent).shadowed == []
+
+
+def test_a_plugin_path_that_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(RequestError) as refusal:
+        default_registry([tmp_path / "nowhere"])
+    assert refusal.value.reason == "config_invalid"
+
+
+def test_packages_offer_plugins_by_entry_point(tmp_path: Path) -> None:
+    """A third-party package in a process of its own: a good one and one that cannot be loaded."""
+    add(tmp_path / "acme_plugins", "acme", action="acme.go")
+    (tmp_path / "acme_plugins" / "__init__.py").touch()
+    info = tmp_path / "acme-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[rune.plugins]\nacme = acme_plugins\nbad = acme_missing\n"
+    )
+    code = (
+        "from lom.registry import default_registry as d\nr = d()\n"
+        "print([p.origin for p in r.plugins if p.name == 'acme'],"
+        " [(b.origin, 'acme_missing' in b.error.message) for b in r.broken if 'bad' in b.origin])"
+    )
+    root = Path(__file__).resolve().parents[3]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "['package acme'] [('package bad', True)]"
+
+
+def test_bundled_manifests_are_good() -> None:
+    found = Registry([Place("bundled", bundled_plugins())])
+    assert [str(b.directory.name) for b in found.broken] in ([], ["noop-c"])
+    assert {"host.info", "host.exec", "gpu.info", "service.restart", "logs.gather", "noop"} <= set(
+        found.actions()
+    )
