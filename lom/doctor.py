@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from lmm.errors import RuneError
 from lmm.model import Target
-from lmm.ssh.config import needs_openssh
+from lmm.transports import advice
 
 if TYPE_CHECKING:
     from lom.orchestrator import Orchestrator
@@ -181,11 +181,9 @@ def _targets(orchestrator: Orchestrator, selectors: Sequence[str]) -> Iterator[C
 
 
 def _needs(target: Target) -> Iterator[str]:
-    """Yield advice for a target whose ssh_config asks for what only the ssh program can do."""
-    if target.transport == "ssh":
-        with contextlib.suppress(RuneError):  # then that is what kept it from being reached
-            if why := needs_openssh(target):
-                yield f"It may need transport: openssh: {why}."
+    with contextlib.suppress(RuneError):  # then that is what kept it from being reached
+        if words := advice(target):
+            yield words
 
 
 def _advice(error: RuneError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import shlex
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -83,7 +84,8 @@ def _socket(config: HostConfig, on_cancel: OnCancel, parent: paramiko.Transport 
             ) from None
     if config.proxy_command:
         try:
-            return paramiko.ProxyCommand(config.proxy_command)
+            in_shell = shlex.join(["/bin/sh", "-c", f"exec {config.proxy_command}"])
+            return paramiko.ProxyCommand(in_shell)
         except (OSError, ValueError) as error:
             raise _fail(
                 "proxy_failed", config, f"cannot start the proxy command: {error}"
@@ -239,10 +241,9 @@ def _authenticate(
                 f"{config.hostname} did not finish authentication in {config.auth_timeout_s:g} s"
             )
             raise _fail("auth_timeout", config, message) from None
-        if transport.is_active():
-            raise _fail("authentication_failed", config, f"{config.hostname}: {error}") from None
-        if not tried:
+        if not transport.is_active() and "too many" not in str(error).lower():
             raise _dropped(config, error) from None
+        tried.append(str(error))
     if unusable:
         raise unusable
     raise _fail(
@@ -259,7 +260,7 @@ def _accepted(transport: paramiko.Transport, attempt: Callable[[], list[str]]) -
     except paramiko.BadAuthenticationType:
         return False
     except paramiko.AuthenticationException as error:
-        if "imeout" in str(error):
+        if "imeout" in str(error) or not transport.is_active():
             raise
         return False
     return transport.is_authenticated()

@@ -6,9 +6,10 @@ import threading
 from importlib import import_module
 
 from lmm.errors import RequestError
+from lmm.model import Target
 from lmm.transports.base import Job, Transport
 
-__all__ = ["TRANSPORTS", "Job", "Transport", "TransportPool"]
+__all__ = ["TRANSPORTS", "Job", "Transport", "TransportPool", "advice"]
 
 # name -> module and class, imported when the first target needs it
 TRANSPORTS = {
@@ -43,3 +44,16 @@ class TransportPool:
             made, self._made = self._made, {}
         for transport in made.values():
             transport.close()
+
+
+def advice(target: Target) -> str | None:
+    """Say that another transport would serve the target better, and why; None if not.
+
+    Raises RequestError for settings that cannot hold.
+    """
+    if target.transport != "ssh":
+        return None
+    from lmm.ssh.config import needs_openssh
+
+    why = needs_openssh(target)
+    return why and f"It may need transport: openssh: {why}."

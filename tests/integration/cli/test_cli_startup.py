@@ -1,0 +1,51 @@
+"""What must not be imported on the way to an answer: each costs more than all of RUNE."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+PROBE = """\
+import json, sys
+from lom.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as stop:
+    print(json.dumps([stop.code, sorted(sys.modules)]), file=sys.stderr)
+"""
+HEAVY = {
+    "boto3",
+    "jsonschema",
+    "jsonschema_rs",
+    "paramiko",
+    "pydantic",
+    "rich",
+    "tenacity",
+    "yaml",
+}
+FOR_MESSAGES = {"asyncio", "importlib.metadata", "lmm.model", "lom.orchestrator", "pathlib"}
+
+
+def imported(rune: Any, *arguments: str) -> set[str]:
+    done = rune.python(PROBE, *arguments)
+    code, modules = json.loads(done.stderr.splitlines()[-1])
+    assert code == 0, done.stderr
+    return set(modules)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"]])
+def test_help_imports_click_and_little_else(rune: Any, arguments: list[str]) -> None:
+    assert not imported(rune, *arguments) & (HEAVY | FOR_MESSAGES)
+
+
+def test_a_local_run_without_files_imports_nothing_for_hosts_or_files(rune: Any) -> None:
+    modules = imported(rune, "run", "noop")
+    assert not modules & (HEAVY - {"jsonschema_rs", "tenacity"})
+
+
+def test_settings_cost_nothing_without_a_file(rune: Any) -> None:
+    assert not imported(rune, "config", "show") & HEAVY
+    rune.write("rune.yaml", "concurrency: 3\n")
+    assert {"yaml", "pydantic"} <= imported(rune, "config", "show")
