@@ -1,0 +1,187 @@
+#!/usr/bin/env bash
+# Describes the NVIDIA GPUs of this host, as nvidia-smi sees them.
+LC_ALL=C # the functions work on bytes
+export LC_ALL
+
+# From plugins/lib/json.sh:
+# Sets REPLY to TEXT as a JSON string. Bytes that are not UTF-8 become U+FFFD; where they abound
+# (over 64 in 2 KiB) the text is taken for binary and the good characters among them are lost too.
+# shellcheck disable=SC2053,SC2295 # matching is what is wanted
+json_encode() { # TEXT
+  local block chunk valid one size block_at=0 at=0 length=${#1}
+  local high=$'[\x80-\xff]' low=$'[\x01-\x7f]' more=$'[\x80-\xbf]'
+  local -a dots=(.. ... ... ... .... .... ....) characters=( # as RFC 3629 has them
+    $'[\xc2-\xdf]'"$more" $'\xe0[\xa0-\xbf]'"$more" $'[\xe1-\xec\xee\xef]'"$more$more"
+    $'\xed[\x80-\x9f]'"$more" $'\xf0[\x90-\xbf]'"$more$more" $'[\xf1-\xf3]'"$more$more$more"
+    $'\xf4[\x80-\x8f]'"$more$more"
+  )
+  REPLY='"'
+  # Cutting and replacing cost the length of the text each time, so blocks are cut into chunks,
+  # none of which may end within a character.
+  while ((at < ${#block} || block_at < length)); do
+    if ((at >= ${#block})); then
+      block=${1:block_at:65536} at=0
+      ((block_at += 65536))
+      for ((size = 0; size < 3; size++)); do
+        [[ $block == *$high && ${1:block_at:1} == $more ]] || break
+        block+=${1:block_at++:1}
+      done
+    fi
+    chunk=${block:at:2048}
+    ((at += 2048))
+    for ((size = 0; size < 3; size++)); do
+      [[ $chunk == *$high && ${block:at:1} == $more ]] || break
+      chunk+=${block:at++:1}
+    done
+    chunk=${chunk//\\/\\\\}
+    chunk=${chunk//\"/\\\"}
+    if [[ $chunk == *[[:cntrl:]]* ]]; then
+      chunk=${chunk//$'\n'/\\n}
+      chunk=${chunk//$'\t'/\\t}
+      chunk=${chunk//$'\r'/\\r}
+      while valid=${chunk%%[[:cntrl:]]*} && ((${#valid} < ${#chunk})); do
+        one=${chunk:${#valid}:1}
+        printf -v valid '\\u%04x' "'$one"
+        chunk=${chunk//"$one"/"$valid"}
+      done
+    fi
+    if [[ $chunk == *$high* ]]; then
+      valid=$chunk # as long as chunk, with its good characters dotted out
+      for one in "${!characters[@]}"; do valid=${valid//${characters[one]}/${dots[one]}}; done
+      one=${valid//$low/}
+      if ((${#one} > 64)); then
+        chunk=${chunk//$high/\\ufffd}
+      elif [[ $one ]]; then
+        while one=${valid%%$high*} && ((${#one} < ${#valid})); do
+          valid=$one.${valid:${#one}+1}
+          chunk=${chunk:0:${#one}}$'\x02'${chunk:${#one}+1}
+        done
+        chunk=${chunk//$'\x02'/\\ufffd}
+      fi
+    fi
+    REPLY+=$chunk
+  done
+  REPLY+='"'
+}
+
+fail() { # CODE MESSAGE [DETAILS]
+  json_encode "$2"
+  printf '{"error":{"code":%s,"message":%s,"details":{%s}}}\n' "$1" "$REPLY" "${3-}"
+  exit "$1"
+}
+
+fields=(
+  index uuid name driver_version vbios_version pci.bus_id memory.total memory.used
+  clocks.sm clocks.mem power.draw power.limit temperature.gpu utilization.gpu utilization.memory
+  ecc.mode.current ecc.errors.corrected.volatile.total ecc.errors.uncorrected.volatile.total
+  mig.mode.current
+)
+
+query() { # Sets output and status.
+  local IFS=,
+  output=$(nvidia-smi "--query-gpu=${fields[*]}" --format=csv,noheader,nounits 2>&1)
+  status=$?
+}
+
+# The values of one GPU are in the array value, by field. Where nvidia-smi knows none it writes
+# N/A, [N/A], [Not Supported], [Unknown Error] or the like: all of them become null.
+text() { # FIELD
+  local text=${value[$1]-}
+  if [[ ! $text || $text == N/A || $text == \[*\] ]]; then REPLY=null; else json_encode "$text"; fi
+}
+number() { # FIELD
+  REPLY=${value[$1]-}
+  [[ $REPLY =~ ^-?(0|[1-9][0-9]*)(\.[0-9]+)?$ ]] || REPLY=null
+}
+bytes() { # FIELD, in MiB
+  number "$1"
+  [[ $REPLY != +([0-9]) ]] || REPLY=$((REPLY * 1048576))
+}
+enabled() { # FIELD
+  case ${value[$1]-} in
+    Enabled) REPLY=true ;;
+    Disabled) REPLY=false ;;
+    *) REPLY=null ;;
+  esac
+}
+
+shopt -s extglob
+type -P nvidia-smi >/dev/null || fail 2 'this host has no nvidia-smi: the NVIDIA driver is missing'
+query
+if [[ $output == *'is not a valid field to query'* ]]; then # an older driver: ask what it knows
+  help=$(nvidia-smi --help-query-gpu 2>&1)
+  known=()
+  for field in "${fields[@]}"; do
+    [[ $help != *"\"$field\""* ]] || known+=("$field")
+  done
+  ((${#known[@]})) || fail 3 "nvidia-smi says: ${output%%$'\n'*}"
+  fields=("${known[@]}")
+  query
+fi
+
+declare -A value mig_devices
+if [[ ${fields[*]} == *mig.mode.current && $output$'\n' == *', Enabled'$'\n'* ]]; then # the last field
+  while IFS= read -r line; do
+    if [[ $line =~ ^GPU\ .*\(UUID:\ ([^\)]+)\) ]]; then
+      uuid=${BASH_REMATCH[1]}
+    elif [[ $line =~ ^\ *MIG\ ([^ ]+)\ +Device\ +([0-9]+):\ \(UUID:\ ([^\)]+)\) ]]; then
+      json_encode "${BASH_REMATCH[1]}" && profile=$REPLY
+      json_encode "${BASH_REMATCH[3]}"
+      mig_devices[$uuid]+=",{\"index\":${BASH_REMATCH[2]},\"profile\":$profile,\"uuid\":$REPLY}"
+    fi
+  done < <(nvidia-smi -L 2>/dev/null)
+fi
+
+gpus='' driver='' count=0 complaint='' warnings=''
+while IFS= read -r line; do
+  IFS=, read -r -a row <<<"$line"
+  if [[ ${row[0]-} != +([0-9]) ]] || ((${#row[@]} != ${#fields[@]})); then
+    [[ $line ]] || continue
+    [[ $line == WARNING* ]] || complaint=${complaint:-$line} # one GPU lost while others answer
+    json_encode "$line" && warnings+=,$REPLY
+    continue
+  fi
+  value=()
+  for ((i = 0; i < ${#fields[@]}; i++)); do value[${fields[i]}]=${row[i]# }; done
+  gpu="\"index\":${row[0]}"
+  for name in uuid=uuid name=name vbios_version=vbios_version pci_bus_id=pci.bus_id; do
+    text "${name#*=}"
+    gpu+=",\"${name%=*}\":$REPLY"
+  done
+  for name in memory_total_bytes=memory.total memory_used_bytes=memory.used; do
+    bytes "${name#*=}"
+    gpu+=",\"${name%=*}\":$REPLY"
+  done
+  for name in sm_clock_mhz=clocks.sm memory_clock_mhz=clocks.mem power_draw_w=power.draw \
+    power_limit_w=power.limit temperature_celsius=temperature.gpu \
+    gpu_utilization_percent=utilization.gpu memory_utilization_percent=utilization.memory; do
+    number "${name#*=}"
+    gpu+=",\"${name%=*}\":$REPLY"
+  done
+  enabled ecc.mode.current
+  gpu+=",\"ecc\":{\"enabled\":$REPLY"
+  number ecc.errors.corrected.volatile.total
+  gpu+=",\"corrected_volatile\":$REPLY"
+  number ecc.errors.uncorrected.volatile.total
+  gpu+=",\"uncorrected_volatile\":$REPLY}"
+  enabled mig.mode.current
+  devices=${mig_devices[${value[uuid]}]-}
+  gpus+=",{$gpu,\"mig\":{\"enabled\":$REPLY,\"devices\":[${devices#,}]}}"
+  text driver_version && driver=$REPLY
+  ((++count))
+done <<<"$output"
+
+# 14 says that an infoROM is corrupted, which is no reason to withhold the rest.
+if ((status != 0 && status != 14 || count == 0)) || [[ $complaint ]]; then
+  complaint=${complaint:-nvidia-smi ended with exit status $status and named no GPU}
+  json_encode "$output"
+  details="\"exit_status\":$status,\"output\":$REPLY,\"gpus\":[${gpus#,}]"
+  case $complaint in
+    *'No devices were found'* | *'Failed to initialize NVML'* | *'communicate with the NVIDIA'*)
+      fail 2 "$complaint" "$details"
+      ;;
+    *) fail 3 "$complaint" "$details" ;;
+  esac
+fi
+printf '{"payload":{"result":"success","output_data":{"driver_version":%s' "$driver"
+printf ',"gpu_count":%s,"gpus":[%s],"warnings":[%s]}}}\n' "$count" "${gpus#,}" "${warnings#,}"
