@@ -116,6 +116,8 @@ class Orchestrator:
         """
         options = _checked(options or self.options())
         selectors = [targets] if isinstance(targets, str) else list(targets or ())
+        if self._inventory is not None or self.settings.sources.get("inventory") == "flag":
+            _ = self.inventory  # one that was named must be good, also when it is not needed
         chosen = select(selectors, self.inventory) if selectors else [LOCAL]
         steps = tuple(self._step(action, _adjusted(target, options)) for target in chosen)
         ruled_out = [step.error for step in steps if step.error is not None]

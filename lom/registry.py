@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
@@ -100,22 +99,24 @@ class Registry:
     def choose(self, action: str, target_vars: Mapping[str, Any]) -> Choice:
         """Return the plugin for a target with these variables.
 
-        Platform and facts decide, then the place, then the version. Raises RequestError
-        (``unknown_action`` with the nearest name, ``no_plugin_fits``).
+        Platform and facts decide (one that contradicts excludes, one that is not known weakens),
+        then the place, then the version, then the name. Raises RequestError (``unknown_action``
+        with the nearest name, ``no_plugin_fits``).
         """
         candidates = self.candidates(action)
         if not candidates:
             raise self._unknown(action)
         ranked = []
         refusals = []
-        for order, (plugin, capability) in enumerate(candidates):
+        for plugin, capability in candidates:
             fit = _fit(capability, target_vars)
             if isinstance(fit, str):
                 refusals.append(f"{plugin.name} needs {fit}")
             else:
-                place = [one.origin for one in self.places].index(plugin.origin)
-                rank = (-fit, place, _Newest(plugin.version), plugin.name)
-                ranked.append((rank, order, plugin, capability, fit))
+                known, unknown = fit
+                place = self._place_of(plugin)
+                rank = (unknown, -known, place, _Newest(plugin.version), plugin.name)
+                ranked.append((rank, plugin, capability, known))
         if not ranked:
             raise RequestError(
                 "no_plugin_fits",
@@ -123,8 +124,12 @@ class Registry:
                 validation_errors=refusals,
             )
         ranked.sort(key=lambda entry: entry[0])
-        _, _, plugin, capability, fit = ranked[0]
-        return Choice(plugin, capability, _why(plugin, capability, len(ranked), refusals, fit))
+        _, plugin, capability, known = ranked[0]
+        return Choice(plugin, capability, _why(plugin, len(ranked), refusals, known))
+
+    def _place_of(self, plugin: Plugin) -> int:
+        folders = (plugin.directory, plugin.directory.parent)
+        return next(at for at, place in enumerate(self.places) if place.path in folders)
 
     def _unknown(self, action: str) -> RequestError:
         for one in self.broken:
@@ -132,26 +137,28 @@ class Registry:
                 return RequestError(
                     "unknown_action",
                     f"the only plugin for {action} is broken: {one.error.message}",
+                    **one.error.data,
                 )
-        near = difflib.get_close_matches(action, self.actions(), 1)
+        from difflib import get_close_matches
+
+        near = get_close_matches(action, self.actions(), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         return RequestError("unknown_action", f"there is no action {action!r}{hint}")
 
 
-def _why(
-    plugin: Plugin, capability: Capability, fitting: int, refusals: Sequence[str], fit: int
-) -> str:
+def _why(plugin: Plugin, fitting: int, refusals: Sequence[str], known: int) -> str:
     if fitting == 1 and not refusals:
         return "the only plugin that offers it"
     if fitting == 1:
         return f"the only one that fits ({'; '.join(refusals)})"
-    facts = f", {fit} facts of the target speak for it" if fit else ""
+    facts = f", {known} facts of the target speak for it" if known else ""
     return f"the best of {fitting} that fit{facts}: {plugin.origin}, version {plugin.version}"
 
 
-def _fit(capability: Capability, target_vars: Mapping[str, Any]) -> int | str:
-    """Return how many facts of the target speak for a capability, or what is not met."""
-    known = 0
+def _fit(capability: Capability, target_vars: Mapping[str, Any]) -> tuple[int, int] | str:
+    """Return how many of a capability's facts the target has and how many are not known of it,
+    or what is not met."""
+    known = unknown = 0
     platform = target_vars.get("platform")
     if capability.platforms and isinstance(platform, str):
         # linux covers linux/x86_64, on either side: the shorter one leaves the rest open
@@ -162,11 +169,15 @@ def _fit(capability: Capability, target_vars: Mapping[str, Any]) -> int | str:
         known += 1
     for need in capability.requires:
         key, is_fact, value = need.partition("=")
-        if is_fact and key in target_vars:
-            if str(target_vars[key]) != value:
-                return f"{need}, the target has {key}={target_vars[key]}"
+        if not is_fact:  # a command, for the host to say
+            continue
+        if key not in target_vars:
+            unknown += 1
+        elif str(target_vars[key]) != value:
+            return f"{need}, the target has {key}={target_vars[key]}"
+        else:
             known += 1
-    return known
+    return known, unknown
 
 
 def _covers(wide: str, narrow: str) -> bool:

@@ -62,7 +62,8 @@ def _table(document: Mapping[str, Any], view: Screen) -> str:
 
 def _detail(result: Mapping[str, Any]) -> str:
     if result["error"] is not None:
-        return one_line(result["error"])[:1000]
+        told = f"{one_line(result['error'])}  {summary(_plugins_details(result))}"
+        return told.rstrip()[:1000]
     return summary(result["output_data"] or {})
 
 
@@ -70,10 +71,17 @@ def _single(result: Mapping[str, Any], view: Screen) -> list[str]:
     lines = list(outline(result["output_data"] or {}))
     if result["error"] is not None:
         lines = list(error_lines(result["error"], color=view.color))
+        lines += [f"  {line}" for line in outline(_plugins_details(result))]
         log = str(result.get("stderr") or "").splitlines()[-10:]
         if log:
             lines += ["  stderr:", *(f"    {clean(line.expandtabs())}" for line in log)]
     return lines
+
+
+def _plugins_details(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the details of the error that the plugin itself reported."""
+    own = result["error"]["error_data"]["error"]["data"].get("details")
+    return own["details"] if isinstance(own, Mapping) and "details" in own else {}
 
 
 def _csv_row(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,30 @@ def test_what_speaks_for_a_plugin_counts_before_its_place(strong: Path, weak: Pa
     assert found.choose("test.go", {}).plugin.name == "general"
 
 
+def test_a_fact_that_is_not_known_weakens(strong: Path, weak: Path) -> None:
+    add(strong, "special", "9.0.0", requires=["sku=h200"])
+    add(weak, "general")
+    found = registry(strong, weak)
+    assert found.choose("test.go", {}).plugin.name == "general"
+    assert found.choose("test.go", {"sku": "h200"}).plugin.name == "special"
+
+
+def test_the_place_counts_before_the_version(strong: Path, weak: Path) -> None:
+    """Also between two places of the same kind."""
+    add(strong, "one", "1.0.0")
+    add(weak, "two", "2.0.0")
+    assert default_registry([strong, weak]).choose("test.go", {}).plugin.name == "one"
+    assert default_registry([weak, strong]).choose("test.go", {}).plugin.name == "two"
+
+
+def test_the_name_decides_at_last(strong: Path) -> None:
+    add(strong, "zebra")
+    add(strong, "ant")
+    choice = registry(strong).choose("test.go", {})
+    assert choice.plugin.name == "ant"
+    assert choice.why == "the best of 2 that fit: strong, version 1.0.0"
+
+
 @pytest.mark.parametrize(
     ("older", "newer"),
     [
