@@ -1,0 +1,238 @@
+"""What every test gets: a home of its own, a check that it leaves nothing behind, real servers.
+
+``sshd`` is one server for all tests of a worker and ``account`` one Unix account (root only). A
+test that leaves a process, thread, descriptor or directory behind fails in its teardown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from lmm.testing import Account, Sshd, processes
+
+# Carried by all that this run, or this worker, starts; not RUNE_…, which would be a setting.
+SESSION = os.environ.setdefault("PYTEST_LEAK_SESSION", secrets.token_hex(8))
+WORKER = os.environ["PYTEST_LEAK_WORKER"] = secrets.token_hex(8)
+MARKS: dict[str, str | None] = {"PYTEST_LEAK_WORKER": WORKER}
+
+PATIENCE_S = 5.0  # for what ends by itself right after the test
+REMOVED = ("RUNE_", "AWS_", "XDG_", "SSH_")
+REMOVED_EXACT = {"NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES"}
+
+settings.register_profile("rune", deadline=None, database=None, max_examples=50)
+settings.load_profile("rune")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "keeps_connections: uses a transport that outlives the test; its connections, with their"
+        " threads, sockets and ssh processes, may stay",
+    )
+    config.addinivalue_line(
+        "markers", "needs_root: can only run as root, like any that uses account"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only root can do, and say so; under CI that is an error."""
+    if os.getuid() == 0:
+        return
+    rooted = [
+        item
+        for item in items
+        if item.get_closest_marker("needs_root") or "account" in getattr(item, "fixturenames", ())
+    ]
+    if rooted and os.environ.get("CI"):
+        raise pytest.UsageError(f"{len(rooted)} tests need root, and CI must run them all")
+    config.stash[_ROOTED] = len(rooted)
+    getattr(config, "workeroutput", {})["rooted"] = len(rooted)
+    items[:] = [item for item in items if item not in rooted]
+    config.hook.pytest_deselected(items=rooted)
+
+
+_ROOTED = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Learn from a worker how many tests it left out: all workers see the same ones."""
+    node.config.stash[_ROOTED] = getattr(node, "workeroutput", {}).get("rooted", 0)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if count := config.stash.get(_ROOTED, 0):
+        terminalreporter.write_line(
+            f"{count} tests were NOT run: they need root (throw-away accounts, sudo)", yellow=True
+        )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _base(tmp_path_factory: pytest.TempPathFactory) -> None:
+    tmp_path_factory.getbasetemp()  # made before TMPDIR points into a test's own directory
+
+
+@pytest.fixture(scope="session")
+def sshd() -> Iterator[Sshd]:
+    """A real sshd on 127.0.0.1 for all tests of this worker; logs in as the user of the tests."""
+    marks = {"PYTEST_LEAK_SESSION": SESSION, "PYTEST_LEAK_WORKER": WORKER}
+    with Sshd(environment=marks) as server:
+        MARKS["RUNE_TESTING_SSHD"] = server.mark  # survives sudo
+        yield server
+
+
+@pytest.fixture(scope="session")
+def account() -> Iterator[Account]:
+    """A Unix account with an empty profile, no password and no sudo; ``sshd`` lets it in."""
+    with Account() as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind(request: pytest.FixtureRequest, _base: None) -> Iterator[None]:
+    """Give the test a home and temporary directory of its own and check that it tidies up."""
+    keeps = request.node.get_closest_marker("keeps_connections") is not None
+    environment = dict(os.environ)
+    private = Path(tempfile.mkdtemp(prefix="rt-"))  # short: sockets have 107 characters of path
+    try:
+        _isolate(private)
+        pids = set(processes.all_pids())
+        threads = set(threading.enumerate())
+        descriptors = _descriptors()
+        directories = _plugin_directories()
+        yield
+        new_directories = _plugin_directories() - directories
+        leaks = [
+            *_left_processes(pids, keeps),
+            *_left(lambda: _new_threads(threads, keeps)),
+            *_left(lambda: _new_descriptors(descriptors, keeps)),
+            *_left(lambda: _still_there(new_directories)),
+            *_left(lambda: sorted(map(str, [*(private / "tmp").iterdir()]))),
+            *_left(lambda: sorted(map(str, (private / "run").glob(".rune-*")))),
+        ]
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        tempfile.tempdir = None
+        shutil.rmtree(private, ignore_errors=True)
+    if leaks:
+        pytest.fail("the test left behind:\n  " + "\n  ".join(leaks), pytrace=False)
+
+
+def _isolate(private: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(REMOVED) or name in REMOVED_EXACT:
+            del os.environ[name]
+    places = {"HOME": "home", "XDG_RUNTIME_DIR": "run", "TMPDIR": "tmp"}
+    for variable, name in places.items():
+        (private / name).mkdir(mode=0o700)
+        os.environ[variable] = str(private / name)
+    tempfile.tempdir = None  # read TMPDIR again
+
+
+def _left(look: Callable[[], list[str]]) -> list[str]:
+    """Return what ``look`` still finds after patience and a garbage collection."""
+    until = time.monotonic() + PATIENCE_S
+    found = look()
+    if found:
+        gc.collect()
+        found = look()
+    while found and time.monotonic() < until:
+        time.sleep(0.02)
+        found = look()
+    return found
+
+
+def _left_processes(before: set[int], keeps: bool) -> list[str]:
+    def look() -> set[int]:
+        new = set(processes.all_pids()) - before
+        if not new:
+            return set()
+        new &= processes.descendants(os.getpid()) | processes.marked(MARKS)
+        return {pid for pid in new if not (keeps and processes.name(pid) in ("ssh", "sshd"))}
+
+    def described() -> list[str]:
+        own = str(os.getpid())
+        fields = {pid: processes.stat_fields(pid) for pid in look()}
+        # A zombie is a leak only where we are the parent that does not wait for it.
+        return [
+            f"process {processes.describe(pid)}"
+            for pid, words in fields.items()
+            if words and (words[0] not in "ZX" or words[1] == own)
+        ]
+
+    leaks = _left(described)
+    if leaks:
+        processes.end(look(), 0.5)
+    return leaks
+
+
+def _new_threads(before: set[threading.Thread], keeps: bool) -> list[str]:
+    return [
+        f"thread {thread.name}"
+        for thread in threading.enumerate()
+        if thread not in before and not (keeps and thread.daemon)
+    ]
+
+
+def _descriptors() -> dict[int, str]:
+    links = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the one that lists the directory is closed again
+            links[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return links
+
+
+def _new_descriptors(before: dict[int, str], keeps: bool) -> list[str]:
+    return [
+        f"descriptor {number}: {link}"
+        for number, link in _descriptors().items()
+        if before.get(number) != link and not (keeps and link.startswith("socket:"))
+    ]
+
+
+def _plugin_directories() -> set[Path]:
+    return {path for top in ("/dev/shm", "/tmp") for path in Path(top).glob(".rune-*")}
+
+
+def _still_there(directories: set[Path]) -> list[str]:
+    left = sorted(str(path) for path in directories if _exists_as_ours(path))
+    # Nothing of this test is alive, so a living plugin is another worker's, and one of these
+    # directories may be its own. The look at the end of the run has no such doubt.
+    return [] if left and processes.marked({"RUNE_INVOCATION": None}) else left
+
+
+def _exists_as_ours(path: Path) -> bool:
+    try:
+        return os.getuid() in (0, path.stat().st_uid)
+    except FileNotFoundError:
+        return False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Look once more, after all workers: nothing of this run may be alive."""
+    if hasattr(session.config, "workerinput"):
+        return
+    new = _plugin_directories() - session.config.stash[_DIRECTORIES]
+    directories = _left(lambda: _still_there(new))
+    left = processes.marked({"PYTEST_LEAK_SESSION": SESSION}) - {os.getpid()}
+    left = processes.wait_gone(left, PATIENCE_S)
+    for words in [*directories, *(f"process {processes.describe(pid)}" for pid in left)]:
+        print(f"\nleft behind by the run: {words}")
+    processes.end(left)
+    if left or directories:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

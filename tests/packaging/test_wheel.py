@@ -1,0 +1,126 @@
+"""The wheel as a stranger gets it: built from the sources, installed into an empty environment."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ("lom", "lmm", "specs", "plugins", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc")
+
+
+def run(*argv: str | Path, cwd: Path) -> str:
+    done = subprocess.run(
+        argv, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built in a copy of the sources so that the checkout stays as it is."""
+    place = tmp_path_factory.mktemp("wheel")
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, place / name, ignore=IGNORED)
+        else:
+            shutil.copy(source, place)
+    build = "import setuptools.build_meta as b; print(b.build_wheel('dist'))"
+    return place / "dist" / run(sys.executable, "-c", build, cwd=place).split()[-1]
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin directory of a new environment with the wheel; dependencies are lent by ours."""
+    place = tmp_path_factory.mktemp("installed")
+    venv.create(place / "venv", symlinks=True)
+    python = place / "venv" / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
+    run(*pip, "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=place)
+    library = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=place)
+    lent = sysconfig.get_path("purelib")
+    Path(library.strip(), "lent.pth").write_text(lent + "\n", encoding="utf-8")
+    return python.parent
+
+
+def data_files(directory: Path) -> dict[str, tuple[bytes, bool]]:
+    """Every file below: relative path -> content and whether it is executable."""
+    return {
+        str(path.relative_to(directory)): (path.read_bytes(), os.access(path, os.X_OK))
+        for path in directory.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_the_top_level_is_lom_and_lmm(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    top = {name.partition("/")[0] for name in names}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"lom", "lmm"}
+    assert not [name for name in names if "__pycache__" in name]
+    assert [name for name in names if name.endswith("/LICENSE")]
+
+
+def test_every_package_is_listed_in_setup_cfg() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    listed = set(config["options"]["packages"].split()) - {"lmm.specs", "lom.plugins"}
+    found = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for top in ("lom", "lmm")
+        for path in (ROOT / top).rglob("*.py")
+    }
+    assert listed == found
+
+
+def test_rune_runs_without_the_checkout(installed: Path, tmp_path: Path) -> None:
+    version = run(installed / "rune", "--version", cwd=tmp_path)
+    assert version == run(sys.executable, ROOT / "cli.py", "--version", cwd=tmp_path)
+    where = run(installed / "python", "-c", "import lom; print(lom.__file__)", cwd=tmp_path)
+    assert where.startswith(str(installed.parent))
+    options = ["-p", "answer=42", "-o", "json"]
+    document = json.loads(run(installed / "rune", "run", "noop", *options, cwd=tmp_path))
+    assert document["results"][0]["output_data"] == {"answer": 42}
+
+
+def test_specs_and_plugins_arrive_as_they_are(installed: Path, tmp_path: Path) -> None:
+    code = "import lmm, lom; print(lmm.__path__[0]); print(lom.__path__[0])"
+    lmm, lom = run(installed / "python", "-c", code, cwd=tmp_path).splitlines()
+    # A compiled program fits one kind of machine; the wheel fits all.
+    plugins = {k: v for k, v in data_files(ROOT / "plugins").items() if "noop-c" not in k}
+    assert data_files(Path(lom, "plugins")) == plugins
+    schemas = {k: v for k, v in data_files(ROOT / "specs").items() if k.endswith(".json")}
+    assert data_files(Path(lmm, "specs")) == schemas
+    assert Path(lmm, "bootstrap.sh").read_bytes() == (ROOT / "lmm/bootstrap.sh").read_bytes()
+    assert Path(lmm, "py.typed").exists()
+    assert Path(lom, "py.typed").exists()
+
+
+def test_everything_that_is_imported_is_required() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = config["options"]["install_requires"].split()
+    required = {re.split("[<>=]", line)[0].lower().replace("-", "_") for line in lines}
+    required = (required - {"pyyaml"}) | {"yaml", "lom", "lmm"}
+    imported = set()
+    for path in [*ROOT.glob("lom/**/*.py"), *ROOT.glob("lmm/**/*.py")]:
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").partition(".")[0])
+    assert imported - set(sys.stdlib_module_names) <= required
