@@ -6,6 +6,66 @@ decided elsewhere: this package never imports ``lom``.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmm.errors import RuneError
+    from lmm.fanout import fan_out
+    from lmm.job import Scope
+    from lmm.model import (
+        Invocation,
+        Limits,
+        Outcome,
+        Result,
+        Script,
+        SecretRef,
+        SshSettings,
+        Target,
+    )
+    from lmm.transports import Job, Transport, TransportPool
+
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "Invocation",
+    "Job",
+    "Limits",
+    "Outcome",
+    "Result",
+    "RuneError",
+    "Scope",
+    "Script",
+    "SecretRef",
+    "SshSettings",
+    "Target",
+    "Transport",
+    "TransportPool",
+    "__version__",
+    "fan_out",
+]
+
+_HOMES = {
+    "lmm.errors": ("RuneError",),
+    "lmm.fanout": ("fan_out",),
+    "lmm.job": ("Scope",),
+    "lmm.model": (
+        "Invocation",
+        "Limits",
+        "Outcome",
+        "Result",
+        "Script",
+        "SecretRef",
+        "SshSettings",
+        "Target",
+    ),
+    "lmm.transports": ("Job", "Transport", "TransportPool"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: importing ``lmm`` costs nothing."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module 'lmm' has no attribute {name!r}")
