@@ -36,7 +36,12 @@ settings.register_profile("rune", deadline=None, database=None, max_examples=50)
 settings.load_profile("rune")
 
 
+_ROOTED = pytest.StashKey[int]()
+_DIRECTORIES = pytest.StashKey[set[Path]]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_DIRECTORIES] = _plugin_directories()
     config.addinivalue_line(
         "markers",
         "keeps_connections: uses a transport that outlives the test; its connections, with their"
@@ -62,9 +67,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     getattr(config, "workeroutput", {})["rooted"] = len(rooted)
     items[:] = [item for item in items if item not in rooted]
     config.hook.pytest_deselected(items=rooted)
-
-
-_ROOTED = pytest.StashKey[int]()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -227,7 +229,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Look once more, after all workers: nothing of this run may be alive."""
     if hasattr(session.config, "workerinput"):
         return
-    new = _plugin_directories() - session.config.stash[_DIRECTORIES]
+    before = session.config.stash[_DIRECTORIES]
+    new = _plugin_directories() - before
     directories = _left(lambda: _still_there(new))
     left = processes.marked({"PYTEST_LEAK_SESSION": SESSION}) - {os.getpid()}
     left = processes.wait_gone(left, PATIENCE_S)

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -19,7 +18,7 @@ CASES = {
     "socket": "KEPT.append(socket.socket())",
     "pipe": "KEPT.append(os.pipe())",
     "file": "tempfile.mkstemp()",
-    "plugin_directory": "os.mkdir(os.environ['PLUGIN_DIRECTORY'])",
+    "plugin_directory": "os.mkdir(os.environ['XDG_RUNTIME_DIR'] + '/.rune-x')",
     "session": "SSHD.run('sleep 60 >/dev/null 2>&1 &')",
     "escaped_session": "SSHD.run('setsid sleep 60 >/dev/null 2>&1 &')",
 }
@@ -57,16 +56,14 @@ def test_exactly_the_tests_that_leak_fail(tmp_path: Path) -> None:
     (tmp_path / "test_leaks.py").write_text(HEAD + "\n".join(tests))
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     environment |= {"PYTHONPATH": str(TESTS.parent), "PYTHONDONTWRITEBYTECODE": "1"}
-    with tempfile.TemporaryDirectory(prefix=".rune-", dir="/dev/shm") as directory:
-        os.rmdir(directory)
-        argv = [sys.executable, "-m", "pytest", "-rA", f"--basetemp={tmp_path}/base"]
-        done = subprocess.run(
-            [*argv, "-p", "no:randomly", "-p", "no:cacheprovider"],
-            cwd=tmp_path,
-            env=environment | {"PLUGIN_DIRECTORY": directory},
-            capture_output=True,
-            text=True,
-        )
+    argv = [sys.executable, "-m", "pytest", "-rA", f"--basetemp={tmp_path}/base"]
+    done = subprocess.run(
+        [*argv, "-p", "no:randomly", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     said = re.findall(
         r"^ERROR test_leaks.py::test_(\w+) - Failed: the test left", done.stdout, re.M
     )
