@@ -76,13 +76,14 @@ class End:
 class Frame:
     """One output stream: noise, a start line, the plugin's own bytes, an end line.
 
+    The end line follows the plugin's last byte at once, so nothing is added to what it wrote.
     ``body`` takes the plugin's bytes as they come. Noise of login profiles is kept in ``noise``
     up to a bound; what follows the end line is dropped.
     """
 
     def __init__(self, nonce: str, body: Callable[[bytes], None]) -> None:
         self._start = f"##rune-{nonce} start\n".encode()
-        self._end = f"\n##rune-{nonce} end ".encode()
+        self._end = f"##rune-{nonce} end ".encode()
         self._end_line = re.compile(re.escape(self._end) + rb"(\d+) (\w+) ?([^\n]*)\n")
         self._body = body
         self._pending = b""
@@ -103,11 +104,6 @@ class Frame:
             self.started = True
             data = data[at + len(self._start) :]
         self._look_for_end(data, self._body)
-
-    @property
-    def at_line_end(self) -> bool:
-        """Whether only a line's end is held back, because the end line may begin with it."""
-        return self._pending == b"\n"
 
     def close(self) -> None:
         """No more bytes will come: hand over what was held back."""

@@ -4,8 +4,8 @@
 
 rune_end() { # STATUS REASON [DETAIL]: tidies up, closes both streams' frames and exits
   [[ ! ${rune_dir-} || ! -e $rune_dir ]] || rm -rf -- "$rune_dir"
-  printf '\n##rune-%s end %s %s %s\n' "$rune_nonce" "$1" "$2" "${3-}" >&2 2>/dev/null
-  printf '\n##rune-%s end %s %s %s\n' "$rune_nonce" "$1" "$2" "${3-}" 2>/dev/null
+  printf '##rune-%s end %s %s %s\n' "$rune_nonce" "$1" "$2" "${3-}" >&2 2>/dev/null
+  printf '##rune-%s end %s %s %s\n' "$rune_nonce" "$1" "$2" "${3-}" 2>/dev/null
   exit "$1"
 }
 

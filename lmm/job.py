@@ -142,9 +142,8 @@ class MediatedJob:
         self._began = time.monotonic()
         self._deadline = self._began + invocation.limits.timeout_s
         self._stdout = bytearray()
-        self._stderr = bytearray()
+        self._stderr_bytes = 0
         self._line = bytearray()
-        self._ahead = False
         self._log = bytearray()
         self._frames = (Frame(nonce, self._take_stdout), Frame(nonce, self._take_stderr))
         self._sent = False
@@ -214,11 +213,6 @@ class MediatedJob:
             if self.settled:
                 return
             self._frames[which].feed(data)
-            if which and self._frames[which].at_line_end and self._line:
-                # An event must not wait for what the plugin writes next.
-                self._take_line(bytes(self._line) + b"\n")
-                self._line.clear()
-                self._ahead = True
             out, err = (frame.end for frame in self._frames)
             if out and err:
                 self._finish(out)
@@ -240,13 +234,10 @@ class MediatedJob:
         limit = self.invocation.limits.stderr_bytes
         if self._stop:
             return
-        if len(self._stderr) + len(data) > limit:
+        self._stderr_bytes += len(data)
+        if self._stderr_bytes > limit:
             self._halt(OutputError("stderr_too_large", f"stderr is larger than {limit} bytes"))
             return
-        self._stderr += data
-        if self._ahead:  # this line's end has been taken already
-            data = data.removeprefix(b"\n")
-            self._ahead = False
         *lines, rest = (bytes(self._line) + data).split(b"\n")
         for line in lines:
             self._take_line(line + b"\n")

@@ -46,7 +46,7 @@ def connect(
     sock = _socket(config, while_connecting, parent)
     transport: paramiko.Transport | None = None
     try:
-        transport = paramiko.Transport(sock)
+        transport = _Connection(sock)
         while_connecting(transport.close)
         _handshake(config, transport)
         _check_host_key(config, transport)
@@ -60,6 +60,25 @@ def connect(
         connecting.clear()
     transport.set_keepalive(max(1, round(config.keepalive_s)) if config.keepalive_s else 0)
     return transport
+
+
+class _Connection(paramiko.Transport):
+    """paramiko's, whose thread dies with a traceback when the jump host's channel is gone."""
+
+    def run(self) -> None:
+        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+            super().run()
+
+
+def hang_up(connections: Sequence[paramiko.Transport]) -> None:
+    """Close connections, waking all their threads first: one by one would wait for each."""
+    for connection in connections:
+        connection.active = False  # type: ignore[attr-defined]
+        with contextlib.suppress(OSError, EOFError, AttributeError, paramiko.SSHException):
+            connection.sock.shutdown(socket.SHUT_RDWR)
+    for connection in connections:
+        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+            connection.close()
 
 
 def _fail(reason: str, config: HostConfig, message: str) -> Unreachable:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -15,7 +13,7 @@ import paramiko
 from lmm.bootstrap import Opening
 from lmm.errors import RuneError, Unreachable
 from lmm.ssh.config import HostConfig, resolve
-from lmm.ssh.connect import connect
+from lmm.ssh.connect import connect, hang_up
 from lmm.ssh.keys import Credentials
 from lmm.transports.base import Job
 
@@ -106,17 +104,13 @@ class SshTransport:
             return jump_host.connection
 
     def close(self) -> None:
-        """Hang up everywhere, waking all threads first: closing one by one would wait for each."""
+        """Hang up everywhere, what goes through a jump host before the jump host."""
         with self._lock:
-            connections = [one for idle in self._idle.values() for one in idle]
-            connections += [j.connection for j in self._jump_hosts.values() if j.connection]
+            found = [(chain, one) for chain, idle in self._idle.items() for one in idle]
+            found += [(c, j.connection) for c, j in self._jump_hosts.items() if j.connection]
             self._idle, self._jump_hosts = {}, {}
-        for connection in connections:
-            connection.active = False  # type: ignore[attr-defined]
-            with contextlib.suppress(OSError, AttributeError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
-        for connection in connections:
-            connection.close()
+        for hops in sorted({len(chain) for chain, _ in found}, reverse=True):
+            hang_up([connection for chain, connection in found if len(chain) == hops])
 
 
 class _Bell(threading.Event):

@@ -53,7 +53,7 @@ def answer(job: Job, *, delay_s: float = 0.0) -> None:
     job.stream_sent()
     body = b'{"payload":{"result":"success","output_data":{}}}'
     for feed, text in ((job.feed_stdout, body), (job.feed_stderr, b"")):
-        feed(b"##rune-" + nonce + b" start\n" + text + b"\n##rune-" + nonce + b" end 0 exit \n")
+        feed(b"##rune-" + nonce + b" start\n" + text + b"##rune-" + nonce + b" end 0 exit \n")
 
 
 def invocations(count: int, **ssh: Any) -> list[Invocation]:

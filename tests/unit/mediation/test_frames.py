@@ -14,7 +14,7 @@ START = f"##rune-{NONCE} start\n".encode()
 
 
 def end_line(text: str) -> bytes:
-    return f"\n##rune-{NONCE} end {text}\n".encode()
+    return f"##rune-{NONCE} end {text}\n".encode()
 
 
 def fed(chunks: list[bytes]) -> tuple[Frame, bytes]:
@@ -73,6 +73,6 @@ def test_noise_is_bounded() -> None:
 
 
 def test_something_like_an_end_line_is_output() -> None:
-    almost = f"\n##rune-{NONCE} end ".encode() + b"z" * END_LINE_BYTES
+    almost = f"##rune-{NONCE} end ".encode() + b"z" * END_LINE_BYTES
     frame, found = fed([START + almost, b"more"])
     assert (frame.end, found) == (None, almost + b"more")
