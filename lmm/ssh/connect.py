@@ -274,12 +274,12 @@ def _authenticate(
 
 
 def _accepted(transport: paramiko.Transport, attempt: Callable[[], list[str]]) -> bool:
+    """Whether the server let us in; it may ask for one more proof after a good one."""
     try:
-        attempt()
+        return not attempt()
     except paramiko.BadAuthenticationType:
         return False
     except paramiko.AuthenticationException as error:
         if "imeout" in str(error) or not transport.is_active():
             raise
         return False
-    return transport.is_authenticated()
