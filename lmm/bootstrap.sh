@@ -45,10 +45,10 @@ rune_scan() {
 
 # Feeds the plugin, then waits for the deadline, a cancel or the end of stdin, and kills the tree:
 # TERM, after two to three seconds KILL, until nothing is left. It works on alone if the main shell dies.
-# When the plugin ends by itself the main shell sends TERM, and all that is left is to tidy up.
+# When the plugin ends by itself the main shell kills the guard: with KILL while it waits, because
+# `read` can miss a signal that comes just before it blocks; with TERM once there is .stopping.
 rune_guard() { # PAYLOAD_LEN TIMEOUT_S; stdin: control, stdout: the plugin's stdin
   local why plugin_gone='' asked='' empty=0
-  trap 'exec rm -rf -- "$rune_dir"' TERM
   if (($1 > 4000)); then # more than a pipe surely holds, and the plugin may never read it
     printf '%s' "$rune_payload" &
   else
@@ -57,6 +57,7 @@ rune_guard() { # PAYLOAD_LEN TIMEOUT_S; stdin: control, stdout: the plugin's std
   exec 1>&-
   if IFS= read -r -N 1 -t "$2"; then why=11; elif (($? > 128)); then why=10; else why=12; fi
   trap 'plugin_gone=1' TERM
+  : >"$rune_dir/.stopping"
   while :; do
     rune_scan
     if ((${#rune_found[@]})); then
@@ -158,7 +159,7 @@ rune_main() {
       sleep 0.2
       kill -KILL -- "-$pid"
     fi
-    kill -TERM "$guard"
+    if [[ -e $rune_dir/.stopping ]]; then kill -TERM "$guard"; else kill -KILL "$guard"; fi
     wait "$guard"
     why=$?
   } 2>/dev/null

@@ -250,7 +250,7 @@ def environment(message: Mapping[str, JSON], write_only: frozenset[str]) -> list
     room = ENVIRONMENT_BYTES
     for name, variable in names.items():
         pointer = "/" + name.replace("~", "~0").replace("/", "~1")
-        if not variable or taken[variable] > 1 or pointer in write_only:
+        if not variable or taken[variable] > 1 or {pointer, "/*", ""} & write_only:
             continue
         value = _variable(parameters[name])
         if value is None or b"\0" in value or len(value) > VARIABLE_BYTES:

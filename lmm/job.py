@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lmm import eps
@@ -27,6 +27,7 @@ from lmm.errors import (
     Unreachable,
 )
 from lmm.model import Invocation, Outcome, Result
+from lmm.redact import Redactor, secret_texts
 
 EventSink = Callable[[str, Mapping[str, Any]], None]  # kind, data
 EVENT_LINE_BYTES = 64 * 1024
@@ -135,6 +136,8 @@ class MediatedJob:
         self.invocation = invocation
         nonce = secrets.token_hex(16)
         self.stream = build_stream(invocation, nonce)
+        parameters = invocation.message["payload"]["input_parameters"]
+        self._redactor = Redactor(secret_texts(parameters, invocation.write_only))
         self._scope = scope
         self._on_event = on_event
         self._on_settled = on_settled
@@ -246,10 +249,12 @@ class MediatedJob:
     def _take_line(self, line: bytes) -> None:
         event = parse_event(line) if len(line) <= EVENT_LINE_BYTES else None
         if event is not None:
-            self._on_event(event["kind"], {k: v for k, v in event.items() if k != "kind"})
+            data = self._redactor.value({k: v for k, v in event.items() if k != "kind"})
+            self._on_event(event["kind"], data)
             return
         self._log += line
-        self._on_event("log", {"message": line.decode(errors="backslashreplace").rstrip("\r\n")})
+        text = line.decode(errors="backslashreplace").rstrip("\r\n")
+        self._on_event("log", {"message": self._redactor.text(text)})
 
     def _cancel(self) -> None:
         with self._lock:
@@ -348,7 +353,7 @@ class MediatedJob:
     ) -> None:
         if self.settled:
             return
-        stderr = self._log.decode(errors="backslashreplace")
+        stderr = self._redactor.text(self._log.decode(errors="backslashreplace"))
         facts: dict[str, Any] = {
             "duration_s": round(time.monotonic() - self._began, 6),
             "exit_code": exit_code,
@@ -358,12 +363,13 @@ class MediatedJob:
             self._result = Result(
                 target=self.invocation.target.name,
                 outcome=Outcome.OK,
-                output_data=output_data,
+                output_data=self._redactor.value(output_data),
                 attempt=self.invocation.attempt,
                 plugin=self.invocation.plugin,
                 **facts,
             )
         else:
-            self._result = failure(self.invocation, error, **facts)
+            failed = failure(self.invocation, error, **facts)
+            self._result = replace(failed, error=self._redactor.value(failed.error))
         self._scope.remove(self)
         self._on_settled(self)

@@ -17,12 +17,12 @@ from lmm.contract import Violation, json_path, validator_for
 from lmm.envelope import loads_request
 from lmm.errors import RequestError
 from lmm.model import JSON, SecretRef
+from lmm.redact import MASK, places
 from lom.input_schema import Place, place_of, pointer, type_of, with_defaults, write_only_paths
 from lom.names import did_you_mean, shown
 
 __all__ = ["mask_write_only", "pointer_of", "resolve_parameters", "write_only_paths"]
 
-MASK = "********"
 MAX_DEPTH = 100
 
 MAX_DIGITS = 1000
@@ -93,23 +93,9 @@ def pointer_of(key: str) -> str:
 def mask_write_only(values: Mapping[str, JSON], pointers: frozenset[str]) -> dict[str, JSON]:
     """Return a copy of the parameters that can be shown: what the pointers name is masked."""
     masked: dict[str, JSON] = copy.deepcopy(dict(values))
-    for text in pointers:
-        path = [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
-        if not path:
-            return dict.fromkeys(masked, MASK)
-        _mask(masked, path)
+    for container, key in places(masked, pointers):
+        container[key] = MASK
     return masked
-
-
-def _mask(value: JSON, path: Sequence[str]) -> None:
-    if not isinstance(value, dict | list):
-        return
-    keys: list[Any] = list(value) if isinstance(value, dict) else list(range(len(value)))
-    for key in [key for key in keys if path[0] in (key, "*")]:
-        if len(path) == 1:
-            value[key] = MASK
-        else:
-            _mask(value[key], path[1:])
 
 
 # --- texts to values -----------------------------------------------------------------------

@@ -150,6 +150,21 @@ def test_nothing_of_the_payload_shows_elsewhere(host: Any, scratch: Path) -> Non
     assert not [place for place in seen if place.startswith(("cmdline", "/"))]
 
 
+def test_a_secret_that_comes_back_is_hidden(host: Any) -> None:
+    """Echoed in the answer, in the log, in an event, in an error."""
+    params = {"token": "hunter2-$(id)-ü", "name": "alice"}
+    secret = {"write_only": frozenset({"/token"})}
+    echo = f'echo "it is hunter2-\\$(id)-ü" >&2; {ECHO}'
+    result = host.run(echo, params, **secret)
+    assert arrived(result) == {"token": "********", "name": "alice"}
+    assert result.stderr == "it is ********\n"
+    assert ("log", {"message": "it is ********"}) in host.events
+    result = host.run("cat >&2; echo no json: $(cat <&2)hunter2-\\$\\(id\\)-ü", params, **secret)
+    assert result.outcome is Outcome.INVALID_OUTPUT
+    assert "hunter2" not in str(result)
+    assert "hunter2" not in str(host.events)
+
+
 @pytest.mark.parametrize("size", [100, 4_000, 4_100, 70_000, 1_000_000])
 def test_a_plugin_that_never_reads_stdin_is_not_held_up(host: Any, size: int) -> None:
     result = host.run(f"{OK}; sleep 0.1", {"x": "x" * size})
