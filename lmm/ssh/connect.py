@@ -254,7 +254,9 @@ def _authenticate(
                 return
     except paramiko.BadAuthenticationType as error:
         tried.append(f"the server takes {', '.join(error.allowed_types)}")
-    except (paramiko.SSHException, OSError, EOFError) as error:
+    except (OSError, EOFError) as error:
+        raise _dropped(config, error) from None
+    except paramiko.SSHException as error:
         if "imeout" in str(error):
             message = (
                 f"{config.hostname} did not finish authentication in {config.auth_timeout_s:g} s"
