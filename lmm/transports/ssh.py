@@ -159,7 +159,13 @@ def _talk(channel: paramiko.Channel, job: Job, opening: Opening) -> None:
             job.feed_stderr(data)
         if to_send and channel.send_ready():
             busy = True
-            to_send = to_send[channel.send(to_send[:CHUNK]) :]
+            try:
+                to_send = to_send[channel.send(to_send[:CHUNK]) :]
+            except TimeoutError:  # no window after all
+                continue
+            except OSError:  # the far end closed the channel: its exit status tells why
+                to_send = b""
+                continue
             if not to_send and not opening.pending:
                 job.stream_sent()
         if busy:
