@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import shutil
 import stat
 import string
 import subprocess
@@ -22,8 +21,6 @@ from lmm.errors import Unreachable
 from lmm.ssh.hostfile import HostFile, load_file
 from lmm.ssh.known_hosts import KnownHosts, add, fingerprint, host_name
 from lmm.ssh.patterns import match_list, match_pattern
-
-keygen = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="needs ssh-keygen")
 
 
 def string_field(data: bytes) -> bytes:
@@ -147,14 +144,12 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-@keygen
 @pytest.mark.parametrize(("host", "port"), NAMES)
 def test_finds_the_lines_that_ssh_keygen_finds(file: Path, host: str, port: int) -> None:
     # ssh lower-cases the host before it looks it up, ssh-keygen leaves that to its caller
     assert numbers(file, host, port) == numbers_by_keygen(file, host_name(host, port).lower())
 
 
-@keygen
 @pytest.mark.parametrize(("host", "port"), NAMES)
 def test_reads_what_ssh_keygen_hashed(tmp_path: Path, host: str, port: int) -> None:
     path = tmp_path / "known_hosts"
@@ -169,7 +164,6 @@ def test_reads_what_ssh_keygen_hashed(tmp_path: Path, host: str, port: int) -> N
 hosts_field = st.text(alphabet="ab.*?!,|1[]:", min_size=1, max_size=12)
 
 
-@keygen
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -267,7 +261,6 @@ def test_judges_a_key_as_openssh_does(
     assert not caught.value.retryable
 
 
-@keygen
 def test_the_fingerprint_is_that_of_ssh_keygen(tmp_path: Path) -> None:
     path = tmp_path / "key.pub"
     path.write_text(R1, encoding="utf-8")
@@ -277,7 +270,6 @@ def test_the_fingerprint_is_that_of_ssh_keygen(tmp_path: Path) -> None:
     assert fingerprint(RSA1) == done.stdout.split()[1]
 
 
-@keygen
 @pytest.mark.parametrize("before", ["", f"[h]:2222 {K2}\n"], ids=["unknown", "changed"])
 def test_the_command_in_the_message_makes_the_key_trusted(tmp_path: Path, before: str) -> None:
     path = tmp_path / "it's here" / "known_hosts"
@@ -357,7 +349,6 @@ def test_add_ends_a_torn_line_first(tmp_path: Path, before: str) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-@keygen
 def test_add_can_hash_the_name(tmp_path: Path) -> None:
     path = tmp_path / "known_hosts"
     add(path, "Secret", 2222, "ssh-ed25519", ED1, hash_names=True)

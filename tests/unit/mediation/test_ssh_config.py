@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -211,7 +210,6 @@ QUESTIONS: list[tuple[str, str | None, int | None]] = [
 ]
 
 
-@pytest.mark.skipif(not shutil.which("ssh"), reason="needs ssh")
 @pytest.mark.parametrize("text", CONFIGS.values(), ids=CONFIGS.keys())
 def test_says_what_ssh_says(write: Write, tmp_path: Path, text: str) -> None:
     for name, content in INCLUDED.items():
