@@ -68,7 +68,8 @@ class Run:
         self._transports = transports
         self._on_event = on_event
         self._steps = {step.target.name: step for step in plan.steps}
-        self._scripts = {s.plugin: load_script(s) for s in plan.steps if s.plugin and not s.error}
+        one_each = {s.plugin: s for s in plan.steps if s.plugin and not s.error}
+        self._scripts = {plugin: load_script(step) for plugin, step in one_each.items()}
         self._scope = Scope()
         self._lock = threading.RLock()
         self._seq = 0
