@@ -22,13 +22,17 @@ from pathlib import Path
 from lmm.bootstrap import build_stream
 from lmm.envelope import build_message
 from lmm.model import Invocation, Limits, Script, Target
+from lmm.ssh.masters import directory
 from lmm.testing import Account, Sshd, TcpProxy
 from lmm.testing.sshd import loopback
+from lmm.transports import disconnect
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
+ENV.pop("PYTHONDONTWRITEBYTECODE", None)  # what nobody's RUNE has to do at every start
 WARM_ROUNDS = 5
+SINGLE_ROUNDS = 30
 
 
 @dataclass
@@ -72,7 +76,7 @@ def noop_stream(guarded: bool) -> bytes:
     )
     script = Script("noop.sh", next((ROOT / "plugins/noop").glob("*.sh")).read_bytes())
     job = Invocation("r", Target("x"), "noop", "noop", script, message, limits=Limits(30))
-    return build_stream(job, "0" * 32)
+    return build_stream(job, "0" * 32).whole()
 
 
 class Field:
@@ -83,17 +87,20 @@ class Field:
         self.hosts = loopback(count)
         self.inventory = folder / "inventory.yaml"
         self.inventory.write_text(server.inventory(count, user=user))
+        self.single = folder / "one.yaml"
+        self.single.write_text(server.inventory(1, user=user))
         self.streams = {}
         for guarded in (True, False):
             path = folder / f"stream-{guarded}"
             path.write_bytes(noop_stream(guarded))
             self.streams[guarded] = path
 
-    def rune(self, transport: str, sample: Sample) -> None:
+    def rune(self, transport: str, sample: Sample, inventory: Path | None = None) -> None:
         argv = [sys.executable, "-m", "lom.cli", "run", "noop", "-t", "all", "-o", "json"]
-        argv += ["-i", str(self.inventory), "--transport", transport]
+        argv += ["-i", str(inventory or self.inventory), "--transport", transport]
         document = json.loads(measure(sample, argv))
-        assert document["summary"]["ok"] == len(self.hosts), document["summary"]
+        count = 1 if inventory else len(self.hosts)
+        assert document["summary"]["ok"] == count, document["summary"]
 
     def libssh2(self, sample: Sample, guarded: bool = True, rounds: int = 1) -> list[float]:
         argv = [sys.executable, str(HERE / "libssh2_loop.py"), self.user, str(self.server.port)]
@@ -102,13 +109,15 @@ class Field:
         assert not guarded or answer["answers"] == len(self.hosts), answer
         return list(answer["rounds"])
 
-    def ssh_argv(self, host: str, mux: str = "") -> list[str]:
+    def ssh_argv(self, host: str, mux: str = "", socket: str = "") -> list[str]:
         argv = ["ssh", "-F", "none", "-T", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"]
         argv += ["-o", f"UserKnownHostsFile={self.server.known_hosts}"]
         argv += ["-i", str(self.server.identity_file), "-p", str(self.server.port)]
         if mux:
             argv += ["-o", "ControlMaster=auto", "-o", f"ControlPath={mux}/%C"]
             argv += ["-o", "ControlPersist=60"]
+        if socket:
+            argv += ["-S", socket]
         return [*argv, f"{self.user}@{host}", "bash", "-s"]
 
     def spawned(self, sample: Sample, mux: str = "") -> None:
@@ -157,6 +166,7 @@ def cold(ground: Field, repeat: int) -> None:
         ground.libssh2(samples["libssh2 loop"])
         ground.rune("ssh", samples["rune, ssh"])
         ground.rune("openssh", samples["rune, openssh"])
+        disconnect()
         ground.spawned(samples["ssh spawned, bare echo"])
         with tempfile.TemporaryDirectory(prefix="rb-") as mux:
             ground.spawned(samples["ssh ControlMaster, bare echo"], mux)
@@ -176,18 +186,51 @@ def warm(ground: Field, repeat: int) -> None:
             found = json.loads(measure(Sample(), [*argv, transport, str(WARM_ROUNDS + 1)]))
             assert found["answers"] == len(ground.hosts), found
             samples[f"rune, {transport}"].wall += found["rounds"][1:]
+    disconnect()
     table(f"{len(ground.hosts)} warm hosts, one process", samples, "libssh2 loop", 1)
+
+
+def second(ground: Field, repeat: int) -> None:
+    """What a command leaves to the next one: the same command in processes of their own."""
+    samples = {"rune, openssh, first": Sample(), "rune, openssh, second": Sample()}
+    single = Sample()
+    for _ in range(repeat):
+        for sample in samples.values():
+            ground.rune("openssh", sample)
+        ground.rune("openssh", single, ground.single)
+        disconnect()
+    count = len(ground.hosts)
+    table(f"{count} hosts, two commands", samples, "rune, openssh, first", count)
+    beyond = statistics.median(samples["rune, openssh, second"].cpu) - statistics.median(single.cpu)
+    each = beyond / (count - 1) * 1000
+    print(f"client CPU of the second beyond one host's: {each:.2f} ms for each further host")
+
+
+def single(ground: Field, repeat: int) -> None:
+    """One kept connection: a script over it by RUNE in one process, and by ssh's own client."""
+    samples = {"ssh -S, bare echo": Sample(), "rune, openssh, in process": Sample()}
+    for _ in range(repeat):
+        ground.rune("openssh", Sample(), ground.single)
+        socket = next(path for path in directory().iterdir() if path.is_socket())
+        ssh = " ".join([*ground.ssh_argv(ground.hosts[0], socket=str(socket))])
+        line = f"exec {ssh} <{ground.streams[False]}"
+        for _ in range(SINGLE_ROUNDS):
+            measure(samples["ssh -S, bare echo"], ["sh", "-c", line])
+        argv = [sys.executable, str(HERE / "rune_rounds.py"), str(ground.single)]
+        found = json.loads(measure(Sample(), [*argv, "openssh", str(SINGLE_ROUNDS + 1)]))
+        samples["rune, openssh, in process"].wall += found["rounds"][1:]
+        disconnect()
+    samples["ssh -S, bare echo"].cpu.clear()
+    table("one warm host", samples, "ssh -S, bare echo", 1)
 
 
 def one(ground: Field, repeat: int) -> None:
     samples = {"ssh host bash -s": Sample(), "rune, ssh": Sample()}
-    single = ground.folder / "one.yaml"
-    single.write_text(ground.server.inventory(1, user=ground.user))
     argv = [sys.executable, "-m", "lom.cli", "run", "noop", "-t", "all", "-o", "json"]
     ssh = " ".join(ground.ssh_argv(ground.hosts[0]))
     for _ in range(repeat):
         measure(samples["ssh host bash -s"], ["bash", "-c", f"{ssh} <{ground.streams[False]}"])
-        measure(samples["rune, ssh"], [*argv, "-i", str(single)])
+        measure(samples["rune, ssh"], [*argv, "-i", str(ground.single)])
     table("one host, cold", samples, "ssh host bash -s", 1)
 
 
@@ -214,16 +257,26 @@ def black_hole(ground: Field) -> None:
 
 
 def main() -> None:
-    parts: dict[str, Callable[[Field, int], None]] = {"cold": cold, "warm": warm, "one": one}
+    parts: dict[str, Callable[[Field, int], None]] = {
+        "cold": cold,
+        "warm": warm,
+        "second": second,
+        "single": single,
+        "one": one,
+    }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hosts", type=int, default=200)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("parts", nargs="*", metavar="cold|warm|one|hole", default=[*parts, "hole"])
+    parser.add_argument(
+        "parts", nargs="*", metavar="cold|warm|second|single|one|hole", default=[*parts, "hole"]
+    )
     given = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rb-")))
         user = stack.enter_context(accounts())
         server = stack.enter_context(Sshd(addresses=loopback(given.hosts)))
+        os.environ["XDG_RUNTIME_DIR"] = ENV["XDG_RUNTIME_DIR"] = str(folder)
+        stack.callback(disconnect)
         ground = Field(server, user, given.hosts, folder)
         for name in given.parts:
             if name == "hole":

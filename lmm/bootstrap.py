@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
+from typing import NamedTuple
 
 from lmm.envelope import encode_message, environment
 from lmm.errors import Unreachable
@@ -21,6 +22,7 @@ from lmm.model import Become, Invocation
 TEXT_BYTES = 256 * 1024  # above this, and for bytes with NUL, `head -c` is the faster reader
 NOISE_BYTES = 64 * 1024  # what is kept of the output before the start line
 END_LINE_BYTES = 512
+END_LINE = re.compile(rb"(\d+) (\w+) ?([^\n]*)\n")  # what follows the nonce; compiled once
 
 
 @functools.cache
@@ -31,8 +33,19 @@ def _functions() -> bytes:
     return "".join(f"{line}\n" for line in lines if line and not line.startswith("#")).encode()
 
 
-def build_stream(invocation: Invocation, nonce: str) -> bytes:
-    """Return all that ``bash -s`` is to read: bootstrap, plugin, variables, payload."""
+class Stream(NamedTuple):
+    """What ``bash -s`` is to read, in order. ``shared`` is equal for all targets of a plugin."""
+
+    head: bytes
+    shared: bytes
+    tail: bytes
+
+    def whole(self) -> bytes:
+        return b"".join(self)
+
+
+def build_stream(invocation: Invocation, nonce: str) -> Stream:
+    """Return what ``bash -s`` is to read: call, bootstrap and plugin, variables and payload."""
     script = invocation.script
     text = b"\0" not in script.content and 0 < len(script.content) <= TEXT_BYTES
     variables = environment(invocation.message, invocation.write_only)
@@ -57,7 +70,12 @@ def build_stream(invocation: Invocation, nonce: str) -> bytes:
         f"rune_main {shlex.join(arguments)}; exit\n"
     )
     values = b"".join(value for _, value in variables)
-    return b"".join((first.encode(), functions, script.content, values, payload))
+    return Stream(first.encode(), _shared(script.content), values + payload)
+
+
+@functools.lru_cache(maxsize=4)
+def _shared(content: bytes) -> bytes:
+    return _functions() + content
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +102,6 @@ class Frame:
     def __init__(self, nonce: str, body: Callable[[bytes], None]) -> None:
         self._start = f"##rune-{nonce} start\n".encode()
         self._end = f"##rune-{nonce} end ".encode()
-        self._end_line = re.compile(re.escape(self._end) + rb"(\d+) (\w+) ?([^\n]*)\n")
         self._body = body
         self._pending = b""
         self.noise = b""
@@ -122,7 +139,7 @@ class Frame:
             if not self.started:
                 hold = min(hold, _partial(data, self._start))
         else:
-            found = self._end_line.match(data, at)
+            found = END_LINE.match(data, at + len(self._end))
             if found:
                 self._pending = b""
                 take(data[:at])
@@ -137,10 +154,10 @@ class Frame:
 
 def _partial(data: bytes, marker: bytes) -> int:
     """Return where a prefix of ``marker`` begins at the end of ``data``, else its length."""
-    for at in range(max(0, len(data) - len(marker) + 1), len(data)):
-        if marker.startswith(data[at:]):
-            return at
-    return len(data)
+    at = data.find(marker[:1], max(0, len(data) - len(marker) + 1))
+    while at >= 0 and not marker.startswith(data[at:]):
+        at = data.find(marker[:1], at + 1)
+    return at if at >= 0 else len(data)
 
 
 class Opening:

@@ -38,11 +38,13 @@ def fan_out(
     may_start: Callable[[Sequence[Invocation]], bool],
     on_event: TargetEventSink,
     on_result: Callable[[Result], None],
+    prepare: Callable[[Invocation], Invocation] = lambda invocation: invocation,
 ) -> None:
     """Run all invocations, ``concurrency`` calls at a time; return when every one has its result.
 
     ``may_start`` is asked before each call; when it says no, it has taken care of the results of
-    that call's invocations itself. Callbacks come from many threads.
+    that call's invocations itself. ``prepare`` may then still change each of them: what hangs
+    on the moment of the start. Callbacks come from many threads.
     """
     todo = deque(batches(invocations, transport_for))
     crashed: list[BaseException] = []
@@ -61,7 +63,13 @@ def fan_out(
 
             try:
                 if may_start(batch):
-                    mediate(transport, batch, scope=scope, on_event=on_event, on_result=deliver)
+                    mediate(
+                        transport,
+                        [prepare(invocation) for invocation in batch],
+                        scope=scope,
+                        on_event=on_event,
+                        on_result=deliver,
+                    )
             except BaseException as error:  # the other targets still get theirs
                 crashed.append(error)
                 problem = InternalError("internal_error", f"{type(error).__name__}: {error}")

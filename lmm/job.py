@@ -135,7 +135,7 @@ class MediatedJob:
     ) -> None:
         self.invocation = invocation
         nonce = secrets.token_hex(16)
-        self.stream = build_stream(invocation, nonce)
+        self.parts = build_stream(invocation, nonce)
         parameters = invocation.message["payload"]["input_parameters"]
         self._redactor = Redactor(secret_texts(parameters, invocation.write_only))
         self._scope = scope
@@ -156,6 +156,10 @@ class MediatedJob:
         scope.add(self, self._cancel)
 
     # -- what transports see -------------------------------------------------------------------
+
+    @property
+    def stream(self) -> bytes:
+        return self.parts.whole()
 
     @property
     def stop_at(self) -> float:

@@ -99,7 +99,29 @@ class SshSettings:
     auth_timeout_s: float = 20.0
     keepalive_s: float = 15.0
     connect_attempts: int = 3
+    persist_s: float = 600.0  # how long a connection of openssh stays after its last script
     options: Mapping[str, str] = field(default_factory=dict)  # extra -o options, openssh only
+
+
+@dataclass(frozen=True, slots=True)
+class SsmSettings:
+    """Settings of the ``ssm`` transport. ``None`` means: as the AWS configuration says.
+
+    What is too large or too secret for the service travels through ``s3_bucket``, below
+    ``s3_prefix``; without a bucket it is refused. Outputs there are removed after they were read
+    unless ``keep_output``. ``ping_status`` is what an inventory source has just seen (``Online``,
+    ``ConnectionLost``, …); ``None`` has the transport ask.
+    """
+
+    region: str | None = None
+    profile: str | None = None
+    role_arn: str | None = None
+    external_id: str | None = None
+    s3_bucket: str | None = None
+    s3_prefix: str = "rune"
+    s3_region: str | None = None
+    keep_output: bool = False
+    ping_status: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +136,7 @@ class Target:
     vars: Mapping[str, JSON] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
     ssh: SshSettings = SshSettings()
+    ssm: SsmSettings = SsmSettings()
     become: Become | None = None
 
     @property

@@ -41,6 +41,11 @@ def _below(value: JSON, parts: list[str]) -> Iterator[tuple[Any, Any]]:
             yield from _below(value[key], parts[1:])
 
 
+def has_secrets(parameters: JSON, pointers: Iterable[str]) -> bool:
+    """Return whether anything at all stands where the pointers point."""
+    return any(container[key] not in (None, "") for container, key in places(parameters, pointers))
+
+
 def secret_texts(parameters: JSON, pointers: Iterable[str]) -> set[str]:
     """Return every text at or below what the pointers name; of several lines, each line too."""
     found: set[str] = set()

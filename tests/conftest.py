@@ -22,12 +22,15 @@ import pytest
 from hypothesis import settings
 
 from lmm.testing import Account, Sshd, processes
+from lmm.testing.aws import FakeAws
+from lmm.testing.aws.fake import MARK, REGION
 
 # Carried by all that this run, or this worker, starts; not RUNE_…, which would be a setting.
 SESSION = os.environ.setdefault("PYTEST_LEAK_SESSION", secrets.token_hex(8))
 WORKER = os.environ["PYTEST_LEAK_WORKER"] = secrets.token_hex(8)
 MARKS: dict[str, str | None] = {"PYTEST_LEAK_WORKER": WORKER}
 
+BUCKET = "rune"
 PATIENCE_S = 5.0  # for what ends by itself right after the test
 REMOVED = ("RUNE_", "AWS_", "XDG_", "SSH_")
 REMOVED_EXACT = {"NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES"}
@@ -94,6 +97,16 @@ def sshd() -> Iterator[Sshd]:
     with Sshd(environment=marks) as server:
         MARKS["RUNE_TESTING_SSHD"] = server.mark  # survives sudo
         yield server
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[FakeAws]:
+    """An AWS account of this worker whose instances run what they are sent, with a bucket."""
+    marks = {"PYTEST_LEAK_SESSION": SESSION, "PYTEST_LEAK_WORKER": WORKER}
+    with FakeAws(moto=True, environment=marks) as account:
+        MARKS[MARK] = account.mark
+        account.cloud.create_bucket(BUCKET, REGION)
+        yield account
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import glob
 import os
 import pwd
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lmm.errors import RequestError
@@ -365,3 +365,11 @@ def load(config_file: str | None = None) -> Config:
         config = Config(files)
         _cache[config_file] = (parser.depends, config)
         return config
+
+
+def stamps(config_file: str | None = None) -> Mapping[str, tuple[int, ...] | None]:
+    """Return what changes with the files that ``load`` reads: device, inode, time, size of each,
+    ``None`` for one that is missing. Raises RequestError as ``load`` does."""
+    load(config_file)
+    with _lock:
+        return _cache[config_file][0]

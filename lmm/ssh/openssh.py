@@ -10,7 +10,6 @@ from lmm.errors import RequestError, Unreachable
 from lmm.model import SshSettings, Target
 from lmm.ssh.config import HostConfig
 
-PERSIST_S = 60  # how long an idle master outlives a RUNE that was killed
 ALIVE_COUNT = 3
 OUTPUT_CHARS = 2000  # what is kept of ssh's own words in an error
 
@@ -35,14 +34,21 @@ _FIXED = {
 
 
 def ssh_argv(
-    target: Target, config: HostConfig, *, control_path: str | None, shell_command: str
+    target: Target,
+    config: HostConfig,
+    *,
+    shell_command: str,
+    control_path: str | None = None,
+    proxy_log: str | None = None,
 ) -> list[str]:
-    """Return the command that runs ``shell_command`` on the target.
+    """Return the command that logs in and runs ``shell_command`` on the target.
 
     ``config`` is what ``lmm.ssh.config.resolve`` says of the target: ssh reads its own
     configuration, so only what the inventory sets, or what RUNE must know, is handed over. With a
-    ``control_path`` the connection is shared and stays. Raises RequestError
-    (``inventory_invalid``) for an option that RUNE cannot leave to others.
+    ``control_path`` the connection is kept there by a master, for ``ssh.persist_s`` after its
+    last session. What the jump hosts' ssh says goes to the file ``proxy_log``, because ssh
+    throws away what a master's proxy says. Raises RequestError (``inventory_invalid``) for an
+    option that RUNE cannot leave to others.
     """
     ssh = target.ssh
     words = ["ssh", "-T"]
@@ -54,9 +60,9 @@ def ssh_argv(
         ClearAllForwardings="yes",
         PermitLocalCommand="no",
         RemoteCommand="none",
-        ControlMaster="auto" if control_path else "no",
+        ControlMaster="yes" if control_path else "no",  # who shares one asks its master himself
         ControlPath=_quoted(control_path) if control_path else "none",
-        ControlPersist=f"{PERSIST_S}" if control_path else "no",
+        ControlPersist=str(max(1, round(ssh.persist_s))) if control_path else "no",
     )
     if ssh.passphrase and not ssh.password:
         words += _options(PasswordAuthentication="no", KbdInteractiveAuthentication="no")
@@ -64,7 +70,7 @@ def ssh_argv(
     words += _common(ssh, config, known_hosts=config.user_known_hosts if ssh.known_hosts else ())
     words += _options(LogLevel="INFO", ForwardAgent="no", ForwardX11="no")
     if ssh.proxy_jump is not None or config.jumps:
-        words += _options(ProxyCommand=_proxy_command(ssh, config, control_path) or "none")
+        words += _options(ProxyCommand=_proxy_command(ssh, config, proxy_log) or "none")
     if target.port is not None:
         words += ["-p", str(target.port)]
     if target.user is not None:
@@ -126,12 +132,7 @@ def _common(ssh: SshSettings, config: HostConfig, known_hosts: Iterable[str]) ->
     return words
 
 
-def proxy_log(control_path: str) -> str:
-    """Return the file that holds what the jump hosts' ssh said when a shared connection failed."""
-    return f"{control_path}.log"
-
-
-def _proxy_command(ssh: SshSettings, config: HostConfig, control_path: str | None) -> str:
+def _proxy_command(ssh: SshSettings, config: HostConfig, proxy_log: str | None) -> str:
     """Return the command that leads through the jump hosts ("" for none).
 
     Not ``-J``: that hands on none of the options, so that hosts which only the inventory names
@@ -155,8 +156,8 @@ def _proxy_command(ssh: SshSettings, config: HostConfig, control_path: str | Non
         # ssh expands the tokens of a ProxyCommand: only the address may hold some
         argv = [word.replace("%", "%%") for word in words]
         argv += ["-W", "[%h]:%p", "--", jump.host.replace("%", "%%")]
-    if argv and control_path:  # ssh itself would throw away what a master's proxy says
-        log = proxy_log(control_path).replace("%", "%%")
+    if argv and proxy_log:
+        log = proxy_log.replace("%", "%%")
         argv = ["/bin/sh", "-c", 'exec "$@" 2>"$0"', log, *argv]
     return shlex.join(argv)
 

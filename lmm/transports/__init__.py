@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 
 from lmm.errors import RequestError
 from lmm.model import Target
 from lmm.transports.base import Job, Transport
 
-__all__ = ["TRANSPORTS", "Job", "Transport", "TransportPool", "advice"]
+__all__ = [
+    "AUTO",
+    "TRANSPORTS",
+    "Job",
+    "Transport",
+    "TransportPool",
+    "advice",
+    "disconnect",
+    "with_transport",
+]
 
 # name -> module and class, imported when the first target needs it
 TRANSPORTS = {
     "local": ("lmm.transports.local", "LocalTransport"),
     "ssh": ("lmm.transports.ssh", "SshTransport"),
     "openssh": ("lmm.transports.openssh", "OpensshTransport"),
+    "ssm": ("lmm.transports.ssm", "SsmTransport"),
 }
+AUTO = "auto"  # not a transport: ssh or openssh, as ``with_transport`` finds
 
 
 class TransportPool:
@@ -57,3 +70,36 @@ def advice(target: Target) -> str | None:
 
     why = needs_openssh(target)
     return why and f"It may need transport: openssh: {why}."
+
+
+def with_transport(target: Target, wanted: str | None = None) -> Target:
+    """Return the target with the transport that it goes over: the wanted one, else its own.
+
+    ``auto`` is ``openssh`` for a target that needs it, or whose connection an earlier run has
+    left open, and ``ssh`` for all others; what is local or managed by ssm stays that.
+    """
+    name = wanted or target.transport
+    if name == AUTO:
+        name = target.transport if target.transport in ("local", "ssm") else _automatic(target)
+    return target if name == target.transport else replace(target, transport=name)
+
+
+def _automatic(target: Target) -> str:
+    from lmm.ssh.config import needs_openssh
+    from lmm.ssh.masters import is_live
+
+    try:
+        return "openssh" if needs_openssh(target) or is_live(target) else "ssh"
+    except RequestError:
+        return "ssh"  # which says what is wrong when the target's turn comes
+
+
+def disconnect(targets: Sequence[Target] | None = None) -> tuple[int, int]:
+    """End the connections that ``openssh`` keeps for other processes, to these targets or all.
+
+    What runs over them ends, too. Returns how many have ended and how many gave no answer and
+    were put out of reach.
+    """
+    from lmm.ssh.masters import disconnect
+
+    return disconnect(targets)

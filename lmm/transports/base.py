@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol
 
+from lmm.bootstrap import Stream
 from lmm.errors import RuneError
 from lmm.model import Invocation
 
@@ -24,6 +25,10 @@ class Job(Protocol):
     def stream(self) -> bytes:
         """All that ``bash -s`` reads on stdin. Afterwards stdin stays open: its end is the
         host's sign that RUNE is gone, and any further byte means cancel."""
+
+    @property
+    def parts(self) -> Stream:
+        """The stream in its parts, for a transport that sends what targets share only once."""
 
     @property
     def stop_at(self) -> float:

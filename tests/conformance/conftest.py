@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,9 +14,10 @@ import pytest
 from lmm.envelope import build_message
 from lmm.fanout import fan_out
 from lmm.job import Scope
-from lmm.model import Invocation, Limits, Result, Script, Target
+from lmm.model import Invocation, Limits, Result, Script, SsmSettings, Target
 from lmm.testing import Sshd
-from lmm.transports import TransportPool
+from lmm.testing.aws import FakeAws
+from lmm.transports import TransportPool, disconnect
 
 SUCCESS = '{"payload":{"result":"success","output_data":%s}}'
 
@@ -28,6 +30,7 @@ class Host:
     pool: TransportPool
     events: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     scope: Scope = field(default_factory=Scope)
+    dies_within_s: float = 0.5  # what was killed is gone so soon after the result that says so
 
     def invocation(
         self,
@@ -101,16 +104,22 @@ class Host:
         return thread
 
 
-@pytest.fixture(params=["local", "ssh", "openssh"])
-def host(request: pytest.FixtureRequest, sshd: Sshd) -> Iterator[Host]:
+@pytest.fixture(params=["local", "ssh", "openssh", "ssm"])
+def host(request: pytest.FixtureRequest, sshd: Sshd, aws: FakeAws) -> Iterator[Host]:
     """A host over each transport. A new transport adds its name here and inherits every test."""
     pool = TransportPool()
     if request.param == "local":
         target = Target("local", transport="local")
+    elif request.param == "ssm":
+        os.environ.update(aws.environment)
+        settings = SsmSettings(s3_bucket="rune")
+        target = Target("node1", host=aws.instance_ids[0], transport="ssm", ssm=settings)
     else:
         target = replace(sshd.target("node1"), transport=request.param)
-    yield Host(target, pool)
+    # Systems Manager kills only the script around the plugin; the host's guard does the rest.
+    yield Host(target, pool, dies_within_s=10.0 if request.param == "ssm" else 0.5)
     pool.close()
+    disconnect()  # what openssh keeps for other processes
 
 
 @pytest.fixture(params=["ssh", "openssh"])
@@ -119,6 +128,7 @@ def remote(request: pytest.FixtureRequest, sshd: Sshd) -> Iterator[Host]:
     pool = TransportPool()
     yield Host(replace(sshd.target("node1"), transport=request.param), pool)
     pool.close()
+    disconnect()  # what openssh keeps for other processes
 
 
 @pytest.fixture
@@ -133,3 +143,4 @@ def host_factory() -> Iterator[Callable[[Target], Host]]:
     pool = TransportPool()
     yield lambda target: Host(target, pool)
     pool.close()
+    disconnect()  # what openssh keeps for other processes

@@ -20,6 +20,7 @@ from lmm.job import Scope
 from lmm.mediator import mediate
 from lmm.model import Invocation, Limits, Outcome, Result, Script, SecretRef, Target
 from lmm.testing import Account, Sshd, processes, refused_port, silent_port
+from lmm.transports import disconnect
 from lmm.transports.openssh import OpensshTransport
 
 PASSWORD = f"pass word'\"$(x) ü {secrets.token_hex(8)}"  # nobody else's, for those who look
@@ -34,6 +35,7 @@ def transport() -> Iterator[OpensshTransport]:
     made = OpensshTransport()
     yield made
     made.close()
+    disconnect()
 
 
 @pytest.fixture
@@ -215,38 +217,6 @@ def test_a_key_with_a_passphrase(
         assert result.ok, result.error
     else:
         assert reason(result) in ("authentication_failed", expected)
-
-
-def test_a_connection_is_kept_for_the_next_script_and_ended_by_close(
-    sshd: Sshd, transport: OpensshTransport, run: Run
-) -> None:
-    before = sshd.log.count(LOGIN)
-    for _ in range(3):
-        assert run(sshd.target("h")).ok
-    assert sshd.log.count(LOGIN) - before == 1
-    assert run(sshd.target("h", settings={"keepalive_s": 7.0})).ok
-    assert sshd.log.count(LOGIN) - before == 2
-    (directory,) = Path(tempfile.gettempdir()).glob("rune-*")
-    assert directory.stat().st_mode & 0o777 == 0o700
-    assert len([path for path in directory.iterdir() if path.is_socket()]) == 2
-    transport.close()
-    assert not directory.exists()
-    assert run(sshd.target("h")).ok
-
-
-def test_a_stale_connection_is_replaced(sshd: Sshd, run: Run) -> None:
-    before = sshd.log.count(LOGIN)
-    assert run(sshd.target("h")).ok
-    for pid in processes.descendants(sshd.pid):
-        if "sshd" in processes.describe(pid):
-            os.kill(pid, 9)
-    (directory,) = Path(tempfile.gettempdir()).glob("rune-*")
-    for _ in range(200):
-        if not any(path.is_socket() for path in directory.iterdir()):
-            break
-        threading.Event().wait(0.05)
-    assert run(sshd.target("h")).ok
-    assert sshd.log.count(LOGIN) - before == 2
 
 
 def test_accept_new_remembers_the_key(sshd: Sshd, run: Run, tmp_path: Path) -> None:

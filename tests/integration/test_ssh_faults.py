@@ -19,7 +19,7 @@ from lmm.fanout import fan_out
 from lmm.job import Scope
 from lmm.model import Invocation, Limits, Outcome, Result, Script, SecretRef, Target
 from lmm.testing import Account, Sshd, TcpProxy
-from lmm.transports import TransportPool
+from lmm.transports import TransportPool, disconnect
 
 ANSWER = 'echo \'{"payload":{"result":"success","output_data":{}}}\''
 
@@ -74,6 +74,7 @@ def client(sshd: Sshd) -> Iterator[Client]:
     made = Client()
     yield made
     made.pool.close()
+    disconnect()
 
 
 @pytest.fixture(params=["ssh", "openssh"])
@@ -276,6 +277,7 @@ def test_password(client: Client, target: Target) -> None:
         target = server.target("x", user=made.name, transport=target.transport, settings=settings)
         assert client.one(target).outcome is Outcome.OK
         client.pool.close()
+        disconnect()  # a connection that stands is not asked for a password
         os.environ["NODE_PASSWORD"] = "wrong-" + os.environ["NODE_PASSWORD"]
         result = client.one(target)
         assert told(result) == ("unreachable", "authentication_failed")
@@ -305,6 +307,7 @@ def test_key_with_passphrase(
         assert result.outcome is Outcome.OK, result.error
         secret.write_text("wrong\n")
         client.pool.close()
+        disconnect()
         result = client.one(opened)
         assert result.outcome is Outcome.UNREACHABLE or target.transport == "ssh"
 

@@ -17,14 +17,12 @@ from lmm.model import SecretRef, SshSettings, Target
 from lmm.ssh.config import resolve
 from lmm.ssh.home import home
 from lmm.ssh.known_hosts import KnownHosts
-from lmm.ssh.openssh import classify, lost_reason, proxy_log, ssh_argv
+from lmm.ssh.openssh import classify, lost_reason, ssh_argv
 from lmm.testing import Sshd, TcpProxy, refused_port, silent_port
 
 
-def argv(target: Target, control_path: str | None = None) -> list[str]:
-    return ssh_argv(
-        target, resolve(target), control_path=control_path, shell_command="bash -s 'x y'"
-    )
+def argv(target: Target, **paths: str) -> list[str]:
+    return ssh_argv(target, resolve(target), shell_command="bash -s 'x y'", **paths)
 
 
 def target(**fields: Any) -> Target:
@@ -109,11 +107,12 @@ def test_key_files_of_the_inventory_are_the_only_ones_offered(tmp_path: Path) ->
     assert option(words, "CertificateFile") == str(certificate)
 
 
-def test_a_shared_connection_has_a_socket_and_a_bounded_life() -> None:
-    words = argv(target(), "/run/x %/0123")
-    assert option(words, "ControlMaster") == "auto"
+@pytest.mark.parametrize(("persist_s", "value"), [(600.0, "600"), (90.4, "90"), (0.2, "1")])
+def test_a_kept_connection_has_a_socket_and_a_bounded_life(persist_s: float, value: str) -> None:
+    words = argv(target(persist_s=persist_s), control_path="/run/x %/0123")
+    assert option(words, "ControlMaster") == "yes"
     assert option(words, "ControlPath") == '"/run/x %%/0123"'
-    assert int(option(words, "ControlPersist")) > 0
+    assert option(words, "ControlPersist") == value  # 0 would be for ever
 
 
 @pytest.mark.parametrize(
@@ -175,11 +174,10 @@ def test_jump_hosts_of_the_inventory_get_its_settings_level_by_level(tmp_path: P
 
 
 def test_what_jump_hosts_say_is_kept_for_a_shared_connection() -> None:
-    words = argv(target(proxy_jump="one"), "/run/100%/socket")
+    words = argv(target(proxy_jump="one"), proxy_log="/run/100%/log")
     command = shlex.split(option(words, "ProxyCommand"))
-    assert command[:4] == ["/bin/sh", "-c", 'exec "$@" 2>"$0"', "/run/100%%/socket.log"]
+    assert command[:4] == ["/bin/sh", "-c", 'exec "$@" 2>"$0"', "/run/100%%/log"]
     assert command[4:6] == ["ssh", "-T"]
-    assert proxy_log("/run/100%/socket") == "/run/100%/socket.log"
 
 
 def test_jump_hosts_of_ssh_config_keep_to_it(tmp_path: Path) -> None:
@@ -384,7 +382,7 @@ def with_settings(**settings: Any) -> Callable[[Target], Target]:
 
 def attempt(target: Target) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ssh_argv(target, resolve(target), control_path=None, shell_command="echo here"),
+        ssh_argv(target, resolve(target), shell_command="echo here"),
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,

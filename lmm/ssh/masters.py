@@ -1,0 +1,219 @@
+"""Where the connections that outlive RUNE are found: one socket for each kind of connection.
+
+The masters behind the sockets are processes of the user's own ``ssh``. Their directory is
+private; a socket's name says for which host and with which settings its master logged in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from lmm.errors import RequestError
+from lmm.model import Target
+from lmm.ssh import mux_client
+from lmm.ssh.configfile import stamps
+
+HOST_SIGNS, SETTINGS_SIGNS = 8, 16
+# A socket's path has room for 107 bytes, and ssh binds it under its name plus 17 more.
+MAX_DIRECTORY = 107 - 17 - 1 - HOST_SIGNS - SETTINGS_SIGNS
+LEAVE_S = 2.0  # for masters to end after they were asked to
+AT_ONCE = 200  # masters; each takes a descriptor while it leaves
+# What decides, beside files and settings, as whom ssh logs in
+LOGIN_VARIABLES = ("SSH_AUTH_SOCK", "KRB5CCNAME")
+
+
+class Disconnected(NamedTuple):
+    """How many masters have ended, and how many did not answer and were put out of reach."""
+
+    ended: int
+    silent: int
+
+
+# -- the directory -----------------------------------------------------------------------------
+
+
+def directory() -> Path:
+    """Return the user's private directory for sockets, made if there is none.
+
+    ``$XDG_RUNTIME_DIR/rune``, else ``rune-UID`` in a temporary directory. Raises RequestError
+    (``local_io_error``) for one that others made or may change.
+    """
+    failed = ""
+    for path in _places():
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            failed = f": {path}: {error.strerror}"
+            continue
+        if problem := _exposure(path):
+            raise RequestError(
+                "local_io_error",
+                f"{path}, where ssh connections are kept, {problem}: remove it, or set"
+                " XDG_RUNTIME_DIR to a private directory",
+                path=str(path),
+            )
+        return path
+    raise RequestError(
+        "local_io_error",
+        f"no place for the sockets of ssh connections{failed}; set XDG_RUNTIME_DIR to a private"
+        " directory with a short name",
+    )
+
+
+def _places() -> Iterator[Path]:
+    """Yield the directories to choose from whose names leave room for sockets."""
+    name = f"rune-{os.getuid()}"
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    temporary = (Path(base, name) for base in (tempfile.gettempdir(), "/tmp"))
+    if _is_own(runtime) and _has_room(Path(runtime, "rune")):
+        yield Path(runtime, "rune")
+    yield from itertools.islice(filter(_has_room, temporary), 1)
+
+
+def _is_own(folder: str) -> bool:
+    """Whether it is this user's and not another's, whose environment sudo has kept."""
+    try:
+        return os.path.isabs(folder) and os.stat(folder).st_uid == os.getuid()
+    except OSError:
+        return False
+
+
+def _has_room(folder: Path) -> bool:
+    return len(os.fsencode(folder)) <= MAX_DIRECTORY
+
+
+def _exposure(path: Path) -> str | None:
+    """Return why the directory is not the user's alone, ``None`` if it is."""
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        return "is no directory"
+    if found.st_uid != os.getuid():
+        return f"belongs to the user with id {found.st_uid}"
+    if found.st_mode & 0o077:
+        return f"is open to others (mode {stat.S_IMODE(found.st_mode):03o})"
+    return None
+
+
+# -- names -------------------------------------------------------------------------------------
+
+
+def socket_of(target: Target, folder: Path) -> str:
+    """Return the path of the socket for the target's connections.
+
+    It is the same in every process as long as nothing changes that decides how ssh logs in: host,
+    port and user, the settings of the inventory, the files of ssh_config by their time and size,
+    agent and ticket cache. Timeouts do not matter to a connection that stands.
+    """
+    ssh = replace(
+        target.ssh,
+        connect_timeout_s=None,
+        banner_timeout_s=0.0,
+        auth_timeout_s=0.0,
+        connect_attempts=0,
+    )
+    login = [os.environ.get(name) for name in LOGIN_VARIABLES]
+    settings = (_login(target), ssh, sorted(stamps(ssh.config_file).items()), login)
+    return str(folder / (_host_signs(target) + _digest(settings, SETTINGS_SIGNS)))
+
+
+def _login(target: Target) -> tuple[str, int | None, str | None]:
+    return target.address, target.port, target.user
+
+
+def _host_signs(target: Target) -> str:
+    return _digest(_login(target), HOST_SIGNS)
+
+
+def _digest(value: object, signs: int) -> str:
+    return hashlib.sha256(repr(value).encode(errors="surrogateescape")).hexdigest()[:signs]
+
+
+# -- what is done to masters -------------------------------------------------------------------
+
+
+def identity(socket: str) -> tuple[int, int] | None:
+    """Return what tells this socket from later ones of its name; ``None`` if there is none."""
+    try:
+        found = os.lstat(socket)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def put_away(socket: str, known: tuple[int, int] | None) -> None:
+    """Remove the socket, unless another master has taken its place."""
+    if known is not None and identity(socket) == known:
+        with contextlib.suppress(OSError):
+            os.unlink(socket)
+
+
+def retire(socket: str, known: tuple[int, int] | None) -> None:
+    """Have the master end after its last session and take no more; it keeps no one waiting."""
+    try:
+        mux_client.stop_listening(socket)
+    except mux_client.MasterError:
+        put_away(socket, known)
+
+
+def is_live(target: Target) -> bool:
+    """Whether a master for the target's settings takes connections. Raises what ``directory``
+    raises, and RequestError for settings that cannot hold."""
+    socket = socket_of(target, directory())
+    try:
+        with mux_client.Connection(socket):
+            return True
+    except mux_client.MasterGone:
+        return False
+
+
+def disconnect(targets: Iterable[Target] | None = None) -> Disconnected:
+    """End the masters of these targets, whatever their settings, or all; sessions end with them.
+
+    It looks into all directories that a process of this user may have chosen.
+    """
+    signs = "" if targets is None else tuple({_host_signs(target) for target in targets})
+    found = [
+        str(path)
+        for folder in _places()
+        if folder.exists() and not _exposure(folder)
+        for path in sorted(folder.iterdir())
+        if path.is_socket() and path.name.startswith(signs) and not path.suffix
+    ]  # one with a suffix belongs to an ssh that has not logged in yet
+    groups = [_end(found[at : at + AT_ONCE]) for at in range(0, len(found), AT_ONCE)]
+    return Disconnected(*(sum(counts) for counts in zip((0, 0), *groups, strict=True)))
+
+
+def _end(sockets: Sequence[str]) -> Disconnected:
+    leaving, silent = [], []
+    for socket in sockets:
+        known = identity(socket)
+        try:
+            leaving.append((socket, known, mux_client.ask_to_leave(socket)))
+        except mux_client.MasterSilent:
+            silent.append((socket, known))
+        except mux_client.MasterGone:
+            put_away(socket, known)
+    until = time.monotonic() + LEAVE_S
+    ended = 0
+    for socket, known, asked in leaving:
+        if mux_client.has_left(asked, until):
+            ended += 1
+            while identity(socket) == known and time.monotonic() < until:
+                time.sleep(0.002)  # a master hangs up just before it removes its socket
+        else:
+            silent.append((socket, known))
+    for socket, known in silent:
+        put_away(socket, known)
+    return Disconnected(ended, len(silent))

@@ -1,0 +1,138 @@
+"""A job as its way through ``ssh`` sees it: nothing is sent before the host's shell is there."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lmm.bootstrap import Opening, Stream
+from lmm.errors import RuneError, Unreachable
+from lmm.model import Become, Invocation
+from lmm.ssh.config import HostConfig
+from lmm.ssh.openssh import classify, lost_reason
+from lmm.transports.base import Job
+
+STDERR_BYTES = 64 * 1024
+
+
+class ReadyOpening(Opening):
+    """Sends nothing of the stream before the shell has said that it is there.
+
+    A pipe to ssh takes the stream long before there is a connection. So RUNE knows for certain
+    that a script which was not sent has not run, and the deadline begins when it is sent.
+    """
+
+    def __init__(self, stream: bytes, become: Become | None) -> None:
+        super().__init__(stream, become)
+        self._hello = b"" if self.pending else f"rune-{secrets.token_hex(8)}-ready".encode()
+        self._heard = b""
+        self.pending = True
+
+    def first(self) -> bytes:
+        return b"echo %s >&2\n" % self._hello if self._hello else super().first()
+
+    def receive(self, stderr: bytes) -> bytes:
+        if not self._hello:
+            return super().receive(stderr)
+        self._heard = (self._heard + stderr)[-STDERR_BYTES:]
+        if self._hello not in self._heard:
+            return b""
+        self.pending = False
+        return super().first()
+
+
+class LoginJob:
+    """A job that knows whether its stream was sent, and tells what ssh says from what the host
+    says. ``proxy_log`` is the file with the words of jump hosts, where there are some."""
+
+    def __init__(self, job: Job, config: HostConfig) -> None:
+        self._job = job
+        self._config = config
+        self.proxy_log: Path | None = None
+        self._sent = False
+        self._cancelled = False
+        self._stderr = b""
+        hosts = (*config.proxy_jump, config)
+        self._began = time.monotonic()
+        self._give_up_at = self._began + sum(
+            host.connect_timeout_s + host.banner_timeout_s + host.auth_timeout_s for host in hosts
+        )
+        job.on_cancel(self._cancel)
+
+    @property
+    def invocation(self) -> Invocation:
+        return self._job.invocation
+
+    @property
+    def stream(self) -> bytes:
+        return self._job.stream
+
+    @property
+    def parts(self) -> Stream:
+        return self._job.parts
+
+    @property
+    def stop_at(self) -> float:
+        if self._sent:
+            return self._job.stop_at
+        return 0.0 if self._cancelled else min(self._give_up_at, self._job.stop_at)
+
+    @property
+    def settled(self) -> bool:
+        return self._job.settled
+
+    def stream_sent(self) -> None:
+        self._sent = True
+        self._stderr = b""
+        self._job.stream_sent()
+
+    def feed_stdout(self, data: bytes) -> None:
+        self._job.feed_stdout(data)
+
+    def feed_stderr(self, data: bytes) -> None:
+        self._stderr = (self._stderr + data)[-STDERR_BYTES:]
+        self._job.feed_stderr(data)
+
+    def fail(self, error: RuneError) -> None:
+        self._job.fail(error)
+
+    def hung_up(self, exit_status: int | None, why: str = "") -> None:
+        """Settle the job; a status of ``None`` is that of a session whose master is gone."""
+        text = self._stderr.decode(errors="replace")
+        if exit_status is not None and 0 <= exit_status < 255:
+            self._job.hung_up(exit_status, why)  # that of the host's shell
+        elif self._sent:
+            self._job.hung_up(None, lost_reason(text) or why)
+        elif exit_status is None:
+            name, at = self._config.name, self._config.hostname
+            message = f"the kept connection to {name} closed before the script was sent"
+            self._job.fail(Unreachable("connection_reset", message, host=at))
+        else:
+            if self.proxy_log is not None:
+                with contextlib.suppress(OSError):
+                    text = self.proxy_log.read_text(errors="replace") + text
+            self._job.fail(classify(text, exit_status))
+
+    def expire(self) -> None:
+        if self._sent:
+            self._job.expire()
+            return
+        seconds = time.monotonic() - self._began
+        self._job.fail(
+            Unreachable(
+                "auth_timeout",
+                f"{self._config.name} gave no shell within {seconds:.0f} s",
+                host=self._config.hostname,
+                port=self._config.port,
+                ssh_output=self._stderr.decode(errors="replace")[-2000:],
+            )
+        )
+
+    def on_cancel(self, action: Callable[[], None]) -> None:
+        self._job.on_cancel(action)
+
+    def _cancel(self) -> None:
+        self._cancelled = True
