@@ -45,10 +45,9 @@ def recorded(folder: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Drop the progress line, which has been erased by the time anybody looks."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    kept = [re.split(r"\r|\x1b\[2K|\x1b\[K", line)[-1] for line in lines]
-    return "\n".join(re.sub(r"\x1b\[\?25[lh]", "", line) for line in kept).strip("\n")
+    """Drop the frames of progress, which have been erased by the time anybody looks."""
+    frame = re.compile(r"\x1b\[\?7l.*?\x1b\[\?7h", re.DOTALL)
+    return frame.sub("", text.replace("\r\n", "\n")).strip("\n")
 
 
 def main() -> None:

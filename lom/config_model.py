@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lmm.errors import RequestError
-from lom.config import KEYS
+from lom.config import KEYS, SAFEGUARD_KEYS
 from lom.names import did_you_mean
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -32,13 +32,19 @@ class ConfigFile(BaseModel):
     max_stderr_bytes: _Count | None = None
     transport: str | None = None
     color: Literal["auto", "always", "never"] | None = None
+    policy: Any = None  # these three are checked in lom.policy.schema
+    plugin_lock: Any = None
+    audit: Any = None
+    state_dir: str | None = None
+    ledger: bool | None = None
 
 
 def check(values: Mapping[str, Any], lines: Mapping[str, int], path: Path) -> None:
     """Raise RequestError (``config_invalid``) naming key, value, file and line."""
-    unknown = next((key for key in values if key not in KEYS), None)
+    known = (*KEYS, *SAFEGUARD_KEYS)
+    unknown = next((key for key in values if key not in known), None)
     if unknown is not None:
-        advice = did_you_mean(str(unknown), KEYS) or f"; known are {', '.join(KEYS)}"
+        advice = did_you_mean(str(unknown), known) or f"; known are {', '.join(known)}"
         raise _invalid(f"unknown setting{advice}", str(unknown), lines, path)
     try:
         ConfigFile.model_validate(dict(values))

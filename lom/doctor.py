@@ -1,4 +1,4 @@
-"""What ``rune doctor`` checks: this machine first, then that each target can be reached.
+"""What ``rune doctor`` checks: this machine, AWS where it is used, then that targets are reached.
 
 Each check says what was found and, unless all is well, what to do. Targets are reached through
 the orchestrator, like everything else.
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from lmm.errors import RuneError
 from lmm.model import Target
 from lmm.transports import advice
+from lom.inventory import Inventory, find_inventory
+from lom.selectors import select
 
 if TYPE_CHECKING:
     from lom.orchestrator import Orchestrator
@@ -53,10 +55,15 @@ def examine(
     yield _keys(environ, home)
     yield _known_hosts(home)
     yield _config(orchestrator, config_error)
-    inventory = _inventory(orchestrator)
-    yield inventory
+    inventory: Inventory | RuneError
+    try:
+        inventory = orchestrator.inventory
+    except RuneError as error:
+        inventory = error
+    yield _inventory(inventory)
     yield from _plugins(orchestrator)
-    if inventory.status != "fail":
+    yield from _aws(orchestrator, inventory, selectors)
+    if isinstance(inventory, Inventory):
         yield from _targets(orchestrator, selectors)
 
 
@@ -117,7 +124,7 @@ def _known_hosts(home: Path) -> Check:
 
 def _config(orchestrator: Orchestrator, error: RuneError | None) -> Check:
     if error is not None:
-        return Check("config", "fail", error.message, _advice(error))
+        return Check("config", "fail", error.message, advice_of(error))
     named = {
         source.rpartition(":")[0]
         for source in orchestrator.settings.sources.values()
@@ -126,11 +133,9 @@ def _config(orchestrator: Orchestrator, error: RuneError | None) -> Check:
     return Check("config", "ok", ", ".join(sorted(named)) or "no file, defaults")
 
 
-def _inventory(orchestrator: Orchestrator) -> Check:
-    try:
-        inventory = orchestrator.inventory
-    except RuneError as error:
-        return Check("inventory", "fail", error.message, _advice(error))
+def _inventory(inventory: Inventory | RuneError) -> Check:
+    if isinstance(inventory, RuneError):
+        return Check("inventory", "fail", inventory.message, advice_of(inventory))
     if not inventory.targets:
         return Check(
             "inventory", "warn", "no targets", "Write inventory.yaml, see docs/inventory.md."
@@ -150,11 +155,36 @@ def _plugins(orchestrator: Orchestrator) -> Iterator[Check]:
             f"plugin {broken.directory.name}",
             "warn",
             f"{broken.directory}: {broken.error.message}",
-            _advice(broken.error),
+            advice_of(broken.error),
         )
     yield Check(
         "plugins", "ok", f"{len(registry.plugins)} plugins, {len(registry.actions())} actions"
     )
+
+
+def _aws(
+    orchestrator: Orchestrator, inventory: Inventory | RuneError, selectors: Sequence[str]
+) -> Iterator[Check]:
+    """Yield checks only where a source or one of the targets needs AWS."""
+    targets: list[Target] = []
+    if isinstance(inventory, RuneError):
+        if not inventory.reason.startswith("aws_"):
+            return
+        from lom.inventory_files import read
+        from lom.inventory_merge import asked_of_aws
+
+        paths = orchestrator.settings.inventory or find_inventory()
+        queries = asked_of_aws(read(map(Path, paths)))
+    else:
+        transport = orchestrator.options().transport
+        with contextlib.suppress(RuneError):  # then the targets' own check says so
+            chosen = select(selectors or ["all"], inventory)
+            targets = [one for one in chosen if (transport or one.transport) == "ssm"]
+        queries = inventory.asked
+    if queries or targets:
+        from lom.doctor_aws import examine_aws
+
+        yield from examine_aws(targets, queries)
 
 
 def _targets(orchestrator: Orchestrator, selectors: Sequence[str]) -> Iterator[Check]:
@@ -163,10 +193,11 @@ def _targets(orchestrator: Orchestrator, selectors: Sequence[str]) -> Iterator[C
         plan = orchestrator.plan(
             "noop", list(selectors) or everything, options=orchestrator.options()
         )
+        run = orchestrator.start(plan)
     except RuneError as error:
-        yield Check("targets", "fail", error.message, _advice(error))
+        yield Check("targets", "fail", error.message, advice_of(error))
         return
-    with orchestrator.start(plan) as run:
+    with run:
         for _ in run:
             pass
     for step, result in zip(plan.steps, run.results, strict=True):
@@ -186,7 +217,8 @@ def _needs(target: Target) -> Iterator[str]:
             yield words
 
 
-def _advice(error: RuneError) -> str:
+def advice_of(error: RuneError) -> str:
+    """Return what the code table says to do about an error."""
     return " ".join(error.row["recovery_actions"])
 
 

@@ -1,10 +1,12 @@
-"""Hosts given straight in a selector: ``ops@10.0.0.1:2222``, ``ssh://host``, ``[::1]:22``."""
+"""Hosts given straight in a selector: ``ops@10.0.0.1:2222``, ``ssh://host``, ``[::1]:22``,
+``i-0123456789abcdef0``."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
 
+from lmm.aws.names import is_instance_id
 from lmm.errors import RequestError
 from lmm.model import Target
 from lom.inventory import Inventory
@@ -18,8 +20,8 @@ def ad_hoc_target(word: str, inventory: Inventory) -> Target:
     """Return the target for a word that the inventory does not have; its name is the word.
 
     With targets in the inventory the word must show that it means a host: by a user, a port, the
-    scheme ``ssh://``, an address, or as ``localhost``. The inventory's defaults apply. Raises
-    RequestError (``unknown_target``, ``selector_invalid``).
+    scheme ``ssh://``, an address, as the id of an AWS instance, or as ``localhost``. The
+    inventory's defaults apply. Raises RequestError (``unknown_target``, ``selector_invalid``).
     """
     if word in (LOCAL, "localhost"):
         return Target(word, transport="local", vars=inventory.defaults.vars)
@@ -35,6 +37,8 @@ def ad_hoc_target(word: str, inventory: Inventory) -> Target:
             raise _invalid(word, "write an IPv6 address with a port as [::1]:22")
         host, port = found[1], found[2]
     explicit = bool(separator or at or port is not None or _is_address(host))
+    instance = not explicit and is_instance_id(host)
+    explicit = explicit or instance
     if not explicit and (inventory.targets or not is_host_name(host)):
         names = [*inventory.targets, *inventory.groups]
         raise RequestError(
@@ -49,14 +53,15 @@ def ad_hoc_target(word: str, inventory: Inventory) -> Target:
     if at and not _USER.fullmatch(user):
         raise _invalid(word, "the user before '@' is empty or has a character that it may not")
     defaults = inventory.defaults
+    # A host named by its address is reached, never replaced by this machine.
+    usual = "ssm" if instance else "auto" if defaults.transport == "auto" else "ssh"
     return replace(
         defaults,
         name=word,
         host=host.strip("[]"),
         user=user or defaults.user,
         port=_port(word, port) if port is not None else defaults.port,
-        # A host named by its address is reached, never replaced by this machine.
-        transport=defaults.transport if defaults.transport == "openssh" else "ssh",
+        transport="openssh" if defaults.transport == "openssh" else usual,
     )
 
 

@@ -1,8 +1,8 @@
 """The inventory: the known targets and their groups, from files, folders and executables.
 
 This module holds what the rest of RUNE sees. Reading files is in ``inventory_files``, their
-schema in ``inventory_model``, groups and precedence in ``inventory_merge``: all imported only
-when there is an inventory to load.
+schema in ``inventory_model`` and ``inventory_sources``, groups and precedence in
+``inventory_merge`` and ``inventory_layers``: all imported only when there is an inventory to load.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from lmm.model import Target
 
-TransportName = Literal["local", "ssh", "openssh", "ssm"]
+if TYPE_CHECKING:
+    from lmm.aws.discovery import Query
+
+TransportName = Literal["local", "ssh", "openssh", "ssm", "auto"]
 TRANSPORTS: tuple[str, ...] = get_args(TransportName)
 
 
@@ -25,13 +28,16 @@ class Inventory:
     """Targets by name in the order of the files; groups with all their members, nested included.
 
     ``defaults`` is a target without a name: its settings are those of hosts that a selector gives
-    straight. ``sources`` are the files that were read.
+    straight. ``sources`` are the files that were read, ``asked`` what was asked of AWS for it;
+    ``instances`` leads from the ids of instances to their targets where these have other names.
     """
 
     targets: Mapping[str, Target] = field(default_factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     defaults: Target = field(default_factory=lambda: Target(""))
     sources: tuple[str, ...] = ()
+    instances: Mapping[str, str] = field(default_factory=dict)
+    asked: tuple[Query, ...] = ()
 
 
 def find_inventory(cwd: Path | None = None) -> tuple[Path, ...]:
@@ -50,8 +56,8 @@ def load_inventory(paths: str | Path | Iterable[str | Path]) -> Inventory:
     """Read files, folders and executables and merge them into one inventory; none gives an
     empty one.
 
-    Raises RequestError (``inventory_invalid``) whose ``validation_errors`` name every fault with
-    file, line and ``$.path``.
+    Raises RequestError (``inventory_invalid``, or ``aws_…`` from a source) whose
+    ``validation_errors`` name every fault with file, line and ``$.path``.
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
     if not paths:

@@ -61,9 +61,10 @@ class Document:
 
     def fault(self, location: Location, message: str, line: int | None = None) -> None:
         """Note a fault, with its line where the file is YAML."""
-        self.problems.append(Problem(message, location, self.file, line or self._line(location)))
+        self.problems.append(Problem(message, location, self.file, line or self.line(location)))
 
-    def _line(self, location: Location) -> int | None:
+    def line(self, location: Location) -> int | None:
+        """Return the line where a place of a YAML file stands, or the nearest place around it."""
         node, mark = self.root, self.root and self.root.start_mark
         for part in location:
             if isinstance(node, yaml.MappingNode):

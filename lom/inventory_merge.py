@@ -1,27 +1,31 @@
 """From files to one inventory: ranges, groups in groups, and which setting wins.
 
 Precedence, weakest first: ``defaults``, groups from outer to inner (equals in file order), the
-target itself. ``vars``, ``ssh``, ``ssh.options`` and ``become`` merge per key, all else is
-replaced; between files the later one wins.
+target itself; between files the later one wins. What sources find in AWS comes in between reading
+the files and connecting what they name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING
 
+from lmm.aws.names import is_instance_id
 from lmm.errors import RequestError
-from lmm.model import JSON, Become, SshSettings, Target
+from lmm.model import JSON, Target
 from lom.inventory import Inventory
-from lom.inventory_files import Document, Location, Problem
+from lom.inventory_files import Document, Location
+from lom.inventory_layers import Base, Layer, layer_of, over, target_of
 from lom.inventory_model import GroupModel, SettingsModel, validate
 from lom.names import LOCAL, did_you_mean, name_fault, shown
 from lom.ranges import RangeError, expand, has_range
 
-TOP_KEYS = ("defaults", "targets", "groups")
+if TYPE_CHECKING:
+    from lmm.aws.discovery import Query
+    from lom.inventory_sources import Source
 
-Layer = Mapping[str, Any]  # settings that are given in one place; vars, ssh, become are mappings
+TOP_KEYS = ("defaults", "targets", "sources", "groups")
 
 
 @dataclass(slots=True)
@@ -37,25 +41,45 @@ class _Group:
 def merge(documents: Sequence[Document]) -> Inventory:
     """Return the inventory that the documents make together.
 
-    Raises RequestError (``inventory_invalid``) with every fault of every document.
+    Raises RequestError: ``inventory_invalid`` with every fault of every document, ``aws_…`` if
+    a source cannot be asked.
     """
     builder = _Builder()
-    unread = any(document.problems and document.data is None for document in documents)
     for document in documents:
         builder.add(document)
-    if not unread:  # else what stands in that file would be missed everywhere
-        builder.connect()
+    if any(document.problems and document.data is None for document in documents):
+        _refuse_faults(documents)  # what stands in that file would be missed everywhere
+    if builder.has_sources:
+        _refuse_faults(documents)  # before anything is asked
+        builder.discover()
+    builder.connect()
+    _refuse_faults(documents)
+    inventory = builder.inventory(tuple(document.file for document in documents))
+    builder.check(inventory.targets)
+    _refuse_faults(documents)
+    return inventory
+
+
+def asked_of_aws(documents: Sequence[Document]) -> tuple[Query, ...]:
+    """Return what the sources of the documents ask, without asking it.
+
+    Raises RequestError (``inventory_invalid``).
+    """
+    builder = _Builder()
+    for document in documents:
+        builder.add(document)
+    _refuse_faults(documents)
+    return tuple(query for queries in builder.queries() for query in queries)
+
+
+def _refuse_faults(documents: Sequence[Document]) -> None:
     problems = [
         problem
         for document in documents
         for problem in sorted(document.problems, key=lambda one: one.line or 0)
     ]
-    if problems:
-        _refuse(problems)
-    return builder.inventory(tuple(document.file for document in documents))
-
-
-def _refuse(problems: Sequence[Problem]) -> NoReturn:
+    if not problems:
+        return
     first, more = problems[0], len(problems) - 1
     raise RequestError(
         "inventory_invalid",
@@ -73,6 +97,10 @@ class _Builder:
         self.homes: dict[str, tuple[Document, Location]] = {}  # where a target is defined
         self.groups: dict[str, _Group] = {}
         self.members: dict[str, dict[str, None]] = {}  # group -> its targets, without nesting
+        self.has_sources = False  # valid or not
+        self.sources: dict[str, Source] = {}
+        self.asked: list[list[Query]] = []  # what each of them asked
+        self.instances: dict[str, str] = {}  # instance id -> target, where that has another name
 
     # --- collecting ------------------------------------------------------------------------
 
@@ -85,16 +113,18 @@ class _Builder:
                 document.fault((key,), f"unknown key {key!r}{hint}")
         defaults = validate(SettingsModel, top.get("defaults"), document, ("defaults",))
         if defaults:
-            self.defaults = _over(self.defaults, _layer(defaults))
+            self.defaults = over(self.defaults, layer_of(defaults))
         for key, data in _mapping(document, ("targets",), top.get("targets")).items():
             self._add_targets(document, key, data)
+        for key, data in _mapping(document, ("sources",), top.get("sources")).items():
+            self._add_source(document, key, data)
         for key, data in _mapping(document, ("groups",), top.get("groups")).items():
             self._add_group(document, key, data)
 
     def _add_targets(self, document: Document, key: str, data: JSON) -> None:
         here: Location = ("targets", key)
         settings = validate(SettingsModel, data, document, here)
-        layer = _layer(settings) if settings else {}
+        layer = layer_of(settings) if settings else {}
         names = _names(document, here, key)
         hosts = _hosts(document, (*here, "host"), layer.get("host"), len(names))
         for name, host in zip(names, hosts, strict=True):
@@ -109,21 +139,66 @@ class _Builder:
                 document.fault(here, f"{LOCAL!r} is this machine; its transport is local")
             self.layers[LOCAL] = {**layer, "transport": LOCAL}
 
-    def _add_group(self, document: Document, key: str, data: JSON) -> None:
-        here: Location = ("groups", key)
+    def _group(self, document: Document, here: Location, key: str) -> _Group:
         fault = name_fault(key)
         if fault:
             document.fault(here, fault)
         group = self.groups.setdefault(key, _Group())
         group.home = group.home or (document, here)
+        return group
+
+    def _add_group(self, document: Document, key: str, data: JSON) -> None:
+        here: Location = ("groups", key)
+        group = self._group(document, here, key)
         model = validate(GroupModel, data, document, here)
         if model is None:
             return
         for kind, found in (("targets", group.targets), ("groups", group.groups)):
             for index, text in enumerate(getattr(model, kind)):
                 found.append((document, (*here, kind, index), text))
-        layer = _over(_layer(model.defaults), {"vars": model.vars} if model.vars else {})
-        group.layer = _over(group.layer, layer)
+        layer = over(layer_of(model.defaults), {"vars": model.vars} if model.vars else {})
+        group.layer = over(group.layer, layer)
+
+    def _add_source(self, document: Document, key: str, data: JSON) -> None:
+        from lom.inventory_sources import Source, SourceModel
+
+        here: Location = ("sources", key)
+        self.has_sources = True
+        group = self._group(document, here, key)
+        model = validate(SourceModel, data, document, here)
+        if key in self.sources:
+            other = self.sources[key].document.file
+            document.fault(here, f"source {key!r} is already defined in {other}")
+        if model is None:
+            return
+        self.sources[key] = Source(key, model, document, here)
+        layer = over(layer_of(model.defaults), {"vars": model.vars} if model.vars else {})
+        group.layer = over(over(group.layer, {"transport": "ssm"}), layer)
+
+    # --- sources ---------------------------------------------------------------------------
+
+    def queries(self) -> list[list[Query]]:
+        """Return what each source asks, once all files were taken in."""
+        from lom.inventory_sources import queries
+
+        ssm = self.defaults.get("ssm") or {}
+        return [queries(source, ssm) for source in self.sources.values()]
+
+    def discover(self) -> None:
+        """Ask the sources and take in what they find. Raises RequestError (``aws_…``)."""
+        from lom.inventory_sources import find
+
+        self.asked = self.queries()
+        taken = self.layers.keys() | self.groups.keys()
+        for one in find([*self.sources.values()], self.asked, taken):
+            home = one.sources[0].document, one.sources[0].location
+            self.layers[one.name] = over(one.layer, self.layers.get(one.name, {}))
+            self.homes.setdefault(one.name, home)
+            for source in one.sources:
+                member = source.document, source.location, one.name
+                self.groups[source.name].targets.append(member)
+            if one.name != one.instance.instance_id:
+                self.instances[one.instance.instance_id] = one.name
 
     # --- connecting ------------------------------------------------------------------------
 
@@ -205,28 +280,44 @@ class _Builder:
         for group in outer_first:
             for name in self.members[group]:
                 groups_of[name].append(group)
-        bases: dict[tuple[str, ...], tuple[Layer, SshSettings]] = {}
+        bases: dict[tuple[str, ...], Base] = {}
         targets = {}
         for name, layer in self.layers.items():
             groups = tuple(groups_of[name])
             if groups not in bases:
                 base = self.defaults
                 for group in groups:
-                    base = _over(base, self.groups[group].layer)
-                bases[groups] = base, SshSettings(**base.get("ssh", {}))
-            base, ssh = bases[groups]
-            targets[name] = _target(
-                name, groups, _over(base, layer), None if "ssh" in layer else ssh
-            )
+                    base = over(base, self.groups[group].layer)
+                bases[groups] = Base.of(base)
+            targets[name] = target_of(name, groups, bases[groups], layer)
         return Inventory(
             targets=targets,
             groups={
                 name: tuple(sorted(self.members[name], key=order.__getitem__))
                 for name in self.groups
             },
-            defaults=_target("", (), self.defaults, None),
+            defaults=target_of("", (), Base.of(self.defaults), {}),
             sources=sources,
+            instances=self.instances,
+            asked=tuple(query for queries in self.asked for query in queries),
         )
+
+    def check(self, targets: Mapping[str, Target]) -> None:
+        """Note the targets whose transport, wherever that was set, does not fit their host."""
+        wrong: dict[tuple[str, Location], list[str]] = {}
+        for name, target in targets.items():
+            if target.transport == "ssm" and not is_instance_id(target.address):
+                document, here = self.homes[name]
+                wrong.setdefault((document.file, here), []).append(name)
+        for names in wrong.values():
+            document, here = self.homes[names[0]]
+            address = targets[names[0]].address
+            more = f" (nor {len(names) - 1} more of the range)" if len(names) > 1 else ""
+            document.fault(
+                here,
+                f"target {names[0]!r} goes over ssm, and {shown(address)} is not the id of an"
+                f" instance (i-… or mi-…){more}; write the id under host",
+            )
 
     def _outer_first(self) -> Iterator[str]:
         """Yield the groups so that a group comes before those in it, equals in file order."""
@@ -278,50 +369,3 @@ def _hosts(document: Document, here: Location, text: str | None, count: int) -> 
                 return [*hosts]
             document.fault(here, f"the range has {len(hosts)} hosts for {count} targets")
     return [text] * count
-
-
-def _layer(settings: SettingsModel) -> Layer:
-    """Return the settings that are given, as a mapping; null takes a setting back."""
-    layer = {name: getattr(settings, name) for name in settings.model_fields_set}
-    ssh = settings.ssh
-    if ssh:
-        layer["ssh"] = {name: getattr(ssh, name) for name in ssh.model_fields_set}
-        for name in ("identity_files", "known_hosts"):
-            if name in layer["ssh"]:
-                layer["ssh"][name] = tuple(layer["ssh"][name])
-    if layer.get("become") is not None:
-        become = layer["become"]
-        layer["become"] = {name: getattr(become, name) for name in become.model_fields_set}
-    return layer
-
-
-def _over(base: Layer, layer: Layer) -> Layer:
-    """Return ``base`` with ``layer`` over it."""
-    if not layer or not base:
-        return layer or base
-    merged = {**base, **layer}
-    for name in ("vars", "ssh", "become"):
-        below, above = base.get(name), layer.get(name)
-        if below and above is not None:
-            merged[name] = {**below, **above}
-            if name == "ssh" and "options" in below and "options" in above:
-                merged[name]["options"] = {**below["options"], **above["options"]}
-    return merged
-
-
-def _target(name: str, groups: tuple[str, ...], layer: Layer, ssh: SshSettings | None) -> Target:
-    """Return the target; ``ssh`` is given where many targets share one."""
-    become = layer.get("become")
-    return Target(
-        name=name,
-        host=layer.get("host"),
-        transport=layer.get("transport") or "ssh",
-        port=layer.get("port"),
-        user=layer.get("user"),
-        vars=layer.get("vars", {}),
-        groups=groups,
-        ssh=ssh or SshSettings(**layer.get("ssh", {})),
-        become=None
-        if become is None
-        else Become(become.get("user") or "root", become.get("password")),
-    )

@@ -23,6 +23,7 @@ from pydantic import (
     ValidationInfo,
 )
 
+from lmm.aws import names as aws
 from lmm.errors import RequestError
 from lmm.model import JSON, SecretRef
 from lom.inventory import TransportName
@@ -82,8 +83,24 @@ def _option(value: Any) -> Any:
     return str(value) if isinstance(value, int) else value
 
 
-def _mapping(value: Any) -> Any:
-    """A key with nothing behind it is an empty mapping or list, as YAML writers expect."""
+def checked(fault: Callable[[str], str | None]) -> AfterValidator:
+    """Refuse a text for the reason that ``fault`` gives."""
+
+    def check(value: str) -> str:
+        if why := fault(value):
+            raise ValueError(why)
+        return value
+
+    return AfterValidator(check)
+
+
+def _profile_fault(value: str) -> str | None:
+    fits = value.strip() and value.isprintable()
+    return None if fits else "the name of a profile of the AWS configuration is needed"
+
+
+def mapping(value: Any) -> Any:
+    """A key with nothing behind it is an empty mapping, as YAML writers expect."""
     return {} if value is None else value
 
 
@@ -97,7 +114,11 @@ PathText = Annotated[str, AfterValidator(_path)]
 Secret = Annotated[SecretRef, BeforeValidator(_secret)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 OptionText = Annotated[str, AfterValidator(_line), BeforeValidator(_option)]
-Vars = Annotated[dict[str, Any], BeforeValidator(_mapping)]
+Profile = Annotated[str, checked(_profile_fault)]
+Region = Annotated[str, checked(aws.region_fault)]
+RoleArn = Annotated[str, checked(aws.role_fault)]
+ExternalId = Annotated[str, checked(aws.external_id_fault)]
+Vars = Annotated[dict[str, Any], BeforeValidator(mapping)]
 Names = Annotated[list[str], BeforeValidator(_list)]
 
 
@@ -130,7 +151,21 @@ class SshModel(Strict):
     auth_timeout_s: Seconds = 20.0
     keepalive_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 15.0
     connect_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    persist_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 600.0
     options: dict[WordText, OptionText] = {}
+
+
+class SsmModel(Strict):
+    """``ssm`` of a target: every field of ``lmm.model.SsmSettings`` that a person decides."""
+
+    region: Region | None = None
+    profile: Profile | None = None
+    role_arn: RoleArn | None = None
+    external_id: ExternalId | None = None
+    s3_bucket: Annotated[str, checked(aws.bucket_fault)] | None = None
+    s3_prefix: Annotated[str, checked(aws.prefix_fault)] = "rune"
+    s3_region: Region | None = None
+    keep_output: bool = False
 
 
 class BecomeModel(Strict):
@@ -148,7 +183,8 @@ class SettingsModel(Strict):
     user: WordText | None = None
     transport: TransportName | None = None
     vars: Vars = {}
-    ssh: Annotated[SshModel | None, BeforeValidator(_mapping)] = None  # copying a model is slow
+    ssh: Annotated[SshModel | None, BeforeValidator(mapping)] = None  # copying a model is slow
+    ssm: Annotated[SsmModel | None, BeforeValidator(mapping)] = None
     become: Annotated[BecomeModel | None, BeforeValidator(_become)] = None
 
 
@@ -158,11 +194,12 @@ class GroupModel(Strict):
     targets: Names = []
     groups: Names = []
     vars: Vars = {}
-    defaults: Annotated[SettingsModel, BeforeValidator(_mapping)] = SettingsModel()
+    defaults: Annotated[SettingsModel, BeforeValidator(mapping)] = SettingsModel()
 
 
 _CHILDREN: dict[str, type[Strict]] = {
     "ssh": SshModel,
+    "ssm": SsmModel,
     "become": BecomeModel,
     "defaults": SettingsModel,
 }
@@ -192,6 +229,8 @@ def _faults(model: type[Strict], error: ValidationError) -> Iterator[tuple[Locat
             hint = did_you_mean(str(where[-1]), owner.model_fields)
             known = hint or f"; known are {', '.join(owner.model_fields)}"
             yield where, f"unknown key {where[-1]!r}{known}"
+        elif kind == "missing":
+            yield where, f"the key {where[-1]!r} is needed"
         elif kind == "value_error":
             yield where, str(limits["error"])
         elif kind in _WORDING:
@@ -224,7 +263,7 @@ def _shown(location: Location, value: JSON) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    if not location or location[-1] in ("ssh", "become", "password", "passphrase"):
+    if not location or location[-1] in ("ssh", "ssm", "become", "password", "passphrase"):
         return "the value"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else "the value"

@@ -49,7 +49,7 @@ class Capability:
 @dataclass(frozen=True, slots=True, eq=False)
 class Plugin:
     """A plugin that may be run. ``interpreter`` is empty for a program; ``origin`` says which
-    search place its folder was found in."""
+    search place its folder was found in; ``manifest`` are the bytes all this was read from."""
 
     name: str
     version: str
@@ -59,6 +59,7 @@ class Plugin:
     capabilities: tuple[Capability, ...]
     directory: Path
     origin: str
+    manifest: bytes
 
     def capability(self, action: str) -> Capability | None:
         return next((one for one in self.capabilities if one.action == action), None)
@@ -68,7 +69,8 @@ def load_plugin(directory: Path, origin: str) -> Plugin:
     """Return the plugin in a folder. Raises RequestError (``manifest_invalid``) with all faults."""
     path = directory / MANIFEST
     try:
-        manifest = loads_request(path.read_bytes(), str(path))
+        content = path.read_bytes()
+        manifest = loads_request(content, str(path))
     except OSError as error:
         raise _refused(path, [Violation("$", f"cannot be read: {error.strerror}")]) from None
     except RequestError as error:
@@ -86,6 +88,7 @@ def load_plugin(directory: Path, origin: str) -> Plugin:
         capabilities=tuple(_capability(entry) for entry in manifest["capabilities"]),
         directory=directory,
         origin=origin,
+        manifest=content,
     )
 
 

@@ -10,14 +10,18 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lmm.aws.names import is_instance_id
 from lmm.contract import spec_validator
 from lmm.errors import RequestError
 from lmm.model import SecretRef, Target
-from lmm.transports import TRANSPORTS, TransportPool
-from lom.config import Settings, load_settings
+from lmm.redact import has_secrets
+from lmm.transports import AUTO, TRANSPORTS, TransportPool, with_transport
+from lom.admission import Decision, admit, judge
+from lom.config import Settings, load_settings, state_folder
 from lom.inventory import Inventory, find_inventory, load_inventory
+from lom.journal import Event
 from lom.params import (
     mask_write_only,
     pointer_of,
@@ -25,10 +29,12 @@ from lom.params import (
     write_only_paths,
 )
 from lom.plan import Plan, RunOptions, Step, build_request, count_of, split
-from lom.policy import admit
 from lom.registry import Registry, default_registry
-from lom.run import Event, Run
+from lom.run import Run, load_scripts
 from lom.selectors import select
+
+if TYPE_CHECKING:
+    from lom.ledger import Ledger
 
 LOCAL = Target("local", transport="local")
 
@@ -56,6 +62,7 @@ class Orchestrator:
         self._plugin_paths = tuple(plugin_paths)
         self._settings = settings
         self._transports = TransportPool()
+        self._planned = False
 
     def __enter__(self) -> Orchestrator:
         return self
@@ -75,10 +82,10 @@ class Orchestrator:
 
     @cached_property
     def inventory(self) -> Inventory:
-        """The known targets. Raises RequestError (``inventory_invalid``)."""
+        """The known targets. Raises RequestError (``inventory_invalid``, ``aws_…``)."""
         if isinstance(self._inventory, Inventory):
             return self._inventory
-        return load_inventory(self._inventory or self.settings.inventory or find_inventory())
+        return load_inventory(self._inventory_paths())
 
     @cached_property
     def registry(self) -> Registry:
@@ -107,27 +114,34 @@ class Orchestrator:
         secrets: Mapping[str, SecretRef] | None = None,
         *,
         options: RunOptions | None = None,
+        context: Mapping[str, Any] | None = None,
     ) -> Plan:
         """Return what a run would do; nothing is connected to.
 
         ``targets`` are selectors, none means this machine; ``params`` are values,
-        ``assignments`` texts such as ``a.b=1``, ``secrets`` references by parameter. Raises
-        RequestError with the reason that fits.
+        ``assignments`` texts such as ``a.b=1``, ``secrets`` references by parameter, ``context``
+        what the request says of itself. Raises RequestError with the reason that fits.
         """
         options = _checked(options or self.options())
         selectors = [targets] if isinstance(targets, str) else list(targets or ())
         if self._inventory is not None or self.settings.sources.get("inventory") == "flag":
             _ = self.inventory  # one that was named must be good, also when it is not needed
-        chosen = select(selectors, self.inventory) if selectors else [LOCAL]
+        chosen = select(selectors, self._inventory_as_it_is()) if selectors else [LOCAL]
         steps = tuple(self._step(action, _adjusted(target, options)) for target in chosen)
         ruled_out = [step.error for step in steps if step.error is not None]
         if len(ruled_out) == len(steps):
             raise ruled_out[0]
         values, secret_params = self._parameters(action, steps, params, assignments, secrets or {})
         _check_secrets(steps)
+        if has_secrets(values, secret_params):
+            _check_buckets(steps)
         run_id = new_run_id()
         request = build_request(
-            action, selectors or [LOCAL.name], mask_write_only(values, secret_params), run_id
+            action,
+            selectors or [LOCAL.name],
+            mask_write_only(values, secret_params),
+            run_id,
+            context or {},
         )
         violations = spec_validator("rcs_v3").violations(request)
         if violations:
@@ -147,12 +161,20 @@ class Orchestrator:
             secret_params=secret_params,
             options=options,
             batches=split(len(steps), options.batch),
+            origin=self._origin(),
         )
 
     def start(self, plan: Plan, on_event: Callable[[Event], None] | None = None) -> Run:
-        """Carry out a plan. Raises PolicyDenied before anything is touched."""
-        admit(plan)
-        return Run(plan, self._transports, on_event)
+        """Carry out a plan. Raises before anything is touched: PolicyDenied, RequestError where
+        the ledger cannot be written."""
+        scripts = load_scripts(plan)
+        ledger = self._ledger()
+        record_end = admit(plan, scripts, self.settings, lambda: self.inventory)
+        return Run(plan, scripts, self._transports, on_event, ledger, record_end)
+
+    def judge(self, plan: Plan) -> Decision:
+        """Return whether the policies would admit a plan, and why; nothing is recorded."""
+        return judge(plan, load_scripts(plan), self.settings, lambda: self.inventory)
 
     def run(
         self,
@@ -172,6 +194,34 @@ class Orchestrator:
         self._transports.close()
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _ledger(self) -> Ledger | None:
+        if not self.settings.ledger:
+            return None
+        from lom.ledger import FILE_NAME, Ledger
+
+        return Ledger.open(state_folder(self.settings) / FILE_NAME)
+
+    def _inventory_as_it_is(self) -> Inventory:
+        """Return the inventory; if it has sources, they are asked anew for every plan."""
+        if self._planned and self.inventory.asked and not isinstance(self._inventory, Inventory):
+            del self.inventory
+        self._planned = True
+        return self.inventory
+
+    def _inventory_paths(self) -> tuple[str, ...]:
+        if isinstance(self._inventory, Inventory):
+            return ()
+        named = self._inventory or self.settings.inventory or find_inventory()
+        listed = (named,) if isinstance(named, str | Path) else named
+        return tuple(map(str, listed))
+
+    def _origin(self) -> dict[str, tuple[str, ...]]:
+        paths = {
+            "inventory": self._inventory_paths(),
+            "plugin_path": (*map(str, self._plugin_paths), *self.settings.plugin_path),
+        }
+        return {key: tuple(map(os.path.abspath, found)) for key, found in paths.items()}
 
     def _step(self, action: str, target: Target) -> Step:
         try:
@@ -224,17 +274,26 @@ def _checked(options: RunOptions) -> RunOptions:
         ("concurrency", 1),
         ("max_stdout", 1),
         ("max_stderr", 1),
+        ("pause_between_s", 0),
+        ("deadline_s", 0.001),
     ):
         value = getattr(options, name)
         if value is not None and value < lowest:
             raise RequestError(
                 "invalid_request", f"{value} is less than {lowest} @ $.{name}", field=f"$.{name}"
             )
-    if options.transport is not None and options.transport not in TRANSPORTS:
+    if options.confirm_between and options.confirm is None:
+        raise RequestError(
+            "invalid_request",
+            "nobody can be asked: it takes a terminal and the output format table"
+            " @ $.confirm_between",
+            field="$.confirm_between",
+        )
+    if options.transport is not None and options.transport not in (*TRANSPORTS, AUTO):
         raise RequestError(
             "invalid_request",
             f"there is no transport {options.transport!r} @ $.transport;"
-            f" known are {', '.join(TRANSPORTS)}",
+            f" known are {', '.join(TRANSPORTS)} and {AUTO}",
             field="$.transport",
         )
     return options
@@ -242,8 +301,14 @@ def _checked(options: RunOptions) -> RunOptions:
 
 def _adjusted(target: Target, options: RunOptions) -> Target:
     """Return the target with what the run's options say for all targets."""
-    if options.transport is not None:
-        target = replace(target, transport=options.transport)
+    target = with_transport(target, options.transport)
+    if target.transport == "ssm" and not is_instance_id(target.address):
+        raise RequestError(
+            "invalid_request",
+            f"{target.name!r} cannot go over ssm: {target.address!r} is not the id of an instance"
+            " (i-… or mi-…); select it by its id, or write the id under host in the inventory",
+            name=target.name,
+        )
     if options.connect_timeout_s is not None:
         target = replace(
             target, ssh=replace(target.ssh, connect_timeout_s=options.connect_timeout_s)
@@ -251,6 +316,21 @@ def _adjusted(target: Target, options: RunOptions) -> Target:
     if options.become is not None:
         target = replace(target, become=options.become)
     return target
+
+
+def _check_buckets(steps: Sequence[Step]) -> None:
+    """Refuse to send a secret where it would stay readable."""
+    names = [
+        s.target.name for s in steps if s.target.transport == "ssm" and not s.target.ssm.s3_bucket
+    ]
+    if names:
+        raise RequestError(
+            "secret_needs_s3",
+            f"{len(names)} target(s), {names[0]!r} the first, have no ssm.s3_bucket: a secret"
+            " parameter would stay readable in the command history of AWS Systems Manager",
+            field="ssm.s3_bucket",
+            name=names[0],
+        )
 
 
 def _check_secrets(steps: Sequence[Step]) -> None:

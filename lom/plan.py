@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import chain, repeat
 from typing import Any
 
 from lmm.envelope import timestamp
@@ -23,14 +24,19 @@ DEFAULT_LIMITS = Limits()
 class RunOptions:
     """How a run is carried out; durations in seconds, sizes in bytes.
 
-    ``batch`` and ``max_failures`` are a count (``"10"``) or a share of the targets (``"10%"``).
-    ``confirm`` is asked for actions whose risk is destructive, unless ``yes``.
+    ``max_failures`` is a count (``"10"``) or a share of the targets (``"10%"``); ``batch`` is one,
+    or lists the batches' sizes, of which the last repeats (``"1,10%,100%"``). ``deadline_s`` bounds
+    the whole run. ``confirm`` is asked for actions whose risk is destructive, unless ``yes``, and
+    between batches with ``confirm_between``.
     """
 
     timeout_s: float | None = None
     concurrency: int = 64
     batch: str | None = None
     max_failures: str | None = None
+    pause_between_s: float = 0.0
+    confirm_between: bool = False
+    deadline_s: float | None = None
     transport: str | None = None
     max_stdout: int = DEFAULT_LIMITS.stdout_bytes
     max_stderr: int = DEFAULT_LIMITS.stderr_bytes
@@ -38,6 +44,16 @@ class RunOptions:
     become: Become | None = None
     yes: bool = False
     confirm: Callable[[str], bool] | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return the options as JSON values, without what only this process can have."""
+        become = self.become and {
+            "user": self.become.user,
+            "password": self.become.password and self.become.password.reference,
+        }
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        del values["yes"], values["confirm"]  # a confirmation counts once
+        return {**values, "become": become}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +69,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A validated request and what it comes to on each target, in the order of the output."""
+    """A validated request and what it comes to on each target, in the order of the output.
+
+    ``origin`` are the paths that inventory and plugins came from: ``inventory``, ``plugin_path``.
+    """
 
     run_id: str
     action: str
@@ -63,6 +82,7 @@ class Plan:
     secret_params: frozenset[str]
     options: RunOptions
     batches: tuple[tuple[int, ...], ...] = field(default=())
+    origin: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def max_failures(self) -> int | None:
@@ -82,6 +102,7 @@ class Plan:
                 {
                     "target": step.target.name,
                     "transport": step.target.transport,
+                    "ping_status": step.target.ssm.ping_status,
                     "plugin": step.plugin and f"{step.plugin.name} {step.plugin.version}",
                     "risk": step.capability and step.capability.risk,
                     "timeout_s": step.capability
@@ -114,17 +135,33 @@ def count_of(text: str | None, total: int, name: str) -> int | None:
     return max(1, total * number // 100) if match[2] and number else number
 
 
-def split(total: int, size: str | None) -> tuple[tuple[int, ...], ...]:
-    """Return the indexes of the targets of each batch."""
-    step = count_of(size, total, "batch")
-    if step == 0:
+def split(total: int, sizes: str | None) -> tuple[tuple[int, ...], ...]:
+    """Return the indexes of the targets of each batch.
+
+    ``sizes`` lists how many targets each batch has, as counts or shares of all of them; the last
+    one repeats until none is left. None: all in one batch.
+    """
+    if sizes is None:
+        return (tuple(range(total)),) if total else ()
+    asked = [count_of(size, total, "batch") or 0 for size in sizes.split(",")]
+    if 0 in asked:
         raise RequestError("invalid_request", "a batch has at least 1 target @ $.batch")
-    width = step or max(total, 1)
-    return tuple(tuple(range(at, min(at + width, total))) for at in range(0, total, width))
+    batches: list[tuple[int, ...]] = []
+    at = 0
+    for size in chain(asked, repeat(asked[-1])):
+        if at >= total:
+            return tuple(batches)
+        batches.append(tuple(range(at, min(at + size, total))))
+        at += len(batches[-1])
+    raise AssertionError("repeat() has no end")
 
 
 def build_request(
-    action: str, targets: Sequence[str], params: Mapping[str, Any], run_id: str
+    action: str,
+    targets: Sequence[str],
+    params: Mapping[str, Any],
+    run_id: str,
+    context: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the RCS message of a run; ``params`` hold no secret any more."""
     return {
@@ -142,7 +179,7 @@ def build_request(
         "payload": {
             "schema_version": "3.0.0",
             "content_type": "application/json",
-            "data": {"input_parameters": dict(params), "context": {}},
+            "data": {"input_parameters": dict(params), "context": dict(context)},
         },
         "observability": {"trace_id": secrets.token_hex(16), "span_id": secrets.token_hex(8)},
     }

@@ -7,18 +7,23 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lmm import __version__
 from lmm.envelope import build_message, timestamp
-from lmm.errors import HostError, InternalError, RequestError, RuneError
+from lmm.errors import InternalError, RequestError, RuneError
 from lmm.fanout import fan_out
 from lmm.job import Scope, failed_result
 from lmm.model import Invocation, Limits, Outcome, Result, Script
 from lmm.transports import TransportPool
 from lom.exit_codes import ExitCode
+from lom.gate import Gate, between
+from lom.journal import Event, Journal
+from lom.manifest import Plugin
 from lom.plan import Plan, Step, timeout_of
 
-Event = dict[str, Any]
+if TYPE_CHECKING:
+    from lom.ledger import Ledger, Recorder
 
 STDERR_IN_DOCUMENT = 8 * 1024  # characters of a plugin's log that its result carries, the last ones
 
@@ -54,32 +59,38 @@ class Run:
     """A run under way. Iterate it for results in the order they come; each target gives one.
 
     ``on_event`` is called for every event, one at a time, from threads of the run; an exception
-    that it raises cancels the run and is raised again by the iteration.
+    that it raises cancels the run and is raised again by the iteration. With a ``ledger`` all
+    that happens is kept there as well; raises RequestError if the run cannot be written down.
+    ``on_end`` gets the summary before the iteration ends.
     """
 
     def __init__(
         self,
         plan: Plan,
+        scripts: Mapping[Plugin, Script],
         transports: TransportPool,
         on_event: Callable[[Event], None] | None = None,
+        ledger: Ledger | None = None,
+        on_end: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         self.plan = plan
         self.run_id = plan.run_id
         self._transports = transports
-        self._on_event = on_event
         self._steps = {step.target.name: step for step in plan.steps}
-        one_each = {s.plugin: s for s in plan.steps if s.plugin and not s.error}
-        self._scripts = {plugin: load_script(step) for plugin, step in one_each.items()}
+        self._scripts = scripts
+        self._on_end = on_end
         self._scope = Scope()
-        self._lock = threading.RLock()
-        self._seq = 0
+        self._lock = threading.Lock()
         self._results: dict[str, Result] = {}
-        self._failed = 0
+        self._documents: dict[str, dict[str, Any]] = {}
+        self._gate = Gate(plan.max_failures, plan.options.deadline_s)
         self._cancelled = False
         self._crash: BaseException | None = None
         self._queue: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
         self._started_at = timestamp()
         self._finished_at: str | None = None
+        self._recorder = self._begin(ledger) if ledger else None
+        self._journal = Journal(plan.run_id, on_event, self._recorder, self._crashed)
         self._thread = threading.Thread(target=self._work, name=f"rune-run-{plan.run_id}")
         self._thread.daemon = True
         self._thread.start()
@@ -122,6 +133,11 @@ class Run:
         return [result for result in found if result is not None]
 
     @property
+    def ledger_problem(self) -> str | None:
+        """Why the ledger's record of this run is incomplete; None if it is not, or not kept."""
+        return self._recorder.problem if self._recorder else None
+
+    @property
     def status(self) -> str:
         """The outcome that all targets share, else ``partial``."""
         outcomes = {result.outcome for result in self.results}
@@ -149,30 +165,52 @@ class Run:
     def document(self) -> dict[str, Any]:
         """Return the result document (``specs/result_v1.json``); wait for the run to end first."""
         self._thread.join()
-        return {**self.summary(), "results": [result_document(r) for r in self.results]}
+        return {**self.summary(), "results": [self._documents[r.target] for r in self.results]}
 
     # -- inside --------------------------------------------------------------------------------
 
     def _work(self) -> None:
         try:
-            self._emit(
+            self._journal.emit(
                 "run.started", None, {"action": self.plan.action, "targets": len(self.plan.steps)}
             )
-            for batch in self.plan.batches:
+            for number, batch in enumerate(self.plan.batches):
+                if number:
+                    between(self.plan.options, self._gate, self._scope, self._how_far(number))
                 self._run_batch([self.plan.steps[index] for index in batch])
         except BaseException as error:
-            self._crash = self._crash or error
-            self._scope.cancel()
+            self._crashed(error)
         finally:
             self._finished_at = timestamp()
             try:
-                for step in self.plan.steps:  # whatever went wrong, each target has its result
-                    if step.target.name not in self._results:
-                        problem = InternalError("internal_error", f"the run broke: {self._crash!r}")
-                        self._deliver(self._not_run(step, problem))
-                self._emit("run.finished", None, self.summary())
+                self._end()
             finally:
                 self._queue.put(None)
+
+    def _end(self) -> None:
+        """Give each target its result, whatever went wrong, and tell how the run ended."""
+        try:
+            for step in self.plan.steps:
+                if step.target.name not in self._results:
+                    problem = InternalError("internal_error", f"the run broke: {self._crash!r}")
+                    self._deliver(self._not_run(step, problem))
+            self._journal.emit("run.finished", None, self.summary())
+            if self._on_end is not None:
+                self._on_end(self.summary())
+        finally:
+            if self._recorder is not None:
+                self._recorder.finish(self.summary(), None if self._crash else self.exit_code)
+
+    def _how_far(self, number: int) -> str:
+        """Say what a person wants to know who is asked before the batch ``number``, from 0."""
+        batches = self.plan.batches
+        counts = ", ".join(
+            f"{n} {outcome}" for outcome, n in self.summary()["summary"].items() if n
+        )
+        return (
+            f"batch {number} of {len(batches)} is through: {counts};"
+            f" the next one has {len(batches[number])} target(s)"
+        )
 
     def _run_batch(self, steps: Sequence[Step]) -> None:
         for step in steps:
@@ -184,8 +222,9 @@ class Run:
             concurrency=self.plan.options.concurrency,
             scope=self._scope,
             may_start=self._may_start,
-            on_event=self._target_event,
+            on_event=lambda target, kind, data: self._journal.emit(kind, target, data),
             on_result=self._deliver,
+            prepare=lambda one: self._invocation_of(self._steps[one.target.name]),
         )
 
     def _invocation_of(self, step: Step) -> Invocation:
@@ -193,7 +232,7 @@ class Run:
         plugin, capability = step.plugin, step.capability
         assert plugin
         assert capability
-        timeout = timeout_of(capability, options.timeout_s)
+        timeout = max(0.001, self._gate.cut(timeout_of(capability, options.timeout_s)))
         return Invocation(
             run_id=plan.run_id,
             target=step.target,
@@ -226,56 +265,64 @@ class Run:
         )
 
     def _may_start(self, batch: Sequence[Invocation]) -> bool:
-        limit = self.plan.max_failures
-        if limit is not None and self._failed > limit and not self._scope.cancelled:
-            problem = HostError(
-                "max_failures_reached", f"not started: more than {limit} target(s) had failed"
-            )
+        problem = None if self._scope.cancelled else self._gate.refusal()
+        if problem is not None:
             for invocation in batch:
                 self._deliver(self._not_run(self._steps[invocation.target.name], problem))
             return False
+        if self._scope.cancelled:
+            return True
         for invocation in batch:
-            if not self._scope.cancelled:
-                self._target_event(
-                    invocation.target.name, "target.started", {"plugin": invocation.plugin}
-                )
+            self._journal.emit(
+                "target.started", invocation.target.name, {"plugin": invocation.plugin}
+            )
+        if self._recorder is not None:
+            self._recorder.starting([invocation.target.name for invocation in batch])
         return True
 
     def _deliver(self, result: Result) -> None:
+        document = result_document(result)
         with self._lock:
             self._results[result.target] = result
+            self._documents[result.target] = document
             if not result.ok and result.outcome is not Outcome.SKIPPED:
-                self._failed += 1
-            self._emit("target.finished", result.target, result_document(result))
+                self._gate.count_failure()
+        if self._recorder is not None:
+            self._recorder.result(document)
+        self._journal.emit("target.finished", result.target, document)
         self._queue.put(result)
 
-    def _target_event(self, target: str, kind: str, data: Mapping[str, Any]) -> None:
-        self._emit(kind, target, data)
+    def _crashed(self, error: BaseException) -> None:
+        self._crash = self._crash or error
+        self._scope.cancel()
 
-    def _emit(self, kind: str, target: str | None, data: Mapping[str, Any]) -> None:
-        if self._on_event is None:
-            return
-        with self._lock:
-            self._seq += 1
-            event: Event = {
-                "run_id": self.run_id,
-                "seq": self._seq,
-                "time": timestamp(),
-                "kind": kind,
-            }
-            if target is not None:
-                event["target"] = target
-            event["data"] = dict(data)
-            try:
-                self._on_event(event)
-            except BaseException as error:
-                self._on_event = None
-                self._crash = error
-                self._scope.cancel()
+    def _begin(self, ledger: Ledger) -> Recorder:
+        from lom.ledger import RunFacts
+
+        plan = self.plan
+        facts = RunFacts(
+            run_id=plan.run_id,
+            action=plan.action,
+            request=plan.request,
+            secret_params=sorted(plan.secret_params),
+            options={**plan.options.document(), **plan.origin},
+            version=__version__,
+            started_at=self._started_at,
+            targets=[
+                (step.target.name, step.target.transport, step.plugin.name if step.plugin else None)
+                for step in plan.steps
+            ],
+        )
+        return ledger.begin(facts, self.cancel)
 
 
-def load_script(step: Step) -> Script:
-    """Read what will be sent for a step. Raises RequestError (``local_io_error``)."""
+def load_scripts(plan: Plan) -> dict[Plugin, Script]:
+    """Read what will be sent, once for the whole run. Raises RequestError (``local_io_error``)."""
+    one_each = {s.plugin: s for s in plan.steps if s.plugin and not s.error}
+    return {plugin: _load_script(step) for plugin, step in one_each.items()}
+
+
+def _load_script(step: Step) -> Script:
     assert step.plugin
     assert step.capability
     path = step.plugin.entrypoint

@@ -151,6 +151,8 @@ def _known(word: str, inventory: Inventory) -> set[str] | None:
         return {word}
     if word in inventory.groups:
         return set(inventory.groups[word])
+    if word in inventory.instances:
+        return {inventory.instances[word]}
     if "*" not in word and "?" not in word:
         return None
     pattern = _glob(word)

@@ -23,13 +23,15 @@ from lom.exit_codes import ExitCode, for_error
         "action": "lom.cli.actions:action",
         "plugin": "lom.cli.plugins:plugin",
         "target": "lom.cli.targets:target",
+        "runs": "lom.cli.runs:runs",
+        "audit": "lom.cli.audit:audit",
         "config": "lom.cli.settings:config",
         "doctor": "lom.cli.doctor:doctor",
         "completion": "lom.cli.completion:completion",
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Environment: RUNE_INVENTORY, RUNE_PLUGIN_PATH, RUNE_OUTPUT, RUNE_CONFIG, RUNE_DEBUG,"
-    " NO_COLOR. Exit codes: see `rune run --help`.",
+    epilog="Environment: RUNE_INVENTORY, RUNE_PLUGIN_PATH, RUNE_OUTPUT, RUNE_CONFIG,"
+    " RUNE_STATE_DIR, RUNE_DEBUG, NO_COLOR. Exit codes: see `rune run --help`.",
 )
 @click.version_option(__version__, prog_name="rune", message="%(prog)s %(version)s")
 def rune() -> None:

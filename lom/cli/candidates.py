@@ -1,7 +1,7 @@
 """What the shell can complete: actions, targets, groups, parameters, plugins, transports.
 
 Manifests and inventories are read for their names only, unchecked: a completion has a tenth of
-a second. Executable inventories are not run.
+a second. Executable inventories are not run, sources are not asked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def candidates(kind: str, context: click.Context, incomplete: str) -> list[Compl
     """Return what ``incomplete`` may become; ``kind`` says what it is part of."""
     if kind in ("file", "folder"):
         return [CompletionItem(incomplete, type="file" if kind == "file" else "dir")]
-    given = {key: context.params.get(key) for key in ("inventory", "plugin_path")}
+    given = {key: context.params.get(key) for key in ("inventory", "plugin_path", "state_dir")}
     settings = load_settings(given, os.environ, Path.cwd(), Path.home(), trusting=True)
     before = ""
     if kind == "target":
@@ -31,6 +31,8 @@ def candidates(kind: str, context: click.Context, incomplete: str) -> list[Compl
         cut = max(map(incomplete.rfind, " (,")) + 1
         before, incomplete = incomplete[:cut], incomplete[cut:]
         found = dict.fromkeys(_target_names(settings), "")
+    elif kind == "run":
+        found = dict(_runs(settings))
     elif kind == "transport":
         from lom.inventory import TRANSPORTS
 
@@ -109,9 +111,26 @@ def _target_names(settings: Settings) -> Iterator[str]:
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 data = _load(file)
-                for section in ("groups", "targets"):
+                for section in ("groups", "sources", "targets"):
                     for name in data.get(section) or {}:
                         yield from expand(str(name))
+
+
+def _runs(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the newest runs, read without the ledger's own module, which costs more than this."""
+    import sqlite3
+
+    from lom.config import state_folder
+
+    file = state_folder(settings) / "ledger.sqlite"
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(
+            sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+        ) as connection,
+    ):
+        query = "SELECT run_id, action FROM run ORDER BY number DESC LIMIT 100"
+        yield from connection.execute(query).fetchall()
 
 
 def _load(file: Path) -> Mapping[str, Any]:

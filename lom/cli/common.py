@@ -142,7 +142,8 @@ def common_options(*, tolerant: bool = False) -> Callable[[Callable[..., int]], 
                 if not tolerant:
                     raise
                 problem = error
-                settings = load_settings(flags, {}, Path(os.devnull), Path(os.devnull))
+                nowhere = Path(os.devnull)
+                settings = load_settings(flags, {}, nowhere, nowhere, trusting=True)
             interrupts = click.get_current_context().find_object(Interrupts)
             assert interrupts is not None
             return function(Common(settings, interrupts, quiet, problem), **given)

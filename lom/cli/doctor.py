@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 )
 @common_options(tolerant=True)
 def doctor(common: Common, selectors: tuple[str, ...]) -> int:
-    """Check Python, ssh, keys, configuration, inventory, plugins, and reach each target.
+    """Check Python, ssh, keys, configuration, inventory, plugins, AWS where it is used, and reach
+    each target.
 
     Exit code 0 when nothing failed, 1 otherwise.
     """

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lom.cli.common import Common
+from lom.cli.common import Common, columns
 from lom.cli.output import STDERR, STDOUT, write_stderr, write_stdout
 from lom.exit_codes import ExitCode
 
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
     from lom.render.progress import Progress
     from lom.render.table import Screen
     from lom.run import Run
+
+_ASK_S = 0.1  # how often a person who is asked is looked at
+
+
+def carry_out(common: Common, orchestrator: Orchestrator, plan: Plan, dry_run: bool) -> int:
+    """Carry out the plan; with ``dry_run`` print it, and what the policy says to it."""
+    if not dry_run:
+        return execute(common, orchestrator, plan)
+    decision = orchestrator.judge(plan)
+    document = {**plan.document(), "policy": decision.document()}
+    common.emit(document, document["targets"], lambda view: _plan_text(document, view))
+    return ExitCode.DENIED if decision.error else ExitCode.OK
 
 
 def execute(
@@ -31,7 +44,7 @@ def execute(
     """
     from lom.render.results import render_run, summary_line
 
-    progress = _progress(common)
+    progress = None if plan.options.confirm_between else _progress(common)
     listeners: list[Callable[[dict[str, Any]], None]] = []
     if common.output == "ndjson":
         from lom.render.documents import encode
@@ -50,7 +63,8 @@ def execute(
         for run in started:
             run.cancel()
 
-    with common.interrupts.cancelling(cancel):
+    say = progress.say if progress is not None and progress.in_place else None
+    with common.interrupts.cancelling(cancel, say):
         try:
             run = orchestrator.start(plan, on_event if listeners else None)
             started.append(run)
@@ -67,32 +81,67 @@ def execute(
             write_stdout(text(document, common.stdout).encode("utf-8", "backslashreplace"))
         elif common.output != "ndjson":
             write_stdout(render_run(document, common.output, common.stdout))
+    if run.ledger_problem:
+        write_stderr(
+            f"warning: the ledger's record of the run {run.run_id} is incomplete:"
+            f" {run.ledger_problem}\n"
+        )
     if common.output == "table":
         common.tell(summary_line(document, common.stderr.color))
     return ExitCode.CANCELLED if common.interrupts.count else run.exit_code
 
 
 def confirmation(common: Common) -> Callable[[str], bool] | None:
-    """Return what asks a person, or None where nobody can be asked: a program must say --yes."""
+    """Return what asks a person, or None where nobody can be asked: a program must say --yes.
+
+    It may be called from any thread. A signal ends the asking: in the main thread by
+    KeyboardInterrupt, in others it counts as no, as it cancels the run.
+    """
     if common.output != "table" or not (os.isatty(STDERR) and sys.stdin and sys.stdin.isatty()):
         return None
 
     def ask(question: str) -> bool:
-        with common.interrupts.cancelling(None):
-            write_stderr(f"{question}. Go on? [y/N] ")
-            return sys.stdin.readline().strip().lower() in ("y", "yes")
+        import select
+
+        interrupts = common.interrupts.count
+        write_stderr(f"{question}. Go on? [y/N] ")
+        # Never blocked in a read: another thread may end the run, and the process, meanwhile.
+        while not select.select([sys.stdin], [], [], _ASK_S)[0]:
+            if common.interrupts.count != interrupts:
+                if threading.current_thread() is threading.main_thread():
+                    raise KeyboardInterrupt
+                return False
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     return ask
 
 
 def _progress(common: Common) -> Progress | None:
-    """Return a progress line if stderr is a terminal that stdout is not streaming to."""
+    """Return what shows the run on stderr: in place on a terminal, else by a line now and then."""
     from lom.render.table import is_terminal
 
-    if common.quiet or not is_terminal(STDERR) or os.environ.get("TERM") in (None, "", "dumb"):
+    if common.quiet or sys.stderr is None:
         return None
     if common.output == "ndjson" and is_terminal(STDOUT):
         return None
-    from lom.render.progress import Progress
+    from lom.render.progress import live, plain
 
-    return Progress(STDERR, common.stderr.color)
+    if is_terminal(STDERR) and os.environ.get("TERM") not in (None, "", "dumb"):
+        return live(STDERR, common.stderr.color)
+    return plain(STDERR)
+
+
+def _plan_text(document: Mapping[str, Any], view: Screen) -> str:
+    from lom.render.table import table
+    from lom.render.text import clean
+
+    rows, policy = document["targets"], document["policy"]
+    names = ["target", "transport", "ping_status", "plugin", "risk", "timeout_s", "error", "why"]
+    for name in ("ping_status", "error"):
+        if all(row[name] is None for row in rows):
+            names.remove(name)
+    text = table(names, columns(rows, names), view)
+    if policy["verdicts"] or not policy["allowed"]:
+        said = policy["message"] or f"allowed for user {policy['user']}"
+        text += f"\npolicy: {clean(said)}\n"
+    return text

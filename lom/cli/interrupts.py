@@ -23,6 +23,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.count = 0
         self._cancel: Callable[[], None] | None = None
+        self._say: Callable[[str], None] | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -41,20 +42,36 @@ class Interrupts:
             signal.signal(number, handler)
 
     @contextlib.contextmanager
-    def cancelling(self, cancel: Callable[[], None] | None) -> Iterator[None]:
-        """Within, the first signal calls ``cancel``; None: it raises KeyboardInterrupt."""
-        before, self._cancel = self._cancel, cancel
+    def cancelling(
+        self, cancel: Callable[[], None] | None, say: Callable[[str], None] | None = None
+    ) -> Iterator[None]:
+        """Within, the first signal calls ``cancel``; None: it raises KeyboardInterrupt.
+
+        ``say`` tells the person so, in the signal handler, instead of a line on stderr.
+        """
+        before = self._cancel, self._say
+        self._cancel, self._say = cancel, say
         try:
             yield
         finally:
-            self._cancel = before
+            self._cancel, self._say = before
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
         if self.count > 1:
+            if self._say is not None:  # the terminal has echoed ^C at the start of a line
+                _tell("")
             os._exit(ExitCode.CANCELLED)
         if self._cancel is None:
             raise KeyboardInterrupt
-        with contextlib.suppress(OSError):
-            os.write(2, b"\ncancelling; once more quits at once\n")
+        text = "cancelling; once more quits at once"
+        if self._say is not None:
+            self._say(text)
+        else:
+            _tell(f"\n{text}")
         self._cancel()
+
+
+def _tell(text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode())

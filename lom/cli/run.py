@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from lmm.errors import RequestError
-from lom.cli.common import Common, columns, common_options, completing
-from lom.cli.execute import confirmation, execute
+from lom.cli.common import Common, common_options, completing
+from lom.cli.execute import carry_out, confirmation
+from lom.cli.ledgers import ledger_options
 from lom.cli.types import Seconds, Size, secret_references
 from lom.exit_codes import ExitCode
-
-if TYPE_CHECKING:
-    from lom.plan import Plan
-    from lom.render.table import Screen
 
 
 class RunCommand(click.Command):
@@ -87,15 +84,34 @@ class RunCommand(click.Command):
     metavar="N",
     help="Targets at the same time.  [default: 64]",
 )
-@click.option("--batch", metavar="N|N%", help="Start the next N targets when N are through.")
 @click.option(
-    "--max-failures", metavar="N|N%", help="Start no more targets once more than N failed."
+    "--batch",
+    metavar="N|N%,...",
+    help="Start the next N targets when N are through; a list such as 1,10%,100% gives the size of"
+    " each batch, and the last one repeats.",
+)
+@click.option(
+    "--max-failures",
+    metavar="N|N%",
+    help="Start no more targets once more than N failed; those that run may finish.",
+)
+@click.option(
+    "--pause-between", "pause_between_s", type=Seconds(), metavar="S", help="Wait between batches."
+)
+@click.option("--confirm-between", is_flag=True, help="Ask between batches whether to go on.")
+@click.option(
+    "--deadline",
+    "deadline_s",
+    type=Seconds(),
+    metavar="S",
+    help="Seconds for the whole run: then no more targets are started, and what runs may take no"
+    " longer than is left.",
 )
 @click.option(
     "--transport",
     metavar="NAME",
     shell_complete=completing("transport"),
-    help="Reach all targets by local, ssh or openssh.  [default: as the target says]",
+    help="Reach all targets by local, ssh, openssh, ssm or auto.  [default: as the target says]",
 )
 @click.option(
     "--become",
@@ -117,7 +133,10 @@ class RunCommand(click.Command):
     help="Most that a plugin may log.  [default: 1M]",
 )
 @click.option("--yes", is_flag=True, help="Confirm what would ask.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the plan and what the policy says to it, and stop."
+)
+@ledger_options
 @common_options()
 def run(
     common: Common,
@@ -128,6 +147,9 @@ def run(
     secrets: tuple[str, ...],
     batch: str | None,
     max_failures: str | None,
+    pause_between_s: float | None,
+    confirm_between: bool,
+    deadline_s: float | None,
     become: str | None,
     yes: bool,
     dry_run: bool,
@@ -138,7 +160,7 @@ def run(
     rune run host.info
     rune run host.exec -p command='df -h /' -t 'web[1-4]'
     rune run gpu.info -t 'gpu and not rack3' -o json
-    rune run host.exec -t all --batch 10% --max-failures 2 --params job.json
+    rune run host.exec -t all --batch 1,10% --max-failures 2 --params job.json
     rune run noop -t ops@10.0.0.7:2222 --secret token=env:TOKEN
 
     A value given by -p or --params is only data; secrets are read for --secret alone. Ctrl-C
@@ -156,16 +178,15 @@ def run(
             options=orchestrator.options(
                 batch=batch,
                 max_failures=max_failures,
+                pause_between_s=pause_between_s,
+                confirm_between=confirm_between,
+                deadline_s=deadline_s,
                 become=None if become is None else Become(become),
                 yes=yes,
                 confirm=confirmation(common),
             ),
         )
-        if dry_run:
-            document = plan.document()
-            common.emit(document, document["targets"], lambda view: _plan_text(plan, view))
-            return ExitCode.OK
-        return execute(common, orchestrator, plan)
+        return carry_out(common, orchestrator, plan, dry_run)
 
 
 def read_params(name: str) -> Mapping[str, Any]:
@@ -203,13 +224,3 @@ def _object(value: Any, name: str) -> Mapping[str, Any]:
             "invalid_request", f"--params {name} must hold an object of parameters", file=name
         )
     return value
-
-
-def _plan_text(plan: Plan, view: Screen) -> str:
-    from lom.render.table import table
-
-    rows = plan.document()["targets"]
-    names = ["target", "transport", "plugin", "risk", "timeout_s", "error", "why"]
-    if all(row["error"] is None for row in rows):
-        names.remove("error")
-    return table(names, columns(rows, names), view)

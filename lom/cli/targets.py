@@ -32,7 +32,7 @@ def _selectors(function: Callable[..., int]) -> Callable[..., int]:
 
 @click.group(cls=Group)
 def target() -> None:
-    """List, show and ping the targets of the inventory."""
+    """List, show, ping and disconnect the targets of the inventory."""
 
 
 @target.command("list")
@@ -48,7 +48,9 @@ def list_targets(common: Common, selectors: tuple[str, ...]) -> int:
         chosen = select(selectors, inventory) if selectors else list(inventory.targets.values())
     rows = [_brief(one) for one in chosen]
     groups = {name: list(members) for name, members in inventory.groups.items()}
-    names = ("target", "transport", "address", "groups")
+    names = ["target", "transport", "address", "ping_status", "groups"]
+    if all(row["ping_status"] is None for row in rows):
+        names.remove("ping_status")
     common.emit(
         {"targets": rows, "groups": groups, "sources": list(inventory.sources)},
         rows,
@@ -92,7 +94,7 @@ def show_target(common: Common, selector: str) -> int:
     "--transport",
     metavar="NAME",
     shell_complete=completing("transport"),
-    help="Reach all targets by local, ssh or openssh.",
+    help="Reach all targets by local, ssh, openssh, ssm or auto.",
 )
 @common_options()
 def ping(common: Common, selectors: tuple[str, ...]) -> int:
@@ -110,6 +112,34 @@ def ping(common: Common, selectors: tuple[str, ...]) -> int:
             plan,
             lambda document, view: _latencies(document, transports, view),
         )
+
+
+@target.command("disconnect")
+@click.argument("selectors", nargs=-1, metavar="[SELECTOR]...", shell_complete=completing("target"))
+@common_options()
+def disconnect_targets(common: Common, selectors: tuple[str, ...]) -> int:
+    """End the connections that the transport openssh keeps: those to the targets that SELECTOR
+    picks, else all.
+
+    What still runs over them, for another rune too, is killed on its host.
+    """
+    from lmm.transports import disconnect
+    from lom.selectors import select
+
+    chosen = None
+    if selectors:
+        with common.orchestrator() as orchestrator:
+            chosen = select(selectors, orchestrator.inventory)
+    ended, silent = disconnect(chosen)
+    document = {"disconnected": ended, "unanswered": silent}
+    common.emit(document, [document], lambda view: f"{_connections(ended)} ended\n")
+    if silent:
+        common.tell(f"{_connections(silent)} gave no answer and will not be used again")
+    return ExitCode.OK
+
+
+def _connections(count: int) -> str:
+    return f"{count} connection" if count == 1 else f"{count} connections"
 
 
 def _latencies(document: Mapping[str, Any], transports: Mapping[str, str], view: Screen) -> str:
@@ -136,6 +166,7 @@ def _brief(one: Target) -> dict[str, Any]:
         "transport": one.transport,
         "address": address if one.user is None else f"{one.user}@{address}",
         "groups": list(one.groups),
+        "ping_status": one.ssm.ping_status,
     }
 
 
@@ -147,6 +178,7 @@ def _full(one: Target) -> dict[str, Any]:
         "user": one.user,
         "vars": _plain(one.vars),
         "ssh": _plain(one.ssh),
+        "ssm": _plain(one.ssm),
         "become": _plain(one.become),
     }
 
@@ -170,6 +202,7 @@ def _outlined(row: Mapping[str, Any]) -> str:
     """Return the target as text, without what is not set."""
     from lom.render.text import outline
 
-    ssh = {key: value for key, value in row["ssh"].items() if value not in (None, [], {})}
-    shown = {**row, "ssh": ssh}
+    used = "ssm" if row["transport"] == "ssm" else "ssh"
+    settings = {key: value for key, value in row[used].items() if value not in (None, [], {})}
+    shown = {**row, "ssh": None, "ssm": None, used: settings}
     return "\n".join(outline({k: v for k, v in shown.items() if v not in (None, [], {})}))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
+_AGES = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
 
 class Seconds(click.ParamType[float]):
     """A duration in seconds, more than 0."""
@@ -46,6 +48,20 @@ class Size(click.ParamType[int]):
         if size < 1:
             self.fail(f"{value!r} is not a size such as 65536, 64K or 16M", param, ctx)
         return size
+
+
+class Age(click.ParamType[float]):
+    """A duration in seconds, written with a unit: ``30d``, ``12h``, ``90m``, ``2w``, ``45s``."""
+
+    name = "age"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        found = re.fullmatch(r"(\d{1,6})([smhdw])", str(value), re.ASCII)
+        if not found:
+            self.fail(f"{value!r} is not an age such as 30d, 12h or 2w", param, ctx)
+        return int(found[1]) * _AGES[found[2]]
 
 
 def secret_references(texts: tuple[str, ...]) -> dict[str, SecretRef]:

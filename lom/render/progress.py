@@ -1,6 +1,8 @@
-"""One live line on a terminal: how far a run is, what still runs, and failures as they come.
+"""Shows a run while it goes on: a block of lines in place on a terminal, else lines for a log.
 
-Events only count; one thread redraws, at most ten times a second.
+Events only change the state, under a lock; one thread looks at it now and then and writes. The
+cursor is neither hidden nor left inside the block, so a process that is killed leaves a terminal
+that needs no repair.
 """
 
 from __future__ import annotations
@@ -9,95 +11,115 @@ import contextlib
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lom.render.errors import one_line
-from lom.render.text import clean, clip, duration, paint
+from lom.render.live import HEIGHT, State, block, log_line
+from lom.render.table import Screen
 from lom.render.write import write_all
 
 _REDRAW_S = 0.1
-_IDLE_REDRAWS = 10  # the elapsed time moves on once a second when nothing else does
-_ERASE = "\r\x1b[K"
+_LOG_EVERY_S = 30.0
+_UP, _ERASE_LINE, _ERASE_BELOW = "\x1b[{}A", "\x1b[K", "\x1b[J"
+# A terminal may take some characters for wider than we do: those lines end, they never wrap.
+_NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
 
 
 class Progress:
-    """The progress line of one run on the terminal ``descriptor``, from its first event on.
+    """Shows one run from its first event on: feed it events from any thread, then close it.
 
-    Feed it the run's events from any thread, close it before anything else is written there.
+    Every ``every_s`` seconds ``look`` makes lines of the state and ``write`` writes them; on
+    closing it is given none. ``in_place`` tells that nobody else may write there meanwhile.
     """
 
-    def __init__(self, descriptor: int, color: bool) -> None:
-        self._descriptor = descriptor
-        self._color = color
-        self._started = time.monotonic()
+    def __init__(
+        self,
+        look: Callable[[State, float], list[str]],
+        write: Callable[[list[str]], None],
+        every_s: float,
+        in_place: bool,
+    ) -> None:
+        self.in_place = in_place
+        self._look = look
+        self._write = write
+        self._every_s = every_s
+        self._state = State()
         self._lock = threading.Lock()
-        self._total = 0
-        self._counts: Counter[str] = Counter()
-        self._running: dict[str, str] = {}
-        self._failures: list[str] = []
-        self._changed = True
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._redraw, name="rune-progress", daemon=True)
+        self._thread = threading.Thread(target=self._show, name="rune-progress", daemon=True)
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """Count one event of the run."""
-        kind, data, target = event["kind"], event["data"], event.get("target", "")
+        """Take one event of the run."""
         with self._lock:
-            self._changed = True
-            if kind == "run.started":
-                self._total = data["targets"]
-                self._thread.start()
-            elif kind == "target.started":
-                self._running[target] = ""
-            elif kind == "progress" and target in self._running:
-                percent = f"{data['percent']:.0f}%" if "percent" in data else ""
-                self._running[target] = f"{percent} {data.get('message', '')}".strip()
-            elif kind == "target.finished":
-                self._running.pop(target, None)
-                self._counts[data["outcome"]] += 1
-                if data["error"] is not None:
-                    name = paint(data["outcome"], data["outcome"], self._color)
-                    said = one_line(data["error"])
-                    self._failures.append(f"{clean(target)}  {name}  {clip(said, 300)}")
+            self._state.take(event, time.monotonic())
+        if event["kind"] == "run.started":
+            self._thread.start()
+
+    def say(self, text: str) -> None:
+        """Show a line for people next time; it takes no lock, so a signal handler may call it."""
+        self._state.notice = text
 
     def close(self) -> None:
-        """Remove the line; the failures above it stay."""
+        """Show nothing more and remove what can be removed."""
         self._closed.set()
         if self._thread.ident is not None:
             self._thread.join()
 
-    def _redraw(self) -> None:
+    def _show(self) -> None:
         with contextlib.suppress(OSError):  # the terminal may go away; the run goes on
-            idle = 0
-            while not self._closed.wait(_REDRAW_S):
-                idle += 1
-                if self._changed or idle >= _IDLE_REDRAWS:
-                    idle = 0
-                    self._draw(last=False)
-            self._draw(last=True)
+            while not self._closed.wait(self._every_s):
+                with self._lock:
+                    lines = self._look(self._state, time.monotonic())
+                self._write(lines)
+            self._write([])
 
-    def _draw(self, last: bool) -> None:
-        with self._lock:
-            self._changed = False
-            failures, self._failures = self._failures, []
-            line = "" if last else self._line()
-        above = "".join(f"{failure}\n" for failure in failures)
-        write_all(self._descriptor, f"{_ERASE}{above}{line}".encode("utf-8", "backslashreplace"))
 
-    def _line(self) -> str:
-        """Return the line; the names of those that run longest come first."""
-        done = sum(self._counts.values())
-        parts = [f"{done}/{self._total} done"]
-        parts += [f"{n} {outcome.replace('_', ' ')}" for outcome, n in self._counts.items()]
-        if self._running:
-            parts.append(f"{len(self._running)} running")
-        parts.append(duration(time.monotonic() - self._started))
-        line = "  ".join(parts)
-        room = os.get_terminal_size(self._descriptor).columns - 1
-        for name, doing in self._running.items():
-            if len(line) >= room:
-                break
-            line += f"  {clip(clean(name), 24)}" + (f" ({clip(clean(doing), 40)})" if doing else "")
-        return clip(line, room)
+def live(descriptor: int, color: bool) -> Progress:
+    """Return the view of a run in place on the terminal ``descriptor``."""
+
+    def look(state: State, now: float) -> list[str]:
+        size = os.get_terminal_size(descriptor)
+        columns, rows = size.columns or 80, size.lines or 24  # 0: it does not know
+        # The last column stays free: what terminals do with the cursor after it differs.
+        return block(state, now, Screen(columns - 1, color), min(HEIGHT, rows // 2))
+
+    return Progress(look, _Place(descriptor).draw, _REDRAW_S, in_place=True)
+
+
+def plain(descriptor: int, every_s: float = _LOG_EVERY_S) -> Progress:
+    """Return the view of a run as a line every ``every_s`` seconds; none of a shorter run."""
+
+    def write(lines: Sequence[str]) -> None:
+        text = "".join(f"{line}\n" for line in lines)
+        write_all(descriptor, text.encode("utf-8", "backslashreplace"))
+
+    return Progress(lambda state, now: [log_line(state, now)], write, every_s, in_place=False)
+
+
+class _Place:
+    """Lines on a terminal that are drawn over themselves, the cursor always below them."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lines: list[str] = []
+
+    def draw(self, lines: list[str]) -> None:
+        """Put ``lines`` where the last ones were. Raises OSError."""
+        if not _in_foreground(self._descriptor):
+            self._lines = []  # the shell has moved the cursor since
+        elif lines != self._lines:
+            # As many rows up as were written: rows that a terminal has broken in two, because it
+            # was made narrower, stay above rather than that somebody else's are erased.
+            up = _UP.format(len(self._lines)) if self._lines else ""
+            text = "".join(f"{line}{_ERASE_LINE}\n" for line in lines)
+            frame = f"{_NO_WRAP}\r{up}{text}{_ERASE_BELOW}{_WRAP}"
+            write_all(self._descriptor, frame.encode("utf-8", "backslashreplace"))
+            self._lines = lines
+
+
+def _in_foreground(descriptor: int) -> bool:
+    """Tell whether the shell has given the terminal to this process, not put it behind by ``&``."""
+    try:
+        return os.tcgetpgrp(descriptor) == os.getpgrp()
+    except OSError:  # it is no controlling terminal, so no shell shares it
+        return True

@@ -17,6 +17,7 @@ except SystemExit as stop:
 """
 HEAVY = {
     "boto3",
+    "botocore",
     "jsonschema",
     "jsonschema_rs",
     "paramiko",
@@ -49,3 +50,19 @@ def test_settings_cost_nothing_without_a_file(rune: Any) -> None:
     assert not imported(rune, "config", "show") & HEAVY
     rune.write("rune.yaml", "concurrency: 3\n")
     assert {"yaml", "pydantic"} <= imported(rune, "config", "show")
+
+
+def test_boto3_is_for_those_who_ask_aws(rune: Any) -> None:
+    rune.write(
+        "inventory.yaml",
+        "defaults: {transport: ssm, ssm: {region: eu-west-1}}\n"
+        "targets: {i-0123456789abcdef0: {}, here: {transport: local}}\n",
+    )
+    for arguments in (
+        ["target", "list"],
+        ["run", "noop", "-t", "all", "--dry-run"],
+        ["doctor", "-t", "here"],
+    ):
+        assert not imported(rune, *arguments) & {"boto3", "botocore", "lmm.aws.session"}
+    rune.write("inventory.yaml", "sources: {}\n")
+    assert not imported(rune, "target", "list") & {"boto3", "botocore"}

@@ -6,15 +6,23 @@ import contextlib
 import fcntl
 import os
 import pty
+import re
 import select
+import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lmm.testing import processes
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Person:
@@ -56,8 +64,8 @@ class Person:
 def terminal(fleet: Any) -> Iterator[Callable[..., Person]]:
     people: list[Person] = []
 
-    def start(*arguments: str, **options: Any) -> Person:
-        people.append(Person(fleet.start, *arguments, **options))
+    def start(*arguments: str, by: Callable[..., Any] = fleet.start, **options: Any) -> Person:
+        people.append(Person(by, *arguments, **options))
         return people[-1]
 
     yield start
@@ -89,44 +97,91 @@ def test_no_colour_when_it_is_not_wanted(
 ) -> None:
     person = terminal("run", "t.broken", "-t", "web", *arguments, env=env)
     assert person.end() == 1
-    assert "\x1b[3" not in person.seen
+    assert not re.search(r"\x1b\[[0-9;]*m", person.seen)
     assert "it broke" in person.seen
 
 
-def test_progress_is_on_stderr_and_disappears(fleet: Any, terminal: Any) -> None:
-    go = fleet.folder / "go"
+@pytest.fixture
+def waiting(fleet: Any) -> Path:
+    """The file that ends ``t.wait``, an action that fails on web1 and is half through elsewhere."""
+    go: Path = fleet.folder / "go"
     fleet.plugin(
         "t.wait",
+        'grep -q \'"target":"web1"\' && { echo \'{"error": {"code": 3, "message": "early"}}\';'
+        " exit 3; }\n"
         'echo \'##rune {"kind": "progress", "percent": 50, "message": "half"}\' >&2\n'
         f"until [ -e {go} ]; do sleep 0.05; done\n"
         'echo \'{"payload": {"result": "success", "output_data": {}}}\'\n',
     )
+    return go
+
+
+def test_progress_is_on_stderr_and_disappears(terminal: Any, waiting: Path) -> None:
     person = terminal("run", "t.wait", "-t", "web", "-o", "json", stdout=subprocess.PIPE)
-    person.read("0/2 done  2 running")
-    person.read("(50% half)")
-    go.touch()
+    person.read("1/2 done")
+    person.read("  50% half")
+    person.read("web1  \x1b[31mfailed\x1b[0m")
+    waiting.touch()
     person.read()
     out = person.process.stdout.read()
-    assert person.process.wait(30) == 0
-    assert out.startswith(b'{"run_id"')
-    assert person.seen.endswith("\r\x1b[K")
-
-
-def test_failures_show_as_they_come(fleet: Any, terminal: Any) -> None:
-    go = fleet.folder / "go"
-    fleet.plugin(
-        "t.half",
-        'grep -q \'"target":"web1"\' && { echo \'{"error": {"code": 3, "message": "early"}}\';'
-        f" exit 3; }}\nuntil [ -e {go} ]; do sleep 0.05; done\nexit 0\n",
-    )
-    person = terminal("run", "t.half", "-t", "web", stdout=subprocess.DEVNULL)
-    person.read("web1  \x1b[31mfailed\x1b[0m  early")
-    go.touch()
-    person.read()
     assert person.process.wait(30) == 7
+    assert out.startswith(b'{"run_id"')
+    assert person.seen.endswith("A\x1b[J\x1b[?7h")
 
 
-def test_quiet_and_pipes_have_no_progress(fleet: Any, terminal: Any) -> None:
+def test_a_dumb_terminal_gets_no_cursor_moved(terminal: Any) -> None:
+    person = terminal("run", "noop", "-t", "web", env={"TERM": "dumb"})
+    assert person.end() == 0
+    assert "\x1b" not in person.seen
+    assert "2 targets: 2 ok" in person.seen
+
+
+def test_ctrl_c_is_answered_within_the_block(terminal: Any, waiting: Path) -> None:
+    person = terminal("run", "t.wait", "-t", "web", stdout=subprocess.DEVNULL)
+    person.read("50% half")
+    person.process.send_signal(signal.SIGINT)
+    person.read("cancelling; once more quits at once")
+    assert person.end() == 130
+    last_frame = person.seen.rpartition("\x1b[?7l")[2]
+    assert re.match(r"\r\x1b\[\dA\x1b\[J\x1b\[\?7h2 targets: ", last_frame)
+
+
+def test_ctrl_c_twice_leaves_a_terminal_that_needs_no_repair(fleet: Any, terminal: Any) -> None:
+    pids = fleet.folder / "pids"
+    fleet.plugin("t.stubborn", f"trap '' TERM\necho $$ >> {pids}\nsleep 300\nsleep 300\n")
+    person = terminal("run", "t.stubborn", stdout=subprocess.DEVNULL)
+    person.read("running  ")
+    person.process.send_signal(signal.SIGINT)
+    person.read("cancelling; once more quits at once")
+    person.process.send_signal(signal.SIGINT)
+    assert person.end() == 130
+    assert person.seen.endswith("\x1b[?7h\r\n")
+    assert "\x1b[?25l" not in person.seen
+    assert not processes.wait_gone([int(pid) for pid in pids.read_text().split()], 30)
+
+
+@pytest.mark.parametrize(("behind", "shown"), [("", True), (" & wait", False)])
+def test_a_run_that_the_shell_put_behind_leaves_the_terminal_alone(
+    fleet: Any, terminal: Any, behind: str, shown: bool
+) -> None:
+    fleet.plugin("t.second", "sleep 1\nexit 1\n")
+
+    def shell(command: str, env: Mapping[str, str], **streams: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["setsid", "--ctty", "bash", "-c", f"set -m; {command}"],
+            cwd=fleet.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+            **streams,
+        )
+
+    rune = f"{sys.executable} -m lom.cli run t.second --no-color"
+    person = terminal(f"{rune}{behind}", by=shell)
+    person.read()
+    assert "1 target: " in person.seen
+    assert ("0/1 done" in person.seen) is shown
+
+
+def test_quiet_and_pipes_have_no_progress(terminal: Any) -> None:
     person = terminal("run", "noop", "-q", stdout=subprocess.DEVNULL)
     assert person.end() == 0
     assert person.seen == ""

@@ -70,7 +70,7 @@ def faults(tmp_path: Path, load: Load) -> Callable[[str], list[str]]:
         ),
         (
             "targets: {a: {transport: opnssh}}",
-            "inventory.yaml:1: \"opnssh\" is not 'local', 'ssh', 'openssh' or 'ssm';"
+            "inventory.yaml:1: \"opnssh\" is not 'local', 'ssh', 'openssh', 'ssm' or 'auto';"
             " did you mean 'openssh'? @ $.targets.a.transport",
         ),
         (

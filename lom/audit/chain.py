@@ -1,0 +1,162 @@
+"""A file of JSON lines that each carry the hash of the one before.
+
+A line is ``{"seq":N,"prev":HASH,…,"hash":HASH}``: ``hash`` is the SHA-256 of all bytes before
+``,"hash"``, ``prev`` the ``hash`` of the line before, in the first line zeros. Beside the file
+stands ``FILE.head`` with number and hash of the last line, so that lines cut from the end are
+missed. Whoever may write both files can still make a new chain; what was copied elsewhere cannot
+be made again. ``lom.audit.verify`` checks a chain.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+GENESIS = "0" * 64
+HEAD_SUFFIX = ".head"
+LOCK_PATIENCE_S = 10.0
+_LOCK_STEP_S = 0.01
+_BLOCK = 64 * 1024
+_LINE = re.compile(
+    rb'(\{"seq":([1-9][0-9]{0,17}),"prev":"([0-9a-f]{64})".*),"hash":"([0-9a-f]{64})"\}', re.DOTALL
+)
+_HEAD = re.compile(rb'\{"seq":([1-9][0-9]{0,17}),"hash":"([0-9a-f]{64})"\}\n')
+
+
+class Link(NamedTuple):
+    """A line's place in the chain."""
+
+    seq: int
+    prev: str
+    hash: str
+
+
+def append(path: str, record: Mapping[str, Any]) -> Link:
+    """Append one line, whole and on disk when this returns; processes take turns.
+
+    Raises OSError: the file cannot be opened, locked within 10 s, or written.
+    """
+    with _locked(path) as descriptor:
+        size = os.fstat(descriptor).st_size
+        last, complete = _last_link(descriptor, size)
+        head = read_head(path)
+        if head and (last is None or head.seq > last.seq):
+            last = head  # lines were moved or cut away: the gap must stay visible
+        link, line = _line(record, last)
+        text = line if complete else b"\n" + line
+        if os.write(descriptor, text) != len(text):
+            with contextlib.suppress(OSError):  # an append-only file keeps its broken line
+                os.ftruncate(descriptor, size)
+            raise OSError(errno.ENOSPC, "no space left for the whole line", path)
+        os.fsync(descriptor)
+        with contextlib.suppress(OSError):  # an old head is still true
+            _write_head(path, link, os.fstat(descriptor).st_mode)
+    return link
+
+
+# -- lines -------------------------------------------------------------------------------------
+
+
+def _line(record: Mapping[str, Any], last: Link | None) -> tuple[Link, bytes]:
+    seq, prev = (last.seq + 1, last.hash) if last else (1, GENESIS)
+    document = {"seq": seq, "prev": prev, **record}
+    body = json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii")[:-1]
+    digest = hashlib.sha256(body).hexdigest()
+    return Link(seq, prev, digest), body + b',"hash":"' + digest.encode() + b'"}\n'
+
+
+def parse_line(line: bytes) -> Link | None:
+    """Return the link of a line that is whole and as it was written, else None."""
+    found = _LINE.fullmatch(line)
+    if not found or hashlib.sha256(found[1]).hexdigest().encode() != found[4]:
+        return None
+    return Link(int(found[2]), found[3].decode(), found[4].decode())
+
+
+def _last_link(descriptor: int, size: int) -> tuple[Link | None, bool]:
+    """Return the last unbroken line's link and whether the file ends with a whole line."""
+    tail = b""
+    at = size
+    complete = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+    while at > 0:
+        step = min(_BLOCK, at)
+        at -= step
+        tail = os.pread(descriptor, step, at) + tail
+        lines = tail.split(b"\n")
+        # What stands before the first line break may go on further up.
+        for line in reversed(lines if at == 0 else lines[1:]):
+            link = parse_line(line)
+            if link:
+                return link, complete
+        tail = lines[0]
+    return None, complete
+
+
+# -- the file and its head ---------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _locked(path: str) -> Iterator[int]:
+    """Open the file, made if need be, and hold its lock."""
+    until = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file", path)
+            _lock(descriptor, until, path)
+            if _is_at(descriptor, path):
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)  # gives the lock back
+        # It was moved away while we waited: take the one that is there now.
+
+
+def _lock(descriptor: int, until: float, path: str) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise OSError(errno.EAGAIN, "another process keeps it locked", path) from None
+            time.sleep(_LOCK_STEP_S)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def read_head(path: str) -> Link | None:
+    """Return number and hash of the last line as ``FILE.head`` has them, None if it does not."""
+    try:
+        with open(path + HEAD_SUFFIX, "rb") as stream:
+            found = _HEAD.fullmatch(stream.read(200))
+    except OSError:
+        return None
+    return Link(int(found[1]), "", found[2].decode()) if found else None
+
+
+def _write_head(path: str, link: Link, mode: int) -> None:
+    text = f'{{"seq":{link.seq},"hash":"{link.hash}"}}\n'.encode()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path + HEAD_SUFFIX, flags, stat.S_IMODE(mode))
+    try:
+        os.pwrite(descriptor, text, 0)  # in place: the folder may be closed to new files
+        os.ftruncate(descriptor, len(text))
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,90 @@
+"""What stands in a line of the audit log. No secret: parameters are those of the masked request."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lmm.envelope import timestamp
+from lmm.errors import RuneError
+from lmm.model import Script
+from lom.manifest import Plugin
+from lom.plan import Plan
+from lom.policy.caller import Caller
+
+MOST_NAMES = 1000  # of targets in a line; of more their number and a hash
+MOST_BYTES = 64 * 1024  # of parameters in a line; of more their size and a hash
+
+
+def decided(
+    plan: Plan,
+    caller: Caller,
+    scripts: Mapping[Plugin, Script],
+    rules: Sequence[Mapping[str, Any]],
+    error: RuneError | None,
+) -> dict[str, Any]:
+    """Return the record of a decision: ``run.admitted``, or ``run.denied`` by ``error``."""
+    record = {
+        "time": timestamp(),
+        "event": "run.denied" if error else "run.admitted",
+        "run_id": plan.run_id,
+        "who": _who(caller),
+        "action": plan.action,
+        "parameters": _parameters(plan.request["payload"]["data"]["input_parameters"]),
+        "plugins": [
+            {
+                "name": plugin.name,
+                "version": plugin.version,
+                "sha256": hashlib.sha256(script.content).hexdigest(),
+            }
+            for plugin, script in scripts.items()
+        ],
+        "targets": _targets([step.target.name for step in plan.steps]),
+        "rules": list(rules),
+    }
+    if error:
+        record["reason"], record["message"] = error.reason, error.message
+    return record
+
+
+def finished(summary: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
+    """Return the record of how a run ended, from the summary of its result document."""
+    return {
+        "time": timestamp(),
+        "event": "run.finished",
+        "run_id": summary["run_id"],
+        "who": _who(caller),
+        "action": summary["action"],
+        "status": summary["status"],
+        "summary": summary["summary"],
+    }
+
+
+def _who(caller: Caller) -> dict[str, Any]:
+    return {
+        "user": caller.user,
+        "os_user": caller.os_user,
+        "uid": caller.uid,
+        "login_uid": caller.login_uid,
+        "identity": caller.identity,
+        "trusted": caller.trusted,
+        "host": os.uname().nodename,
+        "pid": os.getpid(),
+    }
+
+
+def _parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    text = json.dumps(values, sort_keys=True).encode()
+    if len(text) <= MOST_BYTES:
+        return {"values": dict(values)}
+    return {"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()}
+
+
+def _targets(names: Sequence[str]) -> dict[str, Any]:
+    if len(names) <= MOST_NAMES:
+        return {"count": len(names), "names": list(names)}
+    joined = "\n".join(sorted(names)).encode("utf-8", "surrogateescape")
+    return {"count": len(names), "sha256": hashlib.sha256(joined).hexdigest()}

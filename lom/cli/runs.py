@@ -1,0 +1,175 @@
+"""``rune runs``: what the ledger keeps of runs, and what can be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from lmm.errors import RequestError
+from lom.cli.common import Common, common_options, completing
+from lom.cli.group import Group
+from lom.cli.ledgers import state_dir_option
+from lom.cli.types import Age
+from lom.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lom.ledger import LedgerReader
+
+_F = TypeVar("_F", bound=Callable[..., int])
+STATUSES = (
+    *("ok", "failed", "unreachable", "timed_out", "invalid_output", "cancelled", "lost", "skipped"),
+    *("partial", "running", "interrupted", "unknown"),
+)
+
+
+@click.group(
+    cls=Group,
+    commands_at={
+        "events": "lom.cli.follow:events",
+        "rerun": "lom.cli.rerun:rerun",
+    },
+)
+def runs() -> None:
+    """Show, follow, cancel, repeat and prune the runs that the ledger keeps.
+
+    RUN is an id, the beginning of one, or `last` for the newest.
+    """
+
+
+def run_argument(command: _F) -> _F:
+    """Give a command the argument RUN."""
+    return click.argument("run", metavar="RUN", shell_complete=completing("run"))(command)
+
+
+def ledger_file(common: Common) -> Path:
+    """Return the ledger that the settings name."""
+    from lom.config import state_folder
+    from lom.ledger import FILE_NAME
+
+    return state_folder(common.settings) / FILE_NAME
+
+
+def open_ledger(common: Common) -> LedgerReader:
+    """Open the ledger that the settings name, for reading."""
+    from lom.ledger import LedgerReader
+
+    return LedgerReader(ledger_file(common))
+
+
+@runs.command("list")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, metavar="N", help="[default: 20 newest]"
+)
+@click.option(
+    "--action", metavar="A", shell_complete=completing("action"), help="Only runs of this action."
+)
+@click.option("--status", type=click.Choice(STATUSES), help="Only runs with this status.")
+@state_dir_option
+@common_options()
+def list_runs(common: Common, limit: int, action: str | None, status: str | None) -> int:
+    """List the newest runs, and how they ended.
+
+    `interrupted` is a run whose process is gone without having finished it.
+    """
+    from lom.render.runs import runs_table
+
+    with open_ledger(common) as ledger:
+        rows = [run.listed() for run in ledger.runs(limit=limit, action=action, status=status)]
+    common.emit({"runs": rows}, rows, lambda view: runs_table(rows, view))
+    return ExitCode.OK
+
+
+@runs.command("show")
+@run_argument
+@state_dir_option
+@common_options()
+def show(common: Common, run: str) -> int:
+    """Show the results of RUN: with -o json the document that `rune run -o json` printed.
+
+    A run that has not finished shows what is known of each target.
+    """
+    from lom.cli.output import write_stdout
+    from lom.render.documents import encode
+    from lom.render.results import render_run
+    from lom.render.runs import run_text
+
+    with open_ledger(common) as ledger:
+        found = ledger.find(run)
+        document = ledger.document(found)
+    if common.output == "table":
+        text = run_text(found.listed(), document, common.stdout)
+        write_stdout(text.encode("utf-8", "backslashreplace"))
+    elif common.output == "ndjson":
+        write_stdout(b"".join(encode(result, "ndjson") for result in document["results"]))
+    else:
+        write_stdout(render_run(document, common.output, common.stdout))
+    return ExitCode.OK
+
+
+@runs.command("cancel")
+@run_argument
+@state_dir_option
+@common_options()
+def cancel(common: Common, run: str) -> int:
+    """Ask the process that carries RUN out to cancel it, as Ctrl-C there would.
+
+    It looks every half second. `rune runs events RUN --follow` shows how it ends.
+    """
+    from lom.ledger import Ledger
+
+    with open_ledger(common) as ledger:
+        found = ledger.find(run)
+    if found.status not in ("running", "unknown") or not Ledger(ledger_file(common)).request_cancel(
+        found.run_id
+    ):
+        with open_ledger(common) as ledger:
+            status = ledger.find(found.run_id).status
+        raise RequestError(
+            "run_not_running",
+            f"the run {found.run_id} cannot be cancelled: it is {status}",
+            run_id=found.run_id,
+            status=status,
+        )
+    document = {"run_id": found.run_id, "status": found.status, "cancel_requested": True}
+    common.emit(document, [document], lambda view: f"asked the run {found.run_id} to cancel\n")
+    return ExitCode.OK
+
+
+@runs.command("prune")
+@click.option(
+    "--older-than",
+    type=Age(),
+    required=True,
+    metavar="AGE",
+    help="Delete runs that began longer ago: 30d, 12h, 2w.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Keep the N newest runs whatever their age.",
+)
+@state_dir_option
+@common_options()
+def prune(common: Common, older_than: float, keep: int) -> int:
+    """Delete old runs from the ledger and give the room back.
+
+    A run that goes on is never deleted.
+    """
+    from datetime import UTC, datetime, timedelta
+
+    from lmm.envelope import timestamp
+    from lom.ledger import Ledger
+
+    path = ledger_file(common)
+    before = timestamp(datetime.now(UTC) - timedelta(seconds=older_than))
+    pruned = Ledger(path).prune(before, keep) if path.exists() else []
+    document: Mapping[str, Any] = {"pruned": pruned}
+    rows = [{"run_id": run_id} for run_id in pruned]
+    common.emit(document, rows, lambda view: f"pruned {len(pruned)} run(s)\n")
+    return ExitCode.OK

@@ -1,0 +1,20 @@
+"""The durable record of runs, their targets, results and events: one SQLite file per user.
+
+Writing it while a run goes on, reading it from any process and pruning it belong here. Deciding
+what runs does not, nor how a record looks. Imported only where a ledger is used, for sqlite3's
+sake.
+"""
+
+from lom.ledger.database import FILE_NAME
+from lom.ledger.ledger import Ledger, Recorder, RunFacts
+from lom.ledger.reader import LedgerReader, RunRow, TargetRow
+
+__all__ = [
+    "FILE_NAME",
+    "Ledger",
+    "LedgerReader",
+    "Recorder",
+    "RunFacts",
+    "RunRow",
+    "TargetRow",
+]

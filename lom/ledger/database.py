@@ -1,0 +1,162 @@
+"""Opens the ledger's file, for writing or only for reading, and words what can go wrong with it.
+
+A file that cannot be used is refused and left exactly as it is: never replaced, never moved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from lmm.errors import RequestError
+from lom.ledger.schema import APPLICATION_ID, STEPS, migrate, user_version
+
+FILE_NAME = "ledger.sqlite"
+BUSY_S = 5.0  # how long to wait for another process that writes
+
+_WORDS = {
+    sqlite3.SQLITE_BUSY: f"another process has kept it locked for {BUSY_S:g} s",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "it cannot be read or written",
+    sqlite3.SQLITE_PERM: "permission is denied",
+    sqlite3.SQLITE_READONLY: "it can only be read",
+}
+
+
+def why(error: sqlite3.Error) -> str:
+    """Return what SQLite's error means, in words."""
+    words = _WORDS.get(_primary(error))
+    return f"{words} ({error})" if words else str(error)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Tell whether the file itself is at fault, so that trying again cannot help."""
+    return _primary(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def fault(path: Path, error: sqlite3.Error | OSError) -> RequestError:
+    """Return what to raise (``ledger_corrupt``, ``ledger_unavailable``)."""
+    if isinstance(error, OSError):
+        return _refusal("ledger_unavailable", path, f"{error.filename}: {error.strerror}")
+    if is_damage(error):
+        return _refusal("ledger_corrupt", path, f"{error}; it is left as it is")
+    return _refusal("ledger_unavailable", path, why(error))
+
+
+@contextlib.contextmanager
+def faults_of(path: Path) -> Iterator[None]:
+    """Within, SQLite's errors become those of RUNE."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise fault(path, error) from None
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """Open the ledger for writing; make or migrate it where needed. Any one thread may use it.
+
+    Directory and file are made private (700, 600). Raises RequestError (``ledger_corrupt``,
+    ``ledger_newer``, ``ledger_unavailable``).
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Only a new file is opened here: closing one that SQLite has open drops its locks.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+    except OSError as error:
+        raise fault(path, error) from None
+    with faults_of(path):
+        connection = sqlite3.connect(
+            path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    if check_version(connection, path) < len(STEPS):
+        # Only a file without tables takes this.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        with transaction(connection):
+            check_version(connection, path)  # another process may have been faster
+            migrate(connection)
+    # NORMAL: a commit outlives the process, kill -9 included. Only a crash of the whole machine
+    # can take the newest ones, and costs no fsync for every target.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def connect_reader(path: Path) -> sqlite3.Connection | None:
+    """Open the ledger for reading only, None if there is none. Raises as ``connect_writer``."""
+    if not path.exists():
+        return None
+    with faults_of(path):
+        connection = _open_to_read(path, "mode=ro")
+        try:
+            version = check_version(connection, path)
+        except sqlite3.OperationalError as error:
+            connection.close()
+            # Readers, too, need a file beside it to agree with writers. Where none can be made
+            # nobody writes, and without a -wal file nobody has left anything to be read there.
+            if _primary(error) != sqlite3.SQLITE_CANTOPEN or Path(f"{path}-wal").exists():
+                raise
+            connection = _open_to_read(path, "immutable=1")
+            version = check_version(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+        if version == 0:  # it is just being made
+            connection.close()
+            return None
+        return connection
+
+
+def _open_to_read(path: Path, how: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?{how}"
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write within: the lock is taken at once, as a later upgrade of a reader cannot wait."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def check_version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the file's version. Raises RequestError for what is no ledger, or a newer one."""
+    version = user_version(connection)
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if application != APPLICATION_ID:
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if version or tables:
+            raise _refusal("ledger_corrupt", path, "it is a database of something else")
+    elif version > len(STEPS):
+        words = f"it was written by a newer RUNE (version {version}, this one knows {len(STEPS)})"
+        raise _refusal("ledger_newer", path, words)
+    return version
+
+
+def _primary(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _refusal(reason: str, path: Path, words: str) -> RequestError:
+    return RequestError(reason, f"the ledger {path} cannot be used: {words}", file=str(path))

@@ -1,0 +1,163 @@
+"""The ledger as those see it who change it: runs that begin, wishes to cancel, pruning."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmm.envelope import timestamp
+from lom.ledger.database import connect_writer, faults_of, transaction
+from lom.ledger.processes import is_alive, this_process
+from lom.ledger.reader import process_of
+from lom.ledger.recorder import Recorder
+
+__all__ = ["Ledger", "Recorder", "RunFacts"]
+
+_FREED_AT_ONCE = 256  # pages; other writers wait no longer than this takes
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What is known of a run before it starts. All values are JSON without any secret.
+
+    ``request`` is the RCS message, ``secret_params`` the JSON pointers of parameters that were
+    masked in it, ``targets`` name, transport and plugin of each target in the plan's order.
+    """
+
+    run_id: str
+    action: str
+    request: Mapping[str, Any]
+    secret_params: Sequence[str]
+    options: Mapping[str, Any]
+    version: str
+    started_at: str
+    targets: Sequence[tuple[str, str, str | None]]
+
+
+class Ledger:
+    """The ledger's file; each call opens it, and makes or migrates it where needed.
+
+    All raise RequestError (``ledger_corrupt``, ``ledger_newer``, ``ledger_unavailable``); a file
+    that is refused stays as it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path) -> Ledger:
+        """Return the ledger, known to be usable."""
+        connect_writer(path).close()
+        return cls(path)
+
+    def begin(self, facts: RunFacts, on_cancel: Callable[[], None]) -> Recorder:
+        """Write down a run and all its targets as not started; return what records it.
+
+        ``on_cancel`` is called when another process asks for the run to be cancelled.
+        """
+        connection = connect_writer(self.path)
+        try:
+            with faults_of(self.path), transaction(connection):
+                number = _insert(connection, facts)
+        except BaseException:
+            connection.close()
+            raise
+        return Recorder(connection, number, [name for name, *_ in facts.targets], on_cancel)
+
+    def request_cancel(self, run_id: str) -> bool:
+        """Ask the process that carries out the run to cancel it; False if the run has finished."""
+        with (
+            closing(connect_writer(self.path)) as connection,
+            faults_of(self.path),
+            transaction(connection),
+        ):
+            changed = connection.execute(
+                "UPDATE run SET cancel_requested_at = coalesce(cancel_requested_at, ?)"
+                " WHERE run_id = ? AND finished_at IS NULL",
+                (timestamp(), run_id),
+            )
+            return changed.rowcount > 0
+
+    def prune(self, older_than: str, keep: int = 0) -> list[str]:
+        """Delete the runs that began before an instant, save the ``keep`` newest of all.
+
+        A run whose process lives, or cannot be seen from here, stays. Returns the ids, and
+        gives the room back to the file system.
+        """
+        with closing(connect_writer(self.path)) as connection, faults_of(self.path):
+            connection.row_factory = sqlite3.Row
+            rows = connection.execute(
+                "SELECT * FROM run WHERE started_at < ? AND number NOT IN"
+                " (SELECT number FROM run ORDER BY number DESC LIMIT ?) ORDER BY number",
+                (older_than, keep),
+            ).fetchall()
+            pruned = []
+            for row in rows:
+                if row["finished_at"] is None and is_alive(process_of(row)) is not False:
+                    continue
+                with transaction(connection):
+                    connection.execute("DELETE FROM run WHERE number = ?", (row["number"],))
+                pruned.append(row["run_id"])
+            _shrink(connection)
+            return pruned
+
+
+def _insert(connection: sqlite3.Connection, facts: RunFacts) -> int:
+    process = this_process()
+    row = {
+        "run_id": facts.run_id,
+        "action": facts.action,
+        "request": json.dumps(facts.request),
+        "secret_params": json.dumps(sorted(facts.secret_params)),
+        "options": json.dumps(facts.options),
+        "version": facts.version,
+        "who": _who(),
+        "host": platform.node(),
+        "boot_id": process.boot_id,
+        "pid_space": process.pid_space,
+        "pid": process.pid,
+        "pid_started": process.started,
+        "started_at": facts.started_at,
+        "targets": len(facts.targets),
+    }
+    marks = ", ".join("?" * len(row))
+    inserted = connection.execute(
+        f"INSERT INTO run ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
+    )
+    number = inserted.lastrowid
+    assert number is not None
+    connection.executemany(
+        "INSERT INTO target (run, position, name, transport, plugin) VALUES (?, ?, ?, ?, ?)",
+        ((number, position, *target) for position, target in enumerate(facts.targets)),
+    )
+    return number
+
+
+def _who() -> str:
+    """Return the name of the user of the operating system, or the number of one without name."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _shrink(connection: sqlite3.Connection) -> None:
+    """Give free pages back in steps, so that a run that is being recorded is not held up."""
+    while (free := _free_pages(connection)) > 0:
+        connection.execute(f"PRAGMA incremental_vacuum({_FREED_AT_ONCE})").fetchall()
+        if _free_pages(connection) >= free:
+            return
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _free_pages(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0])

@@ -1,0 +1,302 @@
+"""Reads the ledger, also while other processes write it; it can change nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lmm.errors import RequestError
+from lmm.model import Outcome
+from lom.ledger.database import connect_reader, faults_of
+from lom.ledger.processes import Process, is_alive
+
+RUNNING, INTERRUPTED, UNKNOWN = UNFINISHED = ("running", "interrupted", "unknown")
+_EVENTS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRow:
+    """A target of a run: ``state`` is ``not_started``, ``started`` or ``done``.
+
+    ``started`` means that its script may have run and nobody knows how that ended; ``outcome``
+    and ``attempt`` are those of the result, None before there is one.
+    """
+
+    name: str
+    transport: str
+    plugin: str | None
+    state: str
+    started_at: str | None
+    outcome: str | None
+    attempt: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as the ledger has it.
+
+    ``status`` is that of the result document; before there is one ``running``, ``interrupted``
+    (its process is gone) or ``unknown`` (its process cannot be seen from here). ``gap`` says why
+    the record is incomplete, None if it is not.
+    """
+
+    number: int
+    run_id: str
+    action: str
+    request: Mapping[str, Any]
+    secret_params: tuple[str, ...]
+    options: Mapping[str, Any]
+    version: str
+    who: str
+    host: str
+    pid: int
+    started_at: str
+    finished_at: str | None
+    status: str
+    summary: Mapping[str, int]
+    exit_code: int | None
+    gap: str | None
+    cancel_requested_at: str | None
+    targets: int
+
+    @property
+    def finished(self) -> bool:
+        return self.finished_at is not None
+
+    def listed(self) -> dict[str, Any]:
+        """Return the run as ``runs list`` tells it (``specs/runs_v1.json``)."""
+        return {
+            "run_id": self.run_id,
+            "action": self.action,
+            "status": self.status,
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "targets": self.targets,
+            "summary": self.summary,
+            "exit_code": self.exit_code,
+            "who": self.who,
+            "host": self.host,
+            "pid": self.pid,
+            "version": self.version,
+            "cancel_requested_at": self.cancel_requested_at,
+            "incomplete": self.gap,
+        }
+
+
+class LedgerReader:
+    """An open ledger; one that does not exist yet has no runs. Use it as a context manager.
+
+    Opening and reading raise RequestError (``ledger_corrupt``, ``ledger_newer``,
+    ``ledger_unavailable``).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection = connect_reader(path)
+        if self._connection is not None:
+            self._connection.row_factory = sqlite3.Row
+
+    def __enter__(self) -> LedgerReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def runs(
+        self, *, limit: int | None = None, action: str | None = None, status: str | None = None
+    ) -> list[RunRow]:
+        """Return the newest runs first, at most ``limit`` of those that fit."""
+        found: list[RunRow] = []
+        below = None
+        while limit is None or len(found) < limit:
+            rows = self._rows(
+                "SELECT * FROM run WHERE (?1 IS NULL OR number < ?1)"
+                " AND (?2 IS NULL OR action = ?2) AND (?3 IS NULL OR status IS ?3)"
+                " AND (finished_at IS NULL OR NOT ?4) ORDER BY number DESC LIMIT 100",
+                below,
+                action,
+                None if status in UNFINISHED else status,
+                status in UNFINISHED,
+            )
+            runs = [self._run(row) for row in rows]
+            found += [run for run in runs if status in (None, run.status)]
+            if len(rows) < 100:
+                break
+            below = rows[-1]["number"]
+        return found[:limit]
+
+    def find(self, name: str) -> RunRow:
+        """Return the run with this id, the one whose id begins so, or the newest for ``last``.
+
+        Raises RequestError (``unknown_run``) when there is none or more than one.
+        """
+        if name == "last":
+            found = self._rows("SELECT * FROM run ORDER BY number DESC LIMIT 1")
+            if not found:
+                raise RequestError("unknown_run", f"the ledger {self.path} has no runs")
+            return self._run(found[0])
+        found = self._rows(
+            "SELECT * FROM run WHERE substr(run_id, 1, ?) = ? ORDER BY run_id LIMIT 4",
+            len(name),
+            name,
+        )
+        exact = [row for row in found if row["run_id"] == name]
+        if len(exact or found) == 1:
+            return self._run((exact or found)[0])
+        if found:
+            ids = ", ".join(row["run_id"] for row in found)
+            raise RequestError("unknown_run", f"more than one run begins with {name!r}: {ids}")
+        raise RequestError("unknown_run", f"the ledger {self.path} has no run {name!r}")
+
+    def refreshed(self, run: RunRow) -> RunRow | None:
+        """Return the run as it stands now, None if it was pruned."""
+        rows = self._rows("SELECT * FROM run WHERE number = ?", run.number)
+        return self._run(rows[0]) if rows and rows[0]["run_id"] == run.run_id else None
+
+    def targets(self, run: RunRow) -> list[TargetRow]:
+        """Return the run's targets, in the order of its plan."""
+        rows = self._rows(
+            "SELECT name, transport, plugin, CASE WHEN outcome IS NOT NULL THEN 'done'"
+            " WHEN started_at IS NOT NULL THEN 'started' ELSE 'not_started' END,"
+            " started_at, outcome, attempt FROM target LEFT JOIN result USING (run, position)"
+            " WHERE run = ? ORDER BY position",
+            run.number,
+        )
+        return [TargetRow(*row) for row in rows]
+
+    def results(self, run: RunRow) -> list[dict[str, Any]]:
+        """Return the results that the ledger has, in the order of the plan."""
+        rows = self._rows("SELECT document FROM result WHERE run = ? ORDER BY position", run.number)
+        return [json.loads(row["document"]) for row in rows]
+
+    def document(self, run: RunRow) -> dict[str, Any]:
+        """Return the result document (``specs/result_v1.json``) of a run that has one.
+
+        Of any other what there is (``specs/runs_v1.json``): results, and the names of the targets
+        that were ``started``, of which nobody knows how they ended, and ``not_started``.
+        """
+        document = {
+            "run_id": run.run_id,
+            "action": run.action,
+            "status": run.status,
+            "started_at": run.started_at,
+            "finished_at": run.finished_at,
+            "summary": run.summary,
+        }
+        with self._one_look():
+            results = self.results(run)
+            left = [target for target in self.targets(run) if target.state != "done"]
+        if run.finished and run.gap is None:
+            return {**document, "results": results}
+        return {
+            **document,
+            "incomplete": run.gap or f"the run is {run.status}",
+            "started": [target.name for target in left if target.state == "started"],
+            "not_started": [target.name for target in left if target.state == "not_started"],
+            "results": results,
+        }
+
+    def events(self, run: RunRow, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Yield the events whose ``seq`` is greater than ``after``, as they were emitted."""
+        while True:
+            rows = self._rows(
+                "SELECT seq, time, kind, name, coalesce(data, document) AS data FROM event"
+                " LEFT JOIN target ON target.run = event.run AND target.position = event.target"
+                " LEFT JOIN result ON result.run = event.run AND result.position = event.target"
+                " WHERE event.run = ? AND seq > ? ORDER BY seq LIMIT ?",
+                run.number,
+                after,
+                _EVENTS_AT_ONCE,
+            )
+            for row in rows:
+                event = {
+                    "run_id": run.run_id,
+                    "seq": row["seq"],
+                    "time": row["time"],
+                    "kind": row["kind"],
+                }
+                if row["name"] is not None:
+                    event["target"] = row["name"]
+                event["data"] = json.loads(row["data"])
+                yield event
+            if len(rows) < _EVENTS_AT_ONCE:
+                return
+            after = rows[-1]["seq"]
+
+    def changes(self) -> int:
+        """Return a number that differs whenever another process has written in between."""
+        rows = self._rows("PRAGMA data_version")
+        return int(rows[0][0]) if rows else 0
+
+    # -- inside --------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _one_look(self) -> Iterator[None]:
+        """Within, all that is read is of one moment."""
+        self._rows("BEGIN")
+        try:
+            yield
+        finally:
+            self._rows("COMMIT")
+
+    def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        if self._connection is None:
+            return []
+        with faults_of(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+    def _run(self, row: sqlite3.Row) -> RunRow:
+        status = row["status"]
+        if row["finished_at"] is None:
+            alive = is_alive(process_of(row))
+            status = RUNNING if alive else UNKNOWN if alive is None else INTERRUPTED
+            if alive is False:  # it may have finished between the two looks
+                row = self._rows("SELECT * FROM run WHERE number = ?", row["number"])[0]
+                status = row["status"] or status
+        return RunRow(
+            number=row["number"],
+            run_id=row["run_id"],
+            action=row["action"],
+            request=json.loads(row["request"]),
+            secret_params=tuple(json.loads(row["secret_params"])),
+            options=json.loads(row["options"]),
+            version=row["version"],
+            who=row["who"],
+            host=row["host"],
+            pid=row["pid"],
+            started_at=row["started_at"],
+            finished_at=row["finished_at"],
+            status=status,
+            summary=json.loads(row["summary"]) if row["summary"] else self._summary(row["number"]),
+            exit_code=row["exit_code"],
+            gap=row["gap"],
+            cancel_requested_at=row["cancel_requested_at"],
+            targets=row["targets"],
+        )
+
+    def _summary(self, number: int) -> dict[str, int]:
+        """Count the outcomes so far."""
+        rows = self._rows(
+            "SELECT outcome, count(*) FROM result WHERE run = ? GROUP BY outcome", number
+        )
+        return dict.fromkeys(map(str, Outcome), 0) | {row[0]: row[1] for row in rows}
+
+
+def process_of(row: sqlite3.Row) -> Process:
+    """Return the process that a row of the table ``run`` names."""
+    return Process(row["boot_id"], row["pid_space"], row["pid"], row["pid_started"])

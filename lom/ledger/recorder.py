@@ -1,0 +1,275 @@
+"""Writes the record of one run while it goes on: one thread, many changes in one commit.
+
+The threads of a run hand over what happened and go on. Only before a script may start do they
+wait, until the commit that says so; those that wait at the same time share one.
+
+When the file cannot be written the run goes on: what was handed over is kept and tried again
+every second, until it is too much or the run ends. ``problem`` then says what is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from lmm.envelope import timestamp
+from lom.ledger.database import is_damage, transaction, why
+
+APART_S = 0.005  # between two commits under load: most that a start waits for others to share one
+LINGER_S = 0.02  # how long results and events wait for others to share a commit with
+POLL_S = 0.5  # how often another process's wish to cancel is looked for
+RETRY_S = 1.0
+ROWS_AT_ONCE = 100  # SQLite before 3.32 takes 999 values
+MOST_PENDING = 20_000  # changes; with more the run waits, or the record is given up
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+@dataclass(slots=True)
+class _Changes:
+    """What one commit writes; ``settled`` is set when it was written, or could not be."""
+
+    starts: list[str] = field(default_factory=list)
+    results: list[Mapping[str, Any]] = field(default_factory=list)
+    events: list[Mapping[str, Any]] = field(default_factory=list)
+    settled: threading.Event = field(default_factory=threading.Event)
+
+    def __len__(self) -> int:
+        return len(self.starts) + len(self.results) + len(self.events)
+
+
+class Recorder:
+    """The record of a run under way. Its methods may be called from any thread.
+
+    ``on_cancel`` is called once, from a thread of its own, when another process has asked for
+    the run to be cancelled. Made by ``Ledger.begin``.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        number: int,
+        targets: Sequence[str],
+        on_cancel: Callable[[], None],
+    ) -> None:
+        self._connection = connection
+        self._number = number
+        self._positions = {name: position for position, name in enumerate(targets)}
+        self._on_cancel = on_cancel
+        self._changed = threading.Condition()
+        self._next = _Changes()
+        self._late: list[_Changes] = []  # could not be written yet; the writer's own
+        self._finish: tuple[Any, ...] | None = None
+        self._closing = False
+        self._trouble: str | None = None  # since a write failed, until one succeeds
+        self._given_up: str | None = None
+        self._cancelling: threading.Thread | None = None
+        self._retry_at = 0.0
+        self._committed_at = 0.0
+        self._poll_at = 0.0
+        self._data_version = -1
+        self._thread = threading.Thread(target=self._work, name="rune-ledger", daemon=True)
+        self._thread.start()
+
+    # -- what a run tells ----------------------------------------------------------------------
+
+    @property
+    def problem(self) -> str | None:
+        """Why the record is incomplete, None if it is not; final after ``finish``."""
+        return self._given_up or self._trouble
+
+    def starting(self, targets: Iterable[str]) -> bool:
+        """Note that scripts may start from now on; return when that is durable.
+
+        False, at once or after the attempt, if the ledger cannot be written.
+        """
+        with self._changed:
+            changes = self._next
+            changes.starts += targets
+            if self.problem or self._closing:
+                return False
+            self._changed.notify_all()
+        changes.settled.wait()
+        return self.problem is None
+
+    def result(self, document: Mapping[str, Any]) -> None:
+        """Note a target's result (``specs/result_v1.json``); it is not to be changed later."""
+        with self._changed:
+            self._wait_for_room()
+            self._next.results.append(document)
+            self._announce()
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Note an event (``specs/event_v1.json``); it is not to be changed later.
+
+        The data of ``target.finished`` is the target's result and is not kept twice.
+        """
+        with self._changed:
+            self._wait_for_room()
+            self._next.events.append(event)
+            self._announce()
+
+    def finish(self, summary: Mapping[str, Any], exit_code: int | None) -> None:
+        """Note how the run ended, write what is left and close the ledger.
+
+        ``summary`` is the result document without results.
+        """
+        self._finish = (
+            summary["finished_at"],
+            summary["status"],
+            _encode(summary["summary"]),
+            exit_code,
+        )
+        self.close()
+
+    def close(self) -> None:
+        """Write what is left and close; without ``finish`` the run counts as interrupted."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        if self._cancelling is not None:
+            self._cancelling.join()
+
+    # -- the thread that writes ----------------------------------------------------------------
+
+    def _announce(self) -> None:
+        if len(self._next) == 1:
+            self._changed.notify_all()
+
+    def _wait_for_room(self) -> None:
+        self._changed.wait_for(lambda: len(self._next) < MOST_PENDING or self._closing)
+
+    def _work(self) -> None:
+        last = False
+        while not last:
+            changes, last = self._take()
+            try:
+                self._write(changes, last)
+                self._poll()
+            except Exception as error:  # a run must not hang, nor end, for its record's sake
+                self._give_up(f"unexpected {type(error).__name__}: {error}")
+            finally:
+                changes.settled.set()
+        self._connection.close()
+
+    def _take(self) -> tuple[_Changes, bool]:
+        """Wait for changes, as long as sharing a commit is worth, and return them."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or len(self._next), POLL_S)
+            if not self._next.starts:
+                self._changed.wait_for(lambda: self._closing or self._next.starts, LINGER_S)
+            early = self._committed_at + APART_S - time.monotonic()
+            if early > 0:
+                self._changed.wait_for(lambda: self._closing, early)
+            changes, self._next = self._next, _Changes()
+            self._changed.notify_all()
+            return changes, self._closing
+
+    def _write(self, changes: _Changes, last: bool) -> None:
+        if self._given_up is None and len(changes):
+            self._late.append(changes)
+        now = time.monotonic()
+        if self._trouble is None or last or now >= self._retry_at:
+            try:
+                self._commit(self._late, self._finish if last else None)
+            except sqlite3.Error as error:
+                self._trouble = why(error)
+                self._retry_at = now + RETRY_S
+                if last or is_damage(error):
+                    self._give_up(self._trouble)
+            else:
+                self._trouble = None
+                self._late.clear()
+                self._committed_at = time.monotonic()
+        if sum(map(len, self._late)) > MOST_PENDING:
+            self._give_up(self._trouble or "")
+        if last and self._given_up and self._finish:
+            with contextlib.suppress(sqlite3.Error):  # so little may still find room
+                self._commit([], self._finish)
+
+    def _commit(self, late: Sequence[_Changes], finish: tuple[Any, ...] | None) -> None:
+        if not late and finish is None:
+            return
+        starts = [(self._positions[name],) for one in late for name in one.starts]
+        results = [self._result_row(document) for one in late for document in one.results]
+        events = [self._event_row(event) for one in late for event in one.events]
+        execute = self._connection.execute
+        with transaction(self._connection):
+            # One statement for many rows: Python gives way to other threads at each.
+            for rows in _chunks(starts):
+                marks = ", ".join("?" * len(rows))
+                execute(
+                    f"UPDATE target SET started_at = ? WHERE run = ? AND position IN ({marks})",
+                    (timestamp(), self._number, *chain.from_iterable(rows)),
+                )
+            for table, added in (("result", results), ("event", events)):
+                for rows in _chunks(added):
+                    marks = f"({', '.join('?' * len(rows[0]))})"
+                    execute(
+                        f"INSERT INTO {table} VALUES {', '.join([marks] * len(rows))}",
+                        tuple(chain.from_iterable(rows)),
+                    )
+            if finish is not None:
+                execute(
+                    "UPDATE run SET finished_at = ?, status = ?, summary = ?, exit_code = ?,"
+                    " gap = ? WHERE number = ?",
+                    (*finish, self._given_up, self._number),
+                )
+
+    def _result_row(self, document: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (
+            self._number,
+            self._positions[document["target"]],
+            document["outcome"],
+            document["attempt"],
+            _encode(document),
+        )
+
+    def _event_row(self, event: Mapping[str, Any]) -> tuple[Any, ...]:
+        target = event.get("target")
+        return (
+            self._number,
+            event["seq"],
+            event["time"],
+            event["kind"],
+            None if target is None else self._positions[target],
+            None if event["kind"] == "target.finished" else _encode(event["data"]),
+        )
+
+    def _give_up(self, reason: str) -> None:
+        """Keep nothing more: the record has a gap for good, and says so if it can."""
+        self._given_up = self._given_up or reason
+        self._late.clear()
+
+    def _poll(self) -> None:
+        now = time.monotonic()
+        if self._cancelling is not None or now < self._poll_at:
+            return
+        self._poll_at = now + POLL_S
+        with contextlib.suppress(sqlite3.Error):
+            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            if version == self._data_version:
+                return
+            self._data_version = version
+            asked = self._connection.execute(
+                "SELECT cancel_requested_at FROM run WHERE number = ?", (self._number,)
+            ).fetchone()
+            if asked and asked[0]:
+                # Not here: what it does may wait for this thread.
+                self._cancelling = threading.Thread(
+                    target=self._on_cancel, name="rune-cancel", daemon=True
+                )
+                self._cancelling.start()
+
+
+def _chunks(rows: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the rows in lists that one statement takes."""
+    return (rows[at : at + ROWS_AT_ONCE] for at in range(0, len(rows), ROWS_AT_ONCE))

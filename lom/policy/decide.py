@@ -1,0 +1,171 @@
+"""What the rules say to a run: pure, from values to a decision.
+
+In each policy the first rule that matches decides, for each target by itself. A run is allowed if
+every policy allows every target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from lmm.errors import PolicyDenied, RequestError
+from lmm.model import Target
+from lom.inventory import Inventory
+from lom.policy.caller import Caller
+from lom.policy.rules import Policy, Rule
+from lom.selectors import evaluate, parse
+
+SHOWN_TARGETS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of the rules: each target with the risk of what would run there."""
+
+    action: str
+    subjects: tuple[tuple[Target, str], ...]
+    caller: Caller
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one rule (None: the default) of one policy says to some of the targets."""
+
+    policy: Policy
+    rule: Rule | None
+    allowed: bool
+    targets: tuple[str, ...]
+    why: str
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "policy": self.policy.source,
+            "rule": self.rule.name if self.rule else None,
+            "effect": "allow" if self.allowed else "deny",
+            "targets": len(self.targets),
+            "why": self.why,
+        }
+
+
+def verdicts_of(policy: Policy, request: Request, inventory: Inventory) -> list[Verdict]:
+    """Return what a policy says to a request, in the order of its rules, the default last.
+
+    ``inventory`` is the policy's own where it has one. Raises RequestError (``config_invalid``)
+    for a rule whose selector means nothing there.
+    """
+    subjects, foreign = [], []
+    for target, risk in request.subjects:
+        if policy.inventory is None or _is_known(target, inventory):
+            subjects.append((target, risk))
+        else:
+            foreign.append(target.name)
+    universe = {target.name: target for target, _ in subjects}
+    inventory = replace(inventory, targets={**inventory.targets, **universe})
+    chosen = {rule.name: _names(policy, rule, inventory) for rule in policy.rules if rule.targets}
+    matching = [rule for rule in policy.rules if _concerns(rule, request)]
+    found: dict[str | None, list[str]] = {}
+    for target, risk in subjects:
+        rule = next(
+            (
+                rule
+                for rule in matching
+                if (not rule.risks or risk in rule.risks)
+                and (rule.name not in chosen or target.name in chosen[rule.name])
+            ),
+            None,
+        )
+        found.setdefault(rule.name if rule else None, []).append(target.name)
+    verdicts = [
+        _verdict(policy, rule, found[rule.name]) for rule in policy.rules if rule.name in found
+    ]
+    if None in found:
+        allowed = policy.default == "allow"
+        why = f"no rule matches, and the default is {policy.default}"
+        verdicts.append(Verdict(policy, None, allowed, tuple(found[None]), why))
+    if foreign:
+        why = f"not as they stand in the policy's inventory {policy.inventory}"
+        verdicts.append(Verdict(policy, None, False, tuple(foreign), why))
+    return verdicts
+
+
+def denial(verdict: Verdict, request: Request) -> PolicyDenied:
+    """Return the error for a verdict that denies: which rule, what it saw, what to do."""
+    rule, names = verdict.rule, verdict.targets
+    listed = ", ".join(names[:SHOWN_TARGETS]) + (", …" if len(names) > SHOWN_TARGETS else "")
+    at = f", line {rule.line}" if rule and rule.line else ""
+    who = f"rule {rule.name!r}" if rule else "the policy"
+    denied = set(names)
+    risks = sorted({risk for target, risk in request.subjects if target.name in denied})
+    return PolicyDenied(
+        "policy_denied",
+        f"{who} ({verdict.policy.source}{at}) denies {request.action} on {len(names)} target(s):"
+        f" {listed}; {verdict.why}; seen: user {request.caller.user}, risk {' and '.join(risks)},"
+        f" {request.now.astimezone():%a %Y-%m-%d %H:%M %Z}",
+        rule=rule.name if rule else None,
+        policy=verdict.policy.source,
+        user=request.caller.user,
+        targets=list(names[:SHOWN_TARGETS]),
+        target_count=len(names),
+    )
+
+
+def _verdict(policy: Policy, rule: Rule, names: Sequence[str]) -> Verdict:
+    allowed, why = rule.effect == "allow", f"its effect is {rule.effect}"
+    if rule.max_targets is not None and len(names) > rule.max_targets:
+        allowed = False
+        why = f"it allows at most {rule.max_targets} target(s) in one run, these are {len(names)}"
+    return Verdict(policy, rule, allowed, tuple(names), why)
+
+
+def _concerns(rule: Rule, request: Request) -> bool:
+    """Whether the conditions that are the same for all targets of a run are met."""
+    caller = request.caller
+    return (
+        (not rule.users or any(_is_user(pattern, caller) for pattern in rule.users))
+        and (not rule.actions or any(fnmatchcase(request.action, one) for one in rule.actions))
+        and (not rule.hours or any(window.holds(request.now) for window in rule.hours))
+    )
+
+
+def _is_user(pattern: str, caller: Caller) -> bool:
+    if pattern.startswith("@"):
+        return any(fnmatchcase(group, pattern[1:]) for group in caller.groups)
+    return fnmatchcase(caller.user, pattern)
+
+
+def _names(policy: Policy, rule: Rule, inventory: Inventory) -> frozenset[str]:
+    assert rule.targets
+    try:
+        return frozenset(target.name for target in evaluate(parse(rule.targets), inventory))
+    except RequestError as error:
+        raise RequestError(
+            "config_invalid",
+            f"rule {rule.name!r}: {error.message} @ $.targets, line {rule.line} of {policy.source};"
+            " the selectors of rules mean the targets and groups of"
+            f" {policy.inventory or 'the inventory in use'}",
+            field="$.targets",
+            file=policy.source,
+            line=rule.line,
+        ) from None
+
+
+def _is_known(target: Target, inventory: Inventory) -> bool:
+    """Whether a target is what the inventory means by its name, but for what a run may set."""
+    here = target.transport == "local"
+    known = inventory.targets.get(target.name)
+    if known is None:
+        return here and target.name in ("local", "localhost")
+    settable = replace(
+        target,
+        transport=known.transport,
+        become=known.become,
+        ssh=replace(target.ssh, connect_timeout_s=known.ssh.connect_timeout_s),
+        ssm=replace(target.ssm, ping_status=known.ssm.ping_status),
+    )
+    return settable == known and here == (known.transport == "local")

@@ -1,0 +1,39 @@
+"""The rules of a policy as values; made from files by ``lom.policy.schema``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lom.policy.hours import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of a policy. An empty condition is met by everything.
+
+    ``targets`` is a selector; ``max_targets`` is how many targets of one run the rule may allow.
+    ``line`` is where the rule begins in its file.
+    """
+
+    name: str
+    effect: str
+    line: int | None = None
+    users: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+    risks: tuple[str, ...] = ()
+    targets: str | None = None
+    hours: tuple[Window, ...] = ()
+    max_targets: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules of one file; ``default`` holds where no rule matches.
+
+    ``inventory`` is what the rules mean by their targets and groups; None: the run's own.
+    """
+
+    source: str
+    default: str = "allow"
+    rules: tuple[Rule, ...] = ()
+    inventory: str | None = None

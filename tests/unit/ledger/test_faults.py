@@ -1,0 +1,219 @@
+"""A ledger that cannot be used is refused and left alone; one that fails later stops no run."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lmm.errors import RequestError
+from lom.ledger import Ledger, LedgerReader, database, recorder
+from lom.ledger.schema import STEPS, migrate, user_version
+
+from .conftest import Begin, ended, event, facts, result
+
+
+def damage(path: Path) -> None:
+    """Overwrite all pages but the first."""
+    data = bytearray(path.read_bytes())
+    data[4096:] = b"\xa5" * (len(data) - 4096)
+    path.write_bytes(data)
+
+
+def foreign(path: Path) -> None:
+    path.unlink()
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE accounts (id)")
+    connection.close()
+
+
+def newer(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason", "words"),
+    [
+        (
+            lambda path: path.write_bytes(b"not a database " * 600),
+            "ledger_corrupt",
+            "not a database",
+        ),
+        (damage, "ledger_corrupt", "malformed"),
+        (foreign, "ledger_corrupt", "something else"),
+        (newer, "ledger_newer", "newer RUNE"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_and_left_as_it_is(
+    path: Path, begin: Begin, spoil: Callable[[Path], None], reason: str, words: str
+) -> None:
+    begin().finish(ended(), 0)
+    spoil(path)
+    path.chmod(0o600)
+    before = path.read_bytes()
+    with pytest.raises(RequestError, match=words) as refusal:
+        Ledger(path).begin(facts("r2"), lambda: None)
+    assert refusal.value.reason == reason
+    assert str(path) in refusal.value.message
+    with pytest.raises(RequestError) as refusal, LedgerReader(path) as ledger:
+        ledger.runs()
+    assert refusal.value.reason == reason
+    assert path.read_bytes() == before
+
+
+def test_no_folder_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RequestError, match="/file: File exists") as refusal:
+        Ledger(tmp_path / "file" / "ledger.sqlite").begin(facts(), lambda: None)
+    assert refusal.value.reason == "ledger_unavailable"
+
+
+def test_a_folder_stands_where_the_file_should(path: Path) -> None:
+    path.mkdir(parents=True)
+    with pytest.raises(RequestError, match="cannot be opened") as refusal:
+        Ledger(path).begin(facts(), lambda: None)
+    assert refusal.value.reason == "ledger_unavailable"
+
+
+def test_locked_for_long_before_the_start(
+    path: Path, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin().finish(ended(), 0)
+    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(RequestError, match="another process has kept it locked") as refusal:
+        begin(run_id="r2")
+    assert refusal.value.reason == "ledger_unavailable"
+    other.close()
+    with LedgerReader(path) as ledger:
+        assert [run.run_id for run in ledger.runs()] == ["r1"]
+
+
+def test_locked_for_a_while_in_the_middle_loses_nothing(
+    path: Path, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    monkeypatch.setattr(recorder, "RETRY_S", 0.05)
+    recording = begin()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert not recording.starting(["n0"])
+    assert not recording.starting(["n1"])  # at once, the run goes on
+    recording.result(result("n0"))
+    recording.event(event(1, "target.finished", "n0"))
+    assert recording.problem
+    assert "locked" in recording.problem
+    other.execute("COMMIT")
+    recording.finish(ended(ok=1), 0)
+    other.close()
+    assert recording.problem is None
+    with LedgerReader(path) as ledger:
+        run = ledger.find("r1")
+        assert (run.status, run.gap) == ("ok", None)
+        assert [one.state for one in ledger.targets(run)] == ["done", "started", "not_started"]
+        assert len(list(ledger.events(run))) == 1
+
+
+def test_locked_to_the_end_is_a_run_without_end(
+    path: Path, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    recording = begin()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    recording.result(result("n0"))
+    recording.finish(ended(ok=1), 0)
+    other.close()
+    assert recording.problem
+    with LedgerReader(path) as ledger:
+        assert ledger.results(ledger.find("r1")) == []
+
+
+def test_what_is_too_much_to_keep_leaves_a_gap_that_is_told(
+    path: Path, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    monkeypatch.setattr(recorder, "RETRY_S", 0.0)
+    monkeypatch.setattr(recorder, "MOST_PENDING", 10)
+    recording = begin()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for seq in range(1, 40):  # never waits for good, though nothing can be written
+        recording.event(event(seq, message="x"))
+    other.execute("COMMIT")
+    other.close()
+    recording.finish(ended(ok=3), 0)
+    with LedgerReader(path) as ledger:
+        run = ledger.find("r1")
+        document = ledger.document(run)
+    assert recording.problem
+    assert run.status == "ok"
+    assert run.gap == recording.problem
+    assert document["incomplete"] == run.gap
+    assert document["not_started"] == ["n0", "n1", "n2"]
+
+
+def test_a_flood_of_events_waits_for_the_writer(
+    path: Path, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "MOST_PENDING", 50)
+    recording = begin()
+    for seq in range(1, 2001):
+        recording.event(event(seq, message="x"))
+    recording.finish(ended(), 0)
+    assert recording.problem is None
+    with LedgerReader(path) as ledger:
+        assert [e["seq"] for e in ledger.events(ledger.find("r1"))] == [*range(1, 2001)]
+
+
+def test_damage_while_it_is_written_ends_the_record_not_the_run(path: Path, begin: Begin) -> None:
+    recording = begin()
+    other = sqlite3.connect(path)
+    other.execute("DROP TABLE event")
+    other.close()
+    recording.event(event(1))
+    recording.starting(["n0"])
+    recording.finish(ended(ok=1), 0)
+    assert recording.problem
+    assert "no such table" in recording.problem
+
+
+@pytest.mark.parametrize("have", range(len(STEPS) + 1))
+def test_an_older_file_is_migrated_with_its_data(path: Path, begin: Begin, have: int) -> None:
+    """From each version there was to one that comes after the newest."""
+    later = (*STEPS, "ALTER TABLE run ADD COLUMN note TEXT; UPDATE run SET note = 'new'")
+    path.parent.mkdir()
+    connection = sqlite3.connect(path, isolation_level=None)
+    if have:
+        migrate(connection, STEPS[:have])
+        connection.close()
+        recording = begin()
+        recording.result(result("n0"))
+        recording.finish(ended(ok=1), 0)
+        connection = sqlite3.connect(path, isolation_level=None)
+    migrate(connection, later)
+    assert user_version(connection) == len(STEPS) + 1
+    assert connection.execute("SELECT run_id, note FROM run").fetchall() == [("r1", "new")] * min(
+        have, 1
+    )
+    assert connection.execute("SELECT count(*) FROM result").fetchone() == (min(have, 1),)
+    migrate(connection, later)  # once is enough
+    connection.close()
+
+
+def test_a_migration_that_fails_changes_nothing(path: Path, begin: Begin) -> None:
+    begin().finish(ended(), 0)
+    connection = sqlite3.connect(path, isolation_level=None)
+    wrong = (*STEPS, "ALTER TABLE run ADD COLUMN note TEXT; no SQL")
+    with pytest.raises(sqlite3.OperationalError), database.transaction(connection):
+        migrate(connection, wrong)
+    assert user_version(connection) == len(STEPS)
+    connection.execute("SELECT * FROM run").fetchone()
+    with pytest.raises(sqlite3.OperationalError, match="note"):
+        connection.execute("SELECT note FROM run")
+    connection.close()

@@ -1,0 +1,197 @@
+"""Policies from files: what adds up, what cannot be loosened, and what a wrong one says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import lom.config
+from lmm.errors import RequestError
+from lom.config import Settings, load_settings
+from lom.policy.values import AuditLog, Safeguards
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "policy.md"
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the machine's own policy would be."""
+    path = tmp_path / "etc" / "policy.yaml"
+    path.parent.mkdir()
+    monkeypatch.setattr(lom.config, "SYSTEM_POLICY", str(path))
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, system: Path) -> Path:
+    (tmp_path / "cwd").mkdir()
+    return tmp_path / "cwd" / "rune.yaml"
+
+
+@pytest.fixture
+def user(tmp_path: Path, system: Path) -> Path:
+    path = tmp_path / "home" / ".config" / "rune" / "config.yaml"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def load(tmp_path: Path, **environ: str) -> Settings:
+    return load_settings({}, environ, tmp_path / "cwd", tmp_path / "home")
+
+
+def safeguards(tmp_path: Path, **environ: str) -> Safeguards:
+    found = load(tmp_path, **environ).safeguards
+    assert found is not None
+    return found
+
+
+def test_nothing_is_asked_where_nothing_is_said(tmp_path: Path, project: Path) -> None:
+    project.write_text("concurrency: 3\n")
+    assert load(tmp_path).safeguards is None
+
+
+def test_the_documented_examples_are_read(tmp_path: Path, project: Path, system: Path) -> None:
+    machine, own = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    system.write_text(machine)
+    project.write_text(own)
+    found = safeguards(tmp_path)
+    names = [[rule.name for rule in policy.rules] for policy in found.policies]
+    assert names == [
+        [
+            "admins-anywhere",
+            "nothing-destructive-in-prod",
+            "operators-by-day",
+            "reading-is-free",
+        ],
+        ["few-at-once"],
+    ]
+    by_day = found.policies[0].rules[2]
+    assert (by_day.line, by_day.max_targets, by_day.effect) == (14, 20, "allow")
+    assert (by_day.hours[0].start, by_day.hours[0].days) == (480, frozenset(range(5)))
+    assert found.policies[0].inventory == str(system.parent / "inventory.yaml")
+    assert found.locks == (
+        str(system.parent / "plugins.lock.json"),
+        str(project.parent / "plugins.lock.json"),
+    )
+    assert found.audit == (
+        AuditLog("/var/log/rune/audit.jsonl", True),
+        AuditLog(str(project.parent / "audit.jsonl"), False),
+    )
+    assert dict(found.identities) == {"rune": "SUDO_USER"}
+
+
+def test_policies_and_locks_add_up_whatever_else_is_read(
+    tmp_path: Path, project: Path, user: Path, system: Path
+) -> None:
+    system.write_text("default: deny\nplugin_lock: system.json\naudit: {log: a, required: true}\n")
+    user.write_text("policy: {default: allow}\naudit: false\nplugin_lock: user.json\n")
+    project.write_text("policy:\n  rules: []\n")
+    (project.parent / "plugins.lock.json").touch()
+    found = safeguards(tmp_path)
+    assert [(one.source, one.default) for one in found.policies] == [
+        (str(system), "deny"),
+        (str(user), "allow"),
+        (str(project), "allow"),
+    ]
+    assert [Path(path).name for path in found.locks] == [
+        "system.json",
+        "user.json",
+        "plugins.lock.json",
+    ]
+    assert found.audit == (AuditLog(str(system.parent / "a"), True),)
+    other = tmp_path / "empty.yaml"
+    other.write_text("")
+    alone = safeguards(tmp_path, RUNE_CONFIG=str(other))
+    assert [one.default for one in alone.policies] == ["deny"]
+    assert alone.audit == found.audit
+
+
+def test_the_audit_log_is_moved_or_switched_off_by_the_strongest_own_file(
+    tmp_path: Path, project: Path, user: Path
+) -> None:
+    user.write_text("audit: {log: mine.jsonl}\n")
+    assert safeguards(tmp_path).audit == (AuditLog(str(user.parent / "mine.jsonl")),)
+    project.write_text("audit: false\n")
+    assert safeguards(tmp_path).audit == ()
+
+
+def test_the_machines_inventory_is_used_where_no_other_is_named(
+    tmp_path: Path, project: Path, system: Path
+) -> None:
+    system.write_text("inventory: hosts.yaml\n")
+    settings = load(tmp_path)
+    assert settings.inventory == (str(system.parent / "hosts.yaml"),)
+    assert settings.sources["inventory"] == str(system)
+    assert load(tmp_path, RUNE_INVENTORY="mine.yaml").inventory == ("mine.yaml",)
+
+
+RULES = "default: deny\nrules:\n  - name: a\n    effect: allow\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("defualt: deny\n", ["unknown key 'defualt'; did you mean 'default'?", ":1:"]),
+        ("default: maybe\n", ["\"maybe\" is not 'allow' or 'deny'", "@ $.default"]),
+        (RULES + "    user: [x]\n", ["did you mean 'users'?", ":5:", "@ $.rules[0].user"]),
+        (RULES + "    risks: [chnge]\n", ["did you mean 'change'?", "$.rules[0].risks[0]"]),
+        (RULES + "    risks: []\n", ["$.rules[0].risks"]),
+        (RULES + "    users: ['@']\n", ["a name or a pattern", "$.rules[0].users[0]"]),
+        (RULES + "    targets: 'a and'\n", ["at character", "$.rules[0].targets"]),
+        (RULES + "    targets: '@hosts'\n", ["a rule's selector names no file"]),
+        (RULES + "    targets: prod\n", ["name the policy's own inventory", ":5:"]),
+        (RULES + "    hours: 8-18\n", ["is not a time window", "$.rules[0].hours[0]"]),
+        (RULES + "    max_targets: 0\n", ["0 is less than the minimum of 1"]),
+        (RULES + "    max_targets: yes\n", ["true is not a whole number"]),
+        (RULES + "  - name: a\n    effect: deny\n", ["'a' stands here a second time", ":5:"]),
+        ("rules:\n  - {name: a, effect: deny, max_targets: 3}\n", ["this one denies"]),
+        ("rules:\n  - effect: deny\n", ["the key 'name' is needed", "$.rules[0].name"]),
+        ("rules: {a: 1}\n", ["a mapping is not a list", "$.rules"]),
+        ("rules: [deny]\n", ["not a mapping", "$.rules[0]"]),
+        ("rules: [2025-01-01]\n", ["not a mapping", "$.rules[0]"]),
+        ("rules: &a [*a]\n", ["an alias inside of itself"]),
+        ("identities: {rune: 'A B'}\n", ["$.identities.rune"]),
+        ("audit: {required: true}\n", ["a log that is required has a path"]),
+        ("audit: yes\n", ["$.audit"]),
+        ("- a\n", ["must hold a mapping"]),
+    ],
+)
+def test_a_wrong_policy_of_the_machine_stops_everything(
+    tmp_path: Path, project: Path, system: Path, text: str, parts: list[str]
+) -> None:
+    system.write_text(text)
+    with pytest.raises(RequestError) as caught:
+        load(tmp_path)
+    assert caught.value.reason == "config_invalid"
+    for part in [str(system), *parts]:
+        assert part in caught.value.message
+
+
+def test_a_wrong_policy_of_a_project_names_its_place(tmp_path: Path, project: Path) -> None:
+    project.write_text(
+        "output: json\npolicy:\n  rules:\n    - name: a\n      effect: deny\n      usrs: b\n"
+    )
+    with pytest.raises(RequestError) as caught:
+        load(tmp_path)
+    assert f"{project}:6: " in caught.value.message
+    assert "@ $.policy.rules[0].usrs" in caught.value.message
+    assert caught.value.data["line"] == 6
+
+
+@pytest.mark.parametrize("text", ["identities: {me: RUNE_IDENTITY}\n", "audit: {log: x}\n"])
+def test_what_only_the_machine_may_say_is_unknown_below_policy(
+    tmp_path: Path, project: Path, text: str
+) -> None:
+    project.write_text(f"policy:\n  {text}")
+    with pytest.raises(RequestError, match="unknown key"):
+        load(tmp_path)
+
+
+def test_a_policy_of_the_machine_that_cannot_be_read_stops_everything(
+    tmp_path: Path, project: Path, system: Path
+) -> None:
+    system.mkdir()
+    with pytest.raises(RequestError, match="cannot read"):
+        load(tmp_path)
