@@ -40,7 +40,7 @@ rune_output() { # OUT_LEN ERR_LEN
 # NONCE REPLY_CHARS OUT_MAX ERR_MAX SHELL_COMMAND [INSTANCE AT HEAD_LEN TAIL_LEN]...
 # Uses rune_shared, and rune_unique of which AT, HEAD_LEN and TAIL_LEN tell this instance's part.
 rune_carry() {
-  local id head sum body command byte dir shell status failed='' out=0 err=0
+  local id head sum body command byte dir shell readers status failed='' out=0 err=0 i
   rune_nonce=$1
   local reply_chars=$2 out_max=$3 err_max=$4 shell_command=$5
   shift 5
@@ -53,16 +53,20 @@ rune_carry() {
   done
   trap : PIPE # a handler, not an ignored signal, which the plugin would inherit
   dir=$(mktemp -d "${TMPDIR:-/tmp}/.rune-ssm-XXXXXXXX") || rune_say no_directory
-  mkfifo "$dir/in" "$dir/bell" || rune_say no_directory
+  mkfifo "$dir/in" "$dir/bell" "$dir/1" "$dir/2" || rune_say no_directory
   exec 3<>"$dir/out" 4<>"$dir/err" 6<>"$dir/bell"
   head=$(rune_unique | rune_slice "$2" "$3")
   if [[ $head != *'; exit' ]]; then # what follows must not be read as commands
     rm -rf -- "$dir"
     rune_say not_fetched
   fi
+  cat "$dir/1" >&3 & # pipes, because a plugin that opens /dev/stderr would empty a file
+  readers=$!
+  cat "$dir/2" >&4 &
+  readers+=" $!"
   set -m
   {
-    eval "$shell_command" <"$dir/in" >&3 2>&4 3>&- 4>&- 6>&-
+    eval "$shell_command" >"$dir/1" 2>"$dir/2" <"$dir/in" 3>&- 4>&- 6>&-
     status=$?
     printf x >&6
     exit "$status"
@@ -87,6 +91,13 @@ rune_carry() {
   done
   wait "$shell"
   status=$?
+  # shellcheck disable=SC2086 # two process ids
+  for ((i = 0; i < 100; i++)); do # what escaped may hold a pipe open for ever
+    kill -0 $readers 2>/dev/null || break
+    read -r -t 0.02 -u 6
+  done
+  # shellcheck disable=SC2086
+  kill -KILL $readers 2>/dev/null
   [[ ! $failed ]] || rune_say not_fetched
   rune_size 3 out
   rune_size 4 err

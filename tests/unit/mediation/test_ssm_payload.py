@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,20 @@ def test_what_is_large_is_compressed_and_whole(tmp_path: Path) -> None:
     assert answer(done) == Answer(
         "".join(f"{n}\n" for n in range(1, 300_001)).encode(), b"1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n"
     )
+
+
+def test_a_plugin_may_open_its_streams_by_name(tmp_path: Path) -> None:
+    line = b"echo a; echo b >/dev/stdout; echo c >&2; echo d >/dev/stderr; exit\n"
+    done = run(script({HERE: Stream(line, b"", b"")}), tmp_path)
+    assert answer(done) == Answer(b"a\nb\n", b"c\nd\n")
+
+
+def test_what_escapes_and_holds_a_stream_does_not_hold_up_the_answer(tmp_path: Path) -> None:
+    line = b"setsid sleep 15 & echo $! ; exit\n"
+    began = time.monotonic()
+    done = run(script({HERE: Stream(line, b"", b"")}), tmp_path)
+    os.kill(int(answer(done).stdout), signal.SIGKILL)
+    assert time.monotonic() - began < 14
 
 
 def test_an_answer_beyond_the_limit_is_refused_not_cut(tmp_path: Path) -> None:
