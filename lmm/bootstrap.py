@@ -1,12 +1,14 @@
 """Turns an invocation into what ``bash -s`` reads on stdin, and its output back into parts.
 
-Sans-IO: bytes in, bytes out. The host's half is ``bootstrap.sh``. Opening a shell, also as
-another user through sudo, is here too because every shell transport does it alike.
+Sans-IO: bytes in, bytes out. The host's half is ``bootstrap.sh``, with ``receipt.sh`` and
+``follow.sh`` where a receipt is wanted. Opening a shell, also as another user through sudo, is
+here too because every shell transport does it alike.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import re
 import secrets
 import shlex
@@ -17,19 +19,23 @@ from typing import NamedTuple
 
 from lmm.envelope import encode_message, environment
 from lmm.errors import Unreachable
-from lmm.model import Become, Invocation
+from lmm.model import Become, Invocation, OnDisconnect
+from lmm.receipts import KEPT_S
 
 TEXT_BYTES = 256 * 1024  # above this, and for bytes with NUL, `head -c` is the faster reader
 NOISE_BYTES = 64 * 1024  # what is kept of the output before the start line
 END_LINE_BYTES = 512
+PATIENCE_S = 10  # how long the host waits for the word that its end lines were read
+# What is said on stdin after the stream; any other byte is taken for CANCEL before the end.
+CANCEL, READ = b"c", b"r"
 END_LINE = re.compile(rb"(\d+) (\w+) ?([^\n]*)\n")  # what follows the nonce; compiled once
 
 
 @functools.cache
-def _functions() -> bytes:
-    """Return bootstrap.sh without comments and indentation: it is sent for every invocation."""
-    text = (resources.files("lmm") / "bootstrap.sh").read_text(encoding="ascii")
-    lines = (line.strip() for line in text.splitlines())
+def _functions(*files: str) -> bytes:
+    """Return shell files without comments and indentation: they are sent for every invocation."""
+    texts = ((resources.files("lmm") / name).read_text(encoding="ascii") for name in files)
+    lines = (line.strip() for text in texts for line in text.splitlines())
     return "".join(f"{line}\n" for line in lines if line and not line.startswith("#")).encode()
 
 
@@ -45,7 +51,16 @@ class Stream(NamedTuple):
 
 
 def build_stream(invocation: Invocation, nonce: str) -> Stream:
-    """Return what ``bash -s`` is to read: call, bootstrap and plugin, variables and payload."""
+    """Return what ``bash -s`` is to read: call, bootstrap and plugin, variables and payload.
+
+    For an inquiry the call and functions are all. A receipt's nonce is its key.
+    """
+    files = _files(invocation)
+    functions = _functions(*files)
+    read = f'LC_ALL=C IFS= read -rN {len(functions)} s; eval "$s"; '
+    if invocation.inquiry:
+        words = [nonce, *_receipt_times(invocation), *["kill"][: invocation.inquiry.kill]]
+        return Stream(f"{read}rune_ask {shlex.join(words)}; exit\n".encode(), functions, b"")
     script = invocation.script
     text = b"\0" not in script.content and 0 < len(script.content) <= TEXT_BYTES
     variables = environment(invocation.message, invocation.write_only)
@@ -64,26 +79,49 @@ def build_stream(invocation: Invocation, nonce: str) -> Stream:
         *(word for name, value in variables for word in (name, str(len(value)))),
         *script.interpreter,
     ]
-    functions = _functions()
-    first = (
-        f'LC_ALL=C IFS= read -rN {len(functions)} s; eval "$s"; '
-        f"rune_main {shlex.join(arguments)}; exit\n"
-    )
+    first = f"{read}{_receipt(invocation)}rune_main {shlex.join(arguments)}; exit\n"
     values = b"".join(value for _, value in variables)
-    return Stream(first.encode(), _shared(script.content), values + payload)
+    return Stream(first.encode(), _shared(files, script.content), values + payload)
 
 
 @functools.lru_cache(maxsize=4)
-def _shared(content: bytes) -> bytes:
-    return _functions() + content
+def _shared(files: tuple[str, ...], content: bytes) -> bytes:
+    return _functions(*files) + content
+
+
+def _files(invocation: Invocation) -> tuple[str, ...]:
+    if invocation.inquiry or invocation.on_disconnect is OnDisconnect.CONTINUE:
+        return "bootstrap.sh", "receipt.sh", "follow.sh"
+    return ("bootstrap.sh", "receipt.sh") if invocation.receipt else ("bootstrap.sh",)
+
+
+def _receipt(invocation: Invocation) -> str:
+    """Return the assignments that have a receipt kept, empty where none is wanted."""
+    if not invocation.receipt:
+        return ""
+    patience, expiry = _receipt_times(invocation)
+    limits = invocation.limits
+    # A little more than what is allowed: whoever reads it then says that it is too large.
+    most = (limits.stdout_bytes + 2 * END_LINE_BYTES, limits.stderr_bytes + 2 * END_LINE_BYTES)
+    return (
+        f"rune_mode={invocation.on_disconnect} rune_patience={patience} rune_expiry={expiry}"
+        f" rune_most_out={most[0]} rune_most_err={most[1]}; "
+    )
+
+
+def _receipt_times(invocation: Invocation) -> tuple[str, str]:
+    """Return how long to wait for READ, and how long from now to keep the receipt, in seconds."""
+    patience = 0 if invocation.target.transport == "ssm" else PATIENCE_S  # it carries no word
+    return str(patience), str(math.ceil(invocation.limits.timeout_s) + KEPT_S)
 
 
 @dataclass(frozen=True, slots=True)
 class End:
     """The host's last word: the plugin's exit status, and why it ended.
 
-    ``reason`` is exit, timeout, cancel or disconnect after the plugin ran; missing, short,
-    old_bash or no_directory when it never started.
+    ``reason`` is exit, timeout, cancel, disconnect or flood after the plugin ran; missing, short,
+    old_bash, no_directory or no_receipt when it never started, taken when this stream did not start
+    it. The answer to an inquiry may also be unknown (never started), gone or forgotten.
     """
 
     status: int

@@ -1,30 +1,39 @@
 # What RUNE sends to `bash -s` ahead of a plugin: functions only, run by rune_main (see bootstrap.py).
 # Needs bash 4.4 and coreutils. stdin goes on with the plugin, its environment and its payload and
-# then stays open: its end means that RUNE is gone, any further byte means cancel.
+# then stays open: its end means that RUNE is gone, any further byte means cancel. Where a receipt is
+# wanted, rune_mode is set and receipt.sh is sent as well; its functions come in at the few lines below
+# that name rune_mode.
 
 rune_end() { # STATUS REASON [DETAIL]: tidies up, closes both streams' frames and exits
-  [[ ! ${rune_dir-} || ! -e $rune_dir ]] || rm -rf -- "$rune_dir"
+  if [[ ${rune_kept-} ]]; then
+    rune_ended "$@"
+  elif [[ ${rune_dir-} && -e $rune_dir ]]; then
+    rm -rf -- "$rune_dir"
+  fi
   printf '##rune-%s end %s %s %s\n' "$rune_nonce" "$1" "$2" "${3-}" >&2 2>/dev/null
   printf '##rune-%s end %s %s %s\n' "$rune_nonce" "$1" "$2" "${3-}" 2>/dev/null
+  [[ ! ${rune_kept-} ]] || rune_parted
   exit "$1"
 }
 
 # Fills rune_found with the invocation's processes: all that carry its mark in their environment,
-# children of this shell, and whatever descends from those or shares a process group with them.
+# children of this shell outside its own process group, and whatever descends from those or shares
+# a process group with them.
 rune_scan() {
   local proc pid stat own='' grown=1
   local -a env
   local -A parent=() group=() hit=() hit_group=()
   rune_found=()
+  # shellcheck disable=SC2086 # state, parent and group follow the command's closing bracket
+  IFS= read -r stat <"/proc/$$/stat" && set -- ${stat##*) } && own=$3
   for proc in /proc/[0-9]*; do
     pid=${proc#/proc/}
     IFS= read -r stat <"$proc/stat" || continue
-    # shellcheck disable=SC2086 # state, parent and group follow the command's closing bracket
+    # shellcheck disable=SC2086
     set -- ${stat##*) }
-    [[ $pid == "$$" ]] && own=$3
     [[ $1 == [ZX] || $pid == "$$" || $pid == "$BASHPID" ]] && continue
     parent[$pid]=$2 group[$pid]=$3
-    if [[ $2 == "$$" ]]; then
+    if [[ $2 == "$$" && $3 != "$own" ]]; then
       hit[$pid]=1
     elif mapfile -d '' -t env <"$proc/environ"; then
       [[ " ${env[*]} " == *" RUNE_INVOCATION=$rune_mark "* ]] && hit[$pid]=1
@@ -55,7 +64,10 @@ rune_guard() { # PAYLOAD_LEN TIMEOUT_S; stdin: control, stdout: the plugin's std
     printf '%s' "$rune_payload"
   fi
   exec 1>&-
-  if IFS= read -r -N 1 -t "$2"; then why=11; elif (($? > 128)); then why=10; else why=12; fi
+  if [[ ${rune_mode-} == continue ]]; then
+    rune_outlive "$2"
+    why=$?
+  elif IFS= read -r -N 1 -t "$2"; then why=11; elif (($? > 128)); then why=10; else why=12; fi
   trap 'plugin_gone=1' TERM
   : >"$rune_dir/.stopping"
   while :; do
@@ -85,8 +97,11 @@ rune_guard() { # PAYLOAD_LEN TIMEOUT_S; stdin: control, stdout: the plugin's std
 rune_place() { # KIND LEN FILE INTERPRETED
   local base text
   [[ $1 != text ]] || LC_ALL=C IFS= read -rN "$2" text || return
-  for base in "${XDG_RUNTIME_DIR-}" /dev/shm "${TMPDIR-}" /tmp "${HOME-}"; do
-    rune_dir=$base/.rune-$rune_nonce
+  local -a bases=("${XDG_RUNTIME_DIR-}" /dev/shm "${TMPDIR-}" /tmp "${HOME-}")
+  # systemd empties the first two when the last login of the user ends (RemoveIPC)
+  [[ ${rune_mode-} != continue ]] || bases=("${bases[@]:2}")
+  for base in "${bases[@]}"; do
+    rune_dir=$base/.rune-$rune_mark
     [[ $base && -w $base ]] || continue
     mkdir -m 700 -- "$rune_dir" || continue
     if [[ ! $4 ]]; then # a program needs a file system without noexec
@@ -137,20 +152,25 @@ rune_main() {
     fi
   done
   LC_ALL=C IFS= read -rN "$payload_len" rune_payload || rune_end 100 short
+  if [[ ${rune_mode-} ]]; then rune_claim "$rune_mode" "$rune_mark" || rune_end 100 "${rune_why-}"; fi
   printf '##rune-%s start\n' "$rune_nonce" >&2
   printf '##rune-%s start\n' "$rune_nonce"
+  [[ ${rune_mode-} != continue ]] || rune_survive
   exec 4< <(rune_guard "$payload_len" "$timeout")
   guard=$!
+  [[ ${rune_mode-} != kill ]] || rune_tap
   set -m # a process group of its own for the plugin
   (
     trap - PIPE HUP
+    [[ ${rune_mode-} != continue ]] || trap '' HUP
     for ((i = 0; i < n; i++)); do export "${names[i]}=${values[i]}"; done
     export RUNE_INVOCATION="$rune_mark"
     exec "$@" "$rune_dir/$file"
-  ) <&4 4<&- &
+  ) <&4 4<&- >&"${rune_out-1}" 2>&"${rune_err-2}" 3>&- 5>&- 6>&- 7<&- 8<&- &
   pid=$!
   set +m
   exec 4<&-
+  [[ ${rune_mode-} != kill ]] || rune_drink
   {
     wait "$pid"
     status=$?
@@ -163,10 +183,13 @@ rune_main() {
     wait "$guard"
     why=$?
   } 2>/dev/null
+  [[ ! ${rune_kept-} || ! -e $rune_kept.stop ]] || why=11
   case $why in
     10) rune_end "$status" timeout ;;
     11) rune_end "$status" cancel ;;
     12) rune_end "$status" disconnect ;;
+    13) rune_end "$status" flood stdout ;;
+    14) rune_end "$status" flood stderr ;;
     *) rune_end "$status" exit ;;
   esac
 }

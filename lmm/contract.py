@@ -31,6 +31,7 @@ SPECS = (
     "result_v1",
     "event_v1",
     "runs_v1",
+    "approval_v1",
 )
 BASE_URI = "https://rune.dev/specs/"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from lmm.errors import InternalError
 from lmm.job import Scope, failure
 from lmm.mediator import TargetEventSink, mediate
 from lmm.model import Invocation, Result
 from lmm.transports.base import Transport
+
+Call = tuple[Transport, Sequence[Invocation]]  # at most ``batch_size`` of the transport
 
 
 def batches(
@@ -38,52 +40,73 @@ def fan_out(
     may_start: Callable[[Sequence[Invocation]], bool],
     on_event: TargetEventSink,
     on_result: Callable[[Result], None],
-    prepare: Callable[[Invocation], Invocation] = lambda invocation: invocation,
 ) -> None:
     """Run all invocations, ``concurrency`` calls at a time; return when every one has its result.
 
     ``may_start`` is asked before each call; when it says no, it has taken care of the results of
-    that call's invocations itself. ``prepare`` may then still change each of them: what hangs
-    on the moment of the start. Callbacks come from many threads.
+    that call's invocations itself. Callbacks come from many threads.
     """
     todo = deque(batches(invocations, transport_for))
+
+    def calls() -> Iterator[Call]:
+        while todo:
+            try:
+                transport, batch = todo.popleft()
+            except IndexError:  # another thread was faster
+                return
+            if may_start(batch):
+                yield transport, batch
+
+    threads = min(concurrency, len(todo))
+    make_calls(calls, threads=threads, scope=scope, on_event=on_event, on_result=on_result)
+
+
+def make_calls(
+    calls: Callable[[], Iterable[Call]],
+    *,
+    threads: int,
+    scope: Scope,
+    on_event: TargetEventSink,
+    on_result: Callable[[Result], None],
+) -> None:
+    """Make calls in several threads; return when there are none any more.
+
+    Each thread goes through an iterable of its own and comes back for more when a call has ended.
+    Every invocation of a call gets one result, whatever happens; callbacks come from many threads.
+    Raises, in the end, what was raised first.
+    """
     crashed: list[BaseException] = []
 
     def work() -> None:
-        while True:
-            try:
-                transport, batch = todo.popleft()
-            except IndexError:
-                return
-            delivered: set[str] = set()
+        try:
+            for transport, batch in calls():
+                make(transport, batch)
+        except BaseException as error:  # the other threads go on
+            crashed.append(error)
 
-            def deliver(result: Result, delivered: set[str] = delivered) -> None:
-                delivered.add(result.target)
-                on_result(result)
+    def make(transport: Transport, batch: Sequence[Invocation]) -> None:
+        delivered: set[str] = set()
 
-            try:
-                if may_start(batch):
-                    mediate(
-                        transport,
-                        [prepare(invocation) for invocation in batch],
-                        scope=scope,
-                        on_event=on_event,
-                        on_result=deliver,
-                    )
-            except BaseException as error:  # the other targets still get theirs
-                crashed.append(error)
-                problem = InternalError("internal_error", f"{type(error).__name__}: {error}")
-                for invocation in batch:
-                    if invocation.target.name not in delivered:
-                        on_result(failure(invocation, problem))
+        def deliver(result: Result) -> None:
+            delivered.add(result.target)
+            on_result(result)
 
-    threads = [
+        try:
+            mediate(transport, batch, scope=scope, on_event=on_event, on_result=deliver)
+        except BaseException as error:  # the other targets still get theirs
+            crashed.append(error)
+            problem = InternalError("internal_error", f"{type(error).__name__}: {error}")
+            for invocation in batch:
+                if invocation.target.name not in delivered:
+                    on_result(failure(invocation, problem))
+
+    workers = [
         threading.Thread(target=work, name=f"rune-{number}", daemon=True)
-        for number in range(min(concurrency, len(todo)))
+        for number in range(threads)
     ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
     if crashed:
         raise crashed[0]

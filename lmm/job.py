@@ -14,6 +14,7 @@ from typing import Any
 
 from lmm import eps
 from lmm.bootstrap import End, Frame, build_stream
+from lmm.endings import error_of, has_run
 from lmm.envelope import parse_event, read_answer
 from lmm.errors import (
     Cancelled,
@@ -26,7 +27,7 @@ from lmm.errors import (
     TimedOut,
     Unreachable,
 )
-from lmm.model import Invocation, Outcome, Result
+from lmm.model import Inquiry, Invocation, Outcome, Result
 from lmm.redact import Redactor, secret_texts
 
 EventSink = Callable[[str, Mapping[str, Any]], None]  # kind, data
@@ -124,7 +125,11 @@ class _Stop:
 
 
 class MediatedJob:
-    """The ``Job`` of ``transports/base.py``."""
+    """The ``Job`` of ``transports/base.py``.
+
+    ``earlier`` is the job whose host is now asked what became of it: its deadline holds on, and
+    what it has heard is not told again.
+    """
 
     def __init__(
         self,
@@ -132,9 +137,10 @@ class MediatedJob:
         scope: Scope,
         on_event: EventSink,
         on_settled: Callable[[MediatedJob], None],
+        earlier: MediatedJob | None = None,
     ) -> None:
         self.invocation = invocation
-        nonce = secrets.token_hex(16)
+        nonce = invocation.receipt or secrets.token_hex(16)
         self.parts = build_stream(invocation, nonce)
         parameters = invocation.message["payload"]["input_parameters"]
         self._redactor = Redactor(secret_texts(parameters, invocation.write_only))
@@ -142,14 +148,20 @@ class MediatedJob:
         self._on_event = on_event
         self._on_settled = on_settled
         self._lock = threading.RLock()
-        self._began = time.monotonic()
-        self._deadline = self._began + invocation.limits.timeout_s
+        self._began: float = earlier._began if earlier else time.monotonic()
+        self.deadline = time.monotonic() + invocation.limits.timeout_s
+        self._is_fixed = earlier is not None
+        if earlier:
+            self.deadline = max(earlier.deadline, time.monotonic())
+        self._lines_told: int = max(earlier._lines, earlier._lines_told) if earlier else 0
+        self._lines: int = 0
         self._stdout = bytearray()
         self._stderr_bytes = 0
         self._line = bytearray()
         self._log = bytearray()
         self._frames = (Frame(nonce, self._take_stdout), Frame(nonce, self._take_stderr))
         self._sent = False
+        self.decided = False
         self._stop: _Stop | None = None
         self._actions: list[Callable[[], None]] = []
         self._result: Result | None = None
@@ -163,7 +175,7 @@ class MediatedJob:
 
     @property
     def stop_at(self) -> float:
-        return self._stop.until if self._stop else self._deadline + self.invocation.limits.grace_s
+        return self._stop.until if self._stop else self.deadline + self.invocation.limits.grace_s
 
     @property
     def settled(self) -> bool:
@@ -175,10 +187,27 @@ class MediatedJob:
             raise InternalError("internal_error", "a transport returned before its job was settled")
         return self._result
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the plugin is, or was, to be stopped from here."""
+        return self._stop is not None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the job has settled without the host's word, and the host keeps a receipt."""
+        may_run = self._sent and not self.decided
+        return self.settled and may_run and self.invocation.receipt is not None
+
+    def inquiry(self, kill: bool) -> Inquiry:
+        """Return the question to the host what became of this job's invocation."""
+        before = self.invocation.inquiry.age_s if self.invocation.inquiry else 0.0
+        return Inquiry(before + time.monotonic() - self._began, kill)
+
     def stream_sent(self) -> None:
         """Note that the last byte of the stream has left: from now on the script may run."""
         self._sent = True
-        self._deadline = time.monotonic() + self.invocation.limits.timeout_s
+        if not self._is_fixed:
+            self.deadline = time.monotonic() + self.invocation.limits.timeout_s
 
     def feed_stdout(self, data: bytes) -> None:
         self._feed(0, data)
@@ -251,14 +280,18 @@ class MediatedJob:
         self._line[:] = rest
 
     def _take_line(self, line: bytes) -> None:
+        self._lines += 1
+        is_new = self._lines > self._lines_told
         event = parse_event(line) if len(line) <= EVENT_LINE_BYTES else None
         if event is not None:
             data = self._redactor.value({k: v for k, v in event.items() if k != "kind"})
-            self._on_event(event["kind"], data)
+            if is_new:
+                self._on_event(event["kind"], data)
             return
         self._log += line
         text = line.decode(errors="backslashreplace").rstrip("\r\n")
-        self._on_event("log", {"message": self._redactor.text(text)})
+        if is_new:
+            self._on_event("log", {"message": self._redactor.text(text)})
 
     def _cancel(self) -> None:
         with self._lock:
@@ -276,44 +309,20 @@ class MediatedJob:
 
     def _finish(self, end: End) -> None:
         """Settle by the host's last word."""
-        timeout = self.invocation.limits.timeout_s
-        error: RuneError
+        self.decided = end.reason != "taken"
         if self._line:
             self._take_line(bytes(self._line))
             self._line.clear()
-        if self._stop:
-            error = self._stop.error
-        elif end.reason == "exit":
-            try:
-                data = read_answer(bytes(self._stdout), self.invocation, end.status)
-            except (OutputError, PluginFailed) as problem:
-                self._settle(error=problem, exit_code=end.status)
-            else:
-                self._settle(output_data=data, exit_code=end.status)
+        error = self._stop.error if self._stop else error_of(end, self.invocation)
+        if error is not None:
+            self._settle(error=error, exit_code=end.status if has_run(end) else None)
             return
-        elif end.reason == "timeout":
-            error = TimedOut("timed_out", f"not finished after {timeout:g} s", timeout_s=timeout)
-        elif end.reason == "cancel":
-            error = Cancelled("cancelled", "cancelled by the operator")
-        elif end.reason == "disconnect":
-            error = Cancelled("disconnected", "the host killed the plugin: the connection dropped")
+        try:
+            data = read_answer(bytes(self._stdout), self.invocation, end.status)
+        except (OutputError, PluginFailed) as problem:
+            self._settle(error=problem, exit_code=end.status)
         else:
-            self._settle(error=self._not_started(end))
-            return
-        self._settle(error=error, exit_code=end.status)
-
-    def _not_started(self, end: End) -> RuneError:
-        if end.reason == "missing":
-            return HostError(
-                "dependency_missing", f"command not found: {end.detail}", field=end.detail
-            )
-        if end.reason == "no_directory":
-            return HostError(
-                "no_writable_directory", "no directory on the host takes the plugin's file"
-            )
-        if end.reason == "short":
-            return Unreachable("connection_reset", "the connection dropped while sending")
-        return HostError("bootstrap_failed", f"the host's bash is too old: {end.detail}")
+            self._settle(output_data=data, exit_code=end.status)
 
     def _why_gone(self, exit_status: int | None, why: str) -> RuneError:
         """The channel closed without an end line."""

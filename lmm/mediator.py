@@ -1,20 +1,24 @@
 """Carries invocations over a transport and gives one result for each, whatever happens.
 
 Retries are decided here and only for faults that the code table calls safe: those before the
-script was sent.
+script was sent. Where a connection broke later and the host keeps a receipt, the host is asked.
 """
 
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from lmm.errors import Cancelled, InternalError, RuneError
 from lmm.job import MediatedJob, Scope, failure
-from lmm.model import Invocation, Outcome, Result
+from lmm.model import Invocation, OnDisconnect, Outcome, Result
 from lmm.transports.base import Transport
+
+if TYPE_CHECKING:
+    import tenacity
 
 TargetEventSink = Callable[[str, str, Mapping[str, Any]], None]  # target, kind, data
 RETRY_WAIT_S = 5.0
@@ -30,51 +34,67 @@ def mediate(
 ) -> None:
     """Run the invocations, at most ``transport.batch_size``, and hand over each result once.
 
-    Blocks until all have ended; results come from any thread, as soon as each is known.
+    Blocks until all have ended; results come from any thread, as soon as each is known. A further
+    attempt of an invocation has the next number. Those with an ``inquiry`` are only asked for:
+    their result is what the host says, ``unreachable`` with the reason ``never_started`` where it
+    has not started them and, from then on, never will.
     """
-    again = _attempt(transport, invocations, 1, scope, on_event, on_result)
-    if not again:
-        return
+    lost: list[MediatedJob] = []
+    waiting = _attempt(transport, invocations, 1, scope, on_event, on_result, lost)
+    if waiting:
+        numbers = iter(range(2, 1 + max(i.target.ssh.connect_attempts for i in waiting)))
+
+        def next_attempt() -> list[Invocation]:
+            nonlocal waiting
+            again = [_next(invocation) for invocation in waiting]
+            waiting = _attempt(transport, again, next(numbers), scope, on_event, on_result, lost)
+            return waiting
+
+        # a refusal under load (MaxStartups) is over as soon as others are through
+        scope.wait(0.05)
+        _retrying(scope, multiplier=0.25)(next_attempt)
+    if lost:
+        _reconcile(transport, lost, scope, on_event, on_result)
+
+
+def _retrying(scope: Scope, **wait: float) -> tenacity.Retrying:
+    """Call again, after growing waits that a cancel ends, while the answer is not empty."""
     import tenacity
 
     def pause(seconds: float) -> None:
         scope.wait(seconds)
 
-    retrying = tenacity.Retrying(
-        wait=tenacity.wait_random_exponential(multiplier=0.25, max=RETRY_WAIT_S),
+    return tenacity.Retrying(
+        wait=tenacity.wait_random_exponential(**wait, max=RETRY_WAIT_S),
         retry=tenacity.retry_if_result(bool),
         sleep=pause,
     )
-    numbers = iter(range(2, 1 + max(i.target.ssh.connect_attempts for i in again)))
-    waiting = again
-
-    def next_attempt() -> list[Invocation]:
-        nonlocal waiting
-        waiting = _attempt(transport, waiting, next(numbers), scope, on_event, on_result)
-        return waiting
-
-    scope.wait(0.05)  # a refusal under load (MaxStartups) is over as soon as others are through
-    retrying(next_attempt)
 
 
 def _attempt(
     transport: Transport,
     invocations: Sequence[Invocation],
-    attempt: int,
+    number: int,
     scope: Scope,
     on_event: TargetEventSink,
     on_result: Callable[[Result], None],
+    lost: list[MediatedJob],
 ) -> list[Invocation]:
-    """Run one attempt; return those to try again, after handing over all other results."""
+    """Run one attempt; return those to try again, after handing over all other results.
+
+    The jobs whose hosts are still to be asked what became of them are added to ``lost``.
+    """
     again: list[Invocation] = []
 
     def settled(job: MediatedJob) -> None:
         result = job.result
-        if (
+        if job.undecided and (result.outcome is Outcome.LOST or (job.stopping and _runs_on(job))):
+            lost.append(job)
+        elif (
             result.outcome is Outcome.UNREACHABLE
             and result.error
             and result.error["error_context"]["retry_recommended"]
-            and attempt < job.invocation.target.ssh.connect_attempts
+            and number < job.invocation.target.ssh.connect_attempts
             and not scope.cancelled
         ):
             again.append(job.invocation)
@@ -83,13 +103,103 @@ def _attempt(
 
     jobs = []
     for invocation in invocations:
-        numbered = _numbered(invocation, attempt)
         if scope.cancelled:
             error = Cancelled("cancelled", "cancelled by the operator before it was started")
-            on_result(failure(numbered, error))
+            on_result(failure(invocation, error))
             continue
         sink = functools.partial(on_event, invocation.target.name)
-        jobs.append(MediatedJob(numbered, scope, sink, settled))
+        jobs.append(MediatedJob(invocation, scope, sink, settled))
+    _carry(transport, jobs)
+    return again
+
+
+def _runs_on(job: MediatedJob) -> bool:
+    return job.invocation.on_disconnect is OnDisconnect.CONTINUE
+
+
+@dataclass(slots=True, eq=False)
+class _Lost:
+    """A job whose connection broke, the last of those that have heard from its host, and until
+    when to ask it."""
+
+    job: MediatedJob
+    last: MediatedJob
+    until: float
+
+    @classmethod
+    def of(cls, job: MediatedJob) -> _Lost:
+        now = time.monotonic()
+        end = max(job.deadline, now) if _runs_on(job) else now
+        return cls(job, job, end + job.invocation.limits.grace_s)
+
+
+def _reconcile(
+    transport: Transport,
+    jobs: Sequence[MediatedJob],
+    scope: Scope,
+    on_event: TargetEventSink,
+    on_result: Callable[[Result], None],
+) -> None:
+    """Ask the hosts what became of the jobs, and hand over each result.
+
+    A plugin that runs on is asked for until its deadline and grace have passed; one that the run
+    no longer wants is to be killed, and asked for until the grace has passed.
+    """
+    lost = [_Lost.of(job) for job in jobs]
+    unwanted = [one for one in lost if one.job.result.outcome is not Outcome.LOST]
+    silent = [one for one in lost if one not in unwanted]
+    silent = _ask(transport, silent, scope, on_event, on_result, kill=False)
+    if scope.cancelled:
+        unwanted += [one for one in silent if _runs_on(one.job)]
+        silent = [one for one in silent if one not in unwanted]
+    for one in unwanted:
+        one.until = time.monotonic() + one.job.invocation.limits.grace_s
+    silent += _ask(transport, unwanted, Scope(), on_event, on_result, kill=True)
+    for one in silent:
+        on_result(one.job.result)
+
+
+def _ask(
+    transport: Transport,
+    lost: Sequence[_Lost],
+    scope: Scope,
+    on_event: TargetEventSink,
+    on_result: Callable[[Result], None],
+    *,
+    kill: bool,
+) -> list[_Lost]:
+    """Ask until all have answered, their time is over or the scope is cancelled.
+
+    Returns those that have not answered.
+    """
+    waiting = list(lost)
+
+    def settled(asked: MediatedJob, *, one: _Lost) -> None:
+        one.last = asked
+        if asked.decided:
+            waiting.remove(one)
+            never_ran = asked.result.outcome is Outcome.UNREACHABLE
+            on_result(one.job.result if kill and never_ran else asked.result)
+
+    def next_round() -> list[_Lost]:
+        asked = []
+        for one in waiting:
+            invocation = one.job.invocation
+            inquiry = replace(invocation, inquiry=one.job.inquiry(kill))
+            sink = functools.partial(on_event, invocation.target.name)
+            done = functools.partial(settled, one=one)
+            asked.append(MediatedJob(inquiry, scope, sink, done, earlier=one.last))
+        _carry(transport, asked)
+        now = time.monotonic()
+        return [] if scope.cancelled else [one for one in waiting if now < one.until]
+
+    if waiting and not scope.cancelled:
+        _retrying(scope, multiplier=0.5)(next_round)
+    return waiting
+
+
+def _carry(transport: Transport, jobs: Sequence[MediatedJob]) -> None:
+    """Have the transport run the jobs; all are settled when this returns."""
     try:
         transport.run(jobs)
     except RuneError as error:
@@ -101,13 +211,11 @@ def _attempt(
     for job in jobs:
         if not job.settled:
             job.fail(InternalError("internal_error", f"{transport.name} left a job unsettled"))
-    return again
 
 
-def _numbered(invocation: Invocation, attempt: int) -> Invocation:
-    """Return the invocation as this attempt's, which its message says too."""
-    if attempt == invocation.attempt:
-        return invocation
+def _next(invocation: Invocation) -> Invocation:
+    """Return the invocation as its next attempt, which its message says too."""
+    attempt = invocation.attempt + 1
     payload = invocation.message["payload"]
     context = {**payload["context"], "attempt": attempt}
     message = {**invocation.message, "payload": {**payload, "context": context}}

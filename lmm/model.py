@@ -172,12 +172,34 @@ class Script:
     requires: tuple[str, ...] = ()
 
 
+class OnDisconnect(StrEnum):
+    """What the host does with a plugin when its connection drops."""
+
+    KILL = "kill"
+    CONTINUE = "continue"  # it runs on to its deadline; its result waits in the receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """A question to the host instead of a start: what became of this invocation?
+
+    ``age_s`` is how many seconds ago it was started, at least: a host that was rebooted since, or
+    has let the receipt expire, cannot know. With ``kill`` what still runs is killed.
+    """
+
+    age_s: float
+    kill: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Invocation:
     """One plugin on one target, one attempt: all that mediation needs to know.
 
     ``message`` is the BPCS input; ``output_schema`` the schema of ``output_data`` (a JSON Schema);
     ``write_only`` are JSON pointers below ``input_parameters`` that must not reach an environment.
+    ``receipt`` is the key under which the host keeps what became of it (``lmm.receipts``), ``None``
+    for no receipt; without one there is no ``CONTINUE`` and no ``inquiry``.
+    Raises RequestError (``invalid_request``).
     """
 
     run_id: str
@@ -190,6 +212,17 @@ class Invocation:
     write_only: frozenset[str] = frozenset()
     limits: Limits = Limits()
     attempt: int = 1
+    receipt: str | None = None
+    on_disconnect: OnDisconnect = OnDisconnect.KILL
+    inquiry: Inquiry | None = None
+
+    def __post_init__(self) -> None:
+        if not self.receipt and (self.inquiry or self.on_disconnect is OnDisconnect.CONTINUE):
+            raise RequestError(
+                "invalid_request",
+                "a plugin that survives its connection needs a receipt @ $.on_disconnect",
+                field="$.on_disconnect",
+            )
 
 
 @dataclass(frozen=True, slots=True)

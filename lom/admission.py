@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmm.errors import PolicyDenied, RuneError
 from lmm.model import Script
@@ -21,6 +21,9 @@ from lom.policy.caller import Caller, current_caller
 from lom.policy.values import AuditLog, Safeguards
 
 if TYPE_CHECKING:
+    from lom.consent import Consent
+    from lom.policy.approval import Demand
+    from lom.policy.decide import Verdict
     from lom.policy.rules import Policy
 
 AUDIT_FILE = "audit.jsonl"
@@ -32,12 +35,14 @@ Scripts = Mapping[Plugin, Script]
 class Decision:
     """What rules and locks say to a plan; ``error`` is why it may not run.
 
-    ``verdicts`` are JSON objects: policy, rule, effect, targets (their number), why.
+    ``verdicts`` are JSON objects: policy, rule, effect, targets (their number), why. ``consent``
+    is None where no rule demands an approval.
     """
 
     caller: Caller
     verdicts: tuple[Mapping[str, Any], ...] = ()
     error: PolicyDenied | None = None
+    consent: Consent | None = None
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -47,7 +52,15 @@ class Decision:
             "verdicts": list(self.verdicts),
             "reason": self.error and self.error.reason,
             "message": self.error and self.error.message,
+            **({"approval": self.consent.document()} if self.consent else {}),
         }
+
+
+class Admission(NamedTuple):
+    """A plan may run: ``record_end`` takes its summary; ``approved_by`` are names of users."""
+
+    record_end: Callable[[Mapping[str, Any]], None]
+    approved_by: tuple[str, ...]
 
 
 def judge(
@@ -56,64 +69,99 @@ def judge(
     """Return what rules and locks say; nobody is asked and nothing is recorded.
 
     ``scripts`` are the bytes that would be sent, ``inventory`` gives the one in use. Raises
-    RequestError (``config_invalid``).
+    RequestError (``config_invalid``; ``unknown_run``, ``local_io_error`` for an approval).
     """
-    safeguards = _safeguards(settings)
+    safeguards = safeguards_of(settings)
     caller = current_caller(os.environ, safeguards.identities)
     verdicts: list[Mapping[str, Any]] = []
+    demands: tuple[Demand, ...] = ()
     error: PolicyDenied | None = None
     if safeguards.policies:
-        verdicts, error = _ask(safeguards.policies, plan, caller, inventory)
+        verdicts, demands, error = _ask(safeguards.policies, plan, caller, inventory)
     if safeguards.locks and error is None:
         from lom.lockfile import check_locked
 
         sent = [(plugin, script.content) for plugin, script in scripts.items()]
         error = check_locked(safeguards.locks, sent)
-    return Decision(caller, tuple(verdicts), error)
+    found = None
+    if error is None and (demands or plan.options.approved is not None):
+        found = _consent(demands, plan, scripts, settings, caller)
+        error = found.error
+    return Decision(caller, tuple(verdicts), error, found)
 
 
 def admit(
     plan: Plan, scripts: Scripts, settings: Settings, inventory: Callable[[], Inventory]
-) -> Callable[[Mapping[str, Any]], None]:
-    """Return if the plan may run, with what records its end from the run's summary.
+) -> Admission:
+    """Return if the plan may run; an approval is used up by that.
 
-    Raises PolicyDenied (``policy_denied``, ``plugin_not_locked``, ``confirmation_required``,
-    ``audit_unavailable``), RequestError (``config_invalid``).
+    A plan that needs an approval leaves a request for one. Raises PolicyDenied (``policy_denied``,
+    ``plugin_not_locked``, ``confirmation_required``, ``audit_unavailable``,
+    ``approval_required``, ``approval_denied``, ``approval_void``) and as ``judge``.
     """
     from lom.audit.records import decided, finished
 
     logs = audit_logs(settings)
     decision = judge(plan, scripts, settings, inventory)
-    caller, error = decision.caller, decision.error or _confirmed(plan)
-    unwritten = _record(logs, decided(plan, caller, scripts, decision.verdicts, error))
-    if error is None and unwritten is not None:
-        error = unwritten
-        _record(logs, decided(plan, caller, scripts, decision.verdicts, error))
+    caller, found = decision.caller, decision.consent
+    approved_by = found.approved_by if found else ()
+    request = found.request if found else None
+    error = decision.error or (None if approved_by else _confirmed(plan))
+
+    def record(error: RuneError | None) -> PolicyDenied | None:
+        told = found.document() if found else None
+        return write(logs, decided(plan, caller, scripts, decision.verdicts, error, told))
+
+    unwritten = record(error)
+    if unwritten is not None and (error is None or request is not None):
+        record(unwritten)
+        raise unwritten
+    if request is not None:
+        from lom.approvals import ask
+
+        ask(approvals_folder(settings), request)
+    if error is None and plan.options.approved is not None:
+        from lom.consent import use_up
+
+        error = use_up(approvals_folder(settings), plan.options.approved)
+        if error is not None:
+            record(error)
     if error is not None:
         raise error
 
     def record_end(summary: Mapping[str, Any]) -> None:
-        _record(logs, finished(summary, caller))
+        write(logs, finished(summary, caller))
 
-    return record_end
+    return Admission(record_end, tuple(one.user for one in approved_by))
 
 
 def audit_logs(settings: Settings) -> tuple[AuditLog, ...]:
     """Return where runs are recorded: what the files say, else in the state directory."""
-    named = _safeguards(settings).audit
+    named = safeguards_of(settings).audit
     if named is not None:
         return named
     return (AuditLog(str(state_folder(settings) / AUDIT_FILE)),)
 
 
-def _safeguards(settings: Settings) -> Safeguards:
+def approvals_folder(settings: Settings) -> str:
+    """Return where requests and approvals are: the folder that is named, else one of one's own."""
+    named = safeguards_of(settings).approvals
+    if named is not None:
+        return named
+    from lom.approvals import own_folder
+
+    return own_folder(str(state_folder(settings)))
+
+
+def safeguards_of(settings: Settings) -> Safeguards:
+    """Return what stands between plans and runs. Raises RequestError (``config_invalid``)."""
     return system_safeguards() if settings.safeguards is None else settings.safeguards
 
 
 def _ask(
     policies: Sequence[Policy], plan: Plan, caller: Caller, inventory: Callable[[], Inventory]
-) -> tuple[list[Mapping[str, Any]], PolicyDenied | None]:
-    """Return what all the policies say, and the first denial."""
+) -> tuple[list[Mapping[str, Any]], tuple[Demand, ...], PolicyDenied | None]:
+    """Return what all the policies say, what they demand for it, and the first denial."""
     from lom.policy.decide import Request, denial, verdicts_of
 
     subjects = tuple((step.target, step.capability.risk) for step in plan.steps if step.capability)
@@ -123,7 +171,32 @@ def _ask(
         verdicts += verdicts_of(policy, request, _inventory_of(policy, inventory))
     denied = next((one for one in verdicts if not one.allowed), None)
     error = denial(denied, request) if denied else None
-    return [one.document() for one in verdicts], error
+    return [one.document() for one in verdicts], _demands(verdicts), error
+
+
+def _demands(verdicts: Sequence[Verdict]) -> tuple[Demand, ...]:
+    rules = [(one.policy.source, one.rule) for one in verdicts if one.rule and one.rule.approval]
+    if not rules:
+        return ()
+    from lom.policy.approval import Demand
+
+    return tuple(
+        Demand(rule.name, source, rule.approval.approvers, rule.approval.valid_for_s)
+        for source, rule in rules
+        if rule.approval
+    )
+
+
+def _consent(
+    demands: tuple[Demand, ...], plan: Plan, scripts: Scripts, settings: Settings, caller: Caller
+) -> Consent:
+    from lom.consent import consent, no_folder
+
+    safeguards = safeguards_of(settings)
+    if demands and safeguards.approvals is None and caller.os_user not in safeguards.identities:
+        raise no_folder(demands[0])
+    folder = approvals_folder(settings)
+    return consent(plan, scripts, caller, demands, folder, safeguards.identities)
 
 
 def _inventory_of(policy: Policy, in_use: Callable[[], Inventory]) -> Inventory:
@@ -147,8 +220,8 @@ def _confirmed(plan: Plan) -> RuneError | None:
     return None
 
 
-def _record(logs: Sequence[AuditLog], record: Mapping[str, Any]) -> PolicyDenied | None:
-    """Append to every log; return why one that is required has not got the line."""
+def write(logs: Sequence[AuditLog], record: Mapping[str, Any]) -> PolicyDenied | None:
+    """Append to every audit log; return why one that is required has not got the line."""
     from lom.audit.chain import append
 
     problem = None

@@ -29,14 +29,17 @@ SYSTEM_POLICY = "/etc/rune/policy.yaml"
 LOCK_FILE = "plugins.lock.json"  # in force where it stands in the current folder
 OUTPUTS = ("table", "json", "ndjson", "yaml", "csv")
 COLORS = ("auto", "always", "never")
+WAIT, FAIL = ON_LOCKED = ("wait", "fail")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings in force; durations in seconds, sizes in bytes.
 
-    ``None`` means: as the action, the target or ``~/.ssh/config`` says. ``sources`` tells for each
-    setting where its value came from. ``safeguards`` that are None are read when a run starts.
+    ``None`` means: as the action, the target or ``~/.ssh/config`` says. ``calls_at_once``
+    bounds the calls of all runs of one process; None: 256, or a run's own concurrency if that is
+    more. ``sources`` tells for each setting where its value came from. ``safeguards`` that are None
+    are read when a run starts.
     """
 
     output: str = "table"
@@ -49,6 +52,11 @@ class Settings:
     max_stderr_bytes: int = 1024 * 1024
     transport: str | None = None
     color: str = "auto"
+    retries: int = 0
+    retry_wait_s: float = 5.0
+    on_locked: str = WAIT
+    lock_timeout_s: float = 300.0
+    calls_at_once: int | None = None
     state_dir: str | None = None
     ledger: bool = True
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -56,7 +64,7 @@ class Settings:
 
 
 KEYS = tuple(one.name for one in fields(Settings) if one.name not in ("sources", "safeguards"))
-SAFEGUARD_KEYS = ("policy", "plugin_lock", "audit")
+SAFEGUARD_KEYS = ("policy", "plugin_lock", "audit", "approvals")
 _PATHS = ("inventory", "plugin_path")
 _PLACES = (*_PATHS, "state_dir")  # relative to the file that says so
 

@@ -32,9 +32,15 @@ class ConfigFile(BaseModel):
     max_stderr_bytes: _Count | None = None
     transport: str | None = None
     color: Literal["auto", "always", "never"] | None = None
-    policy: Any = None  # these three are checked in lom.policy.schema
+    policy: Any = None  # these four are checked in lom.policy.schema
     plugin_lock: Any = None
     audit: Any = None
+    approvals: Any = None
+    retries: Annotated[int, Field(ge=0)] | None = None
+    retry_wait_s: _Seconds | None = None
+    on_locked: Literal["wait", "fail"] | None = None
+    lock_timeout_s: _Seconds | None = None
+    calls_at_once: _Count | None = None
     state_dir: str | None = None
     ledger: bool | None = None
 

@@ -24,12 +24,14 @@ class Gate:
         self._max_failures = max_failures
         self._deadline_s = deadline_s
         self._until = None if deadline_s is None else time.monotonic() + deadline_s
+        self._lock = threading.Lock()
         self._failed = 0
         self._closed: RuneError | None = None
 
     def count_failure(self) -> None:
-        """Note that a target has failed; one at a time."""
-        self._failed += 1
+        """Note that a target has failed."""
+        with self._lock:
+            self._failed += 1
 
     def close(self, why: RuneError) -> None:
         """Start nothing more, for this reason."""
@@ -50,6 +52,10 @@ class Gate:
                 f"not started: the run's deadline of {self._deadline_s:g} s had passed",
             )
         return None
+
+    def left(self) -> float | None:
+        """Return the seconds of the run's time that are left, at least 0; None: no bound."""
+        return None if self._until is None else max(0.0, self._until - time.monotonic())
 
     def cut(self, seconds: float) -> float:
         """Return a duration, or what is left of the run's time where that is less."""

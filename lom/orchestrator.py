@@ -12,13 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from lmm.aws.names import is_instance_id
 from lmm.contract import spec_validator
-from lmm.errors import RequestError
+from lmm.envelope import timestamp
+from lmm.errors import PolicyDenied, RequestError
 from lmm.model import SecretRef, Target
 from lmm.redact import has_secrets
-from lmm.transports import AUTO, TRANSPORTS, TransportPool, with_transport
+from lmm.transports import TransportPool
+from lom import locks
 from lom.admission import Decision, admit, judge
+from lom.checks import adjusted, check_buckets, check_secrets, checked
 from lom.config import Settings, load_settings, state_folder
 from lom.inventory import Inventory, find_inventory, load_inventory
 from lom.journal import Event
@@ -30,7 +32,8 @@ from lom.params import (
 )
 from lom.plan import Plan, RunOptions, Step, build_request, count_of, split
 from lom.registry import Registry, default_registry
-from lom.run import Run, load_scripts
+from lom.run import Run
+from lom.scripts import load_scripts
 from lom.selectors import select
 
 if TYPE_CHECKING:
@@ -102,6 +105,10 @@ class Orchestrator:
             connect_timeout_s=settings.connect_timeout_s,
             max_stdout=settings.max_stdout_bytes,
             max_stderr=settings.max_stderr_bytes,
+            retries=settings.retries,
+            retry_wait_s=settings.retry_wait_s,
+            on_locked=settings.on_locked,
+            lock_timeout_s=settings.lock_timeout_s,
         )
         return replace(options, **{k: v for k, v in given.items() if v is not None})
 
@@ -122,20 +129,20 @@ class Orchestrator:
         ``assignments`` texts such as ``a.b=1``, ``secrets`` references by parameter, ``context``
         what the request says of itself. Raises RequestError with the reason that fits.
         """
-        options = _checked(options or self.options())
+        options = checked(options or self.options())
         selectors = [targets] if isinstance(targets, str) else list(targets or ())
         if self._inventory is not None or self.settings.sources.get("inventory") == "flag":
             _ = self.inventory  # one that was named must be good, also when it is not needed
         chosen = select(selectors, self._inventory_as_it_is()) if selectors else [LOCAL]
-        steps = tuple(self._step(action, _adjusted(target, options)) for target in chosen)
+        steps = tuple(self._step(action, adjusted(target, options)) for target in chosen)
         ruled_out = [step.error for step in steps if step.error is not None]
         if len(ruled_out) == len(steps):
             raise ruled_out[0]
         values, secret_params = self._parameters(action, steps, params, assignments, secrets or {})
-        _check_secrets(steps)
+        check_secrets(steps)
         if has_secrets(values, secret_params):
-            _check_buckets(steps)
-        run_id = new_run_id()
+            check_buckets(steps)
+        run_id = options.approved or new_run_id()
         request = build_request(
             action,
             selectors or [LOCAL.name],
@@ -169,8 +176,26 @@ class Orchestrator:
         the ledger cannot be written."""
         scripts = load_scripts(plan)
         ledger = self._ledger()
-        record_end = admit(plan, scripts, self.settings, lambda: self.inventory)
-        return Run(plan, scripts, self._transports, on_event, ledger, record_end)
+        try:
+            admission = admit(plan, scripts, self.settings, lambda: self.inventory)
+        except PolicyDenied as error:
+            if ledger and error.reason == "approval_required" and plan.options.approved is None:
+                from lom.ledger import facts_of
+
+                ledger.wait(facts_of(plan, timestamp()), error.data["plan_hash"])
+            raise
+        if ledger and plan.options.approved is not None:
+            ledger.approved(plan.run_id, admission.approved_by)
+        return Run(
+            plan,
+            scripts,
+            self._transports,
+            on_event,
+            ledger,
+            admission.record_end,
+            lock_file=state_folder(self.settings) / locks.FILE_NAME,
+            at_once=self.settings.calls_at_once,
+        )
 
     def judge(self, plan: Plan) -> Decision:
         """Return whether the policies would admit a plan, and why; nothing is recorded."""
@@ -265,80 +290,3 @@ class Orchestrator:
 def new_run_id() -> str:
     """Return a run id that sorts by time and is safe in file names."""
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"
-
-
-def _checked(options: RunOptions) -> RunOptions:
-    for name, lowest in (
-        ("timeout_s", 0.001),
-        ("connect_timeout_s", 0.001),
-        ("concurrency", 1),
-        ("max_stdout", 1),
-        ("max_stderr", 1),
-        ("pause_between_s", 0),
-        ("deadline_s", 0.001),
-    ):
-        value = getattr(options, name)
-        if value is not None and value < lowest:
-            raise RequestError(
-                "invalid_request", f"{value} is less than {lowest} @ $.{name}", field=f"$.{name}"
-            )
-    if options.confirm_between and options.confirm is None:
-        raise RequestError(
-            "invalid_request",
-            "nobody can be asked: it takes a terminal and the output format table"
-            " @ $.confirm_between",
-            field="$.confirm_between",
-        )
-    if options.transport is not None and options.transport not in (*TRANSPORTS, AUTO):
-        raise RequestError(
-            "invalid_request",
-            f"there is no transport {options.transport!r} @ $.transport;"
-            f" known are {', '.join(TRANSPORTS)} and {AUTO}",
-            field="$.transport",
-        )
-    return options
-
-
-def _adjusted(target: Target, options: RunOptions) -> Target:
-    """Return the target with what the run's options say for all targets."""
-    target = with_transport(target, options.transport)
-    if target.transport == "ssm" and not is_instance_id(target.address):
-        raise RequestError(
-            "invalid_request",
-            f"{target.name!r} cannot go over ssm: {target.address!r} is not the id of an instance"
-            " (i-… or mi-…); select it by its id, or write the id under host in the inventory",
-            name=target.name,
-        )
-    if options.connect_timeout_s is not None:
-        target = replace(
-            target, ssh=replace(target.ssh, connect_timeout_s=options.connect_timeout_s)
-        )
-    if options.become is not None:
-        target = replace(target, become=options.become)
-    return target
-
-
-def _check_buckets(steps: Sequence[Step]) -> None:
-    """Refuse to send a secret where it would stay readable."""
-    names = [
-        s.target.name for s in steps if s.target.transport == "ssm" and not s.target.ssm.s3_bucket
-    ]
-    if names:
-        raise RequestError(
-            "secret_needs_s3",
-            f"{len(names)} target(s), {names[0]!r} the first, have no ssm.s3_bucket: a secret"
-            " parameter would stay readable in the command history of AWS Systems Manager",
-            field="ssm.s3_bucket",
-            name=names[0],
-        )
-
-
-def _check_secrets(steps: Sequence[Step]) -> None:
-    """Resolve every secret that the targets refer to, so that none is missing halfway."""
-    refs = set()
-    for step in steps:
-        ssh, become = step.target.ssh, step.target.become
-        refs.update({ssh.password, ssh.passphrase, become.password if become else None})
-    for ref in refs - {None}:
-        assert ref
-        ref.resolve()

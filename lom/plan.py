@@ -15,6 +15,7 @@ from typing import Any
 from lmm.envelope import timestamp
 from lmm.errors import RequestError, RuneError
 from lmm.model import Become, Limits, Target
+from lom.config import WAIT
 from lom.manifest import Capability, Plugin
 
 DEFAULT_LIMITS = Limits()
@@ -26,8 +27,11 @@ class RunOptions:
 
     ``max_failures`` is a count (``"10"``) or a share of the targets (``"10%"``); ``batch`` is one,
     or lists the batches' sizes, of which the last repeats (``"1,10%,100%"``). ``deadline_s`` bounds
-    the whole run. ``confirm`` is asked for actions whose risk is destructive, unless ``yes``, and
-    between batches with ``confirm_between``.
+    the whole run. ``retries`` is how often a target is started again, first after about
+    ``retry_wait_s``. ``on_locked`` says what becomes of a target whose host another run is
+    changing: ``wait``, for ``lock_timeout_s`` at most, or ``fail``. ``approved`` is the id under
+    which the run waits for its approval. ``confirm`` is asked for actions whose risk is
+    destructive, unless ``yes`` or approved, and between batches with ``confirm_between``.
     """
 
     timeout_s: float | None = None
@@ -37,12 +41,17 @@ class RunOptions:
     pause_between_s: float = 0.0
     confirm_between: bool = False
     deadline_s: float | None = None
+    retries: int = 0
+    retry_wait_s: float = 5.0
+    on_locked: str = WAIT
+    lock_timeout_s: float = 300.0
     transport: str | None = None
     max_stdout: int = DEFAULT_LIMITS.stdout_bytes
     max_stderr: int = DEFAULT_LIMITS.stderr_bytes
     connect_timeout_s: float | None = None
     become: Become | None = None
     yes: bool = False
+    approved: str | None = None
     confirm: Callable[[str], bool] | None = None
 
     def document(self) -> dict[str, Any]:
@@ -52,7 +61,7 @@ class RunOptions:
             "password": self.become.password and self.become.password.reference,
         }
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        del values["yes"], values["confirm"]  # a confirmation counts once
+        del values["yes"], values["approved"], values["confirm"]  # a confirmation counts once
         return {**values, "become": become}
 
 

@@ -4,55 +4,27 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from lmm import __version__
-from lmm.envelope import build_message, timestamp
-from lmm.errors import InternalError, RequestError, RuneError
-from lmm.fanout import fan_out
-from lmm.job import Scope, failed_result
-from lmm.model import Invocation, Limits, Outcome, Result, Script
+from lmm.envelope import timestamp
+from lmm.errors import InternalError
+from lmm.job import Scope
+from lmm.model import Outcome, Result, Script
 from lmm.transports import TransportPool
-from lom.exit_codes import ExitCode
+from lom.dispatch import Dispatch
 from lom.gate import Gate, between
 from lom.journal import Event, Journal
+from lom.locks import CHANGING, Locks
 from lom.manifest import Plugin
-from lom.plan import Plan, Step, timeout_of
+from lom.plan import Plan, Step
+from lom.results import Results, not_run
+from lom.slots import AT_ONCE, PROCESS, Slots
 
 if TYPE_CHECKING:
     from lom.ledger import Ledger, Recorder
-
-STDERR_IN_DOCUMENT = 8 * 1024  # characters of a plugin's log that its result carries, the last ones
-
-_EXIT_CODES: Mapping[str, ExitCode] = {
-    Outcome.OK: ExitCode.OK,
-    Outcome.FAILED: ExitCode.FAILED,
-    Outcome.UNREACHABLE: ExitCode.UNREACHABLE,
-    Outcome.INVALID_OUTPUT: ExitCode.INVALID_OUTPUT,
-    Outcome.TIMED_OUT: ExitCode.TIMED_OUT,
-    Outcome.CANCELLED: ExitCode.CANCELLED,
-    Outcome.LOST: ExitCode.LOST,
-}
-
-
-def result_document(result: Result) -> dict[str, Any]:
-    """Return a result as it stands in the result document (``specs/result_v1.json``)."""
-    document: dict[str, Any] = {
-        "target": result.target,
-        "outcome": str(result.outcome),
-        "output_data": result.output_data,
-        "error": result.error,
-        "duration_s": result.duration_s,
-        "attempt": result.attempt,
-        "exit_code": result.exit_code,
-        "plugin": result.plugin,
-    }
-    if result.stderr:
-        document["stderr"] = result.stderr[-STDERR_IN_DOCUMENT:]
-    return document
 
 
 class Run:
@@ -72,25 +44,45 @@ class Run:
         on_event: Callable[[Event], None] | None = None,
         ledger: Ledger | None = None,
         on_end: Callable[[Mapping[str, Any]], None] | None = None,
+        *,
+        lock_file: Path | None = None,
+        slots: Slots = PROCESS,
+        at_once: int | None = None,
     ) -> None:
         self.plan = plan
         self.run_id = plan.run_id
-        self._transports = transports
-        self._steps = {step.target.name: step for step in plan.steps}
-        self._scripts = scripts
         self._on_end = on_end
         self._scope = Scope()
-        self._lock = threading.Lock()
-        self._results: dict[str, Result] = {}
-        self._documents: dict[str, dict[str, Any]] = {}
+        self._results = Results(plan)
         self._gate = Gate(plan.max_failures, plan.options.deadline_s)
         self._cancelled = False
         self._crash: BaseException | None = None
         self._queue: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
         self._started_at = timestamp()
         self._finished_at: str | None = None
-        self._recorder = self._begin(ledger) if ledger else None
+        self._locks = Locks(lock_file, plan.run_id) if lock_file and _changes(plan) else None
+        try:
+            self._recorder = self._begin(ledger) if ledger else None
+        except BaseException:
+            if self._locks is not None:
+                self._locks.close()
+            raise
         self._journal = Journal(plan.run_id, on_event, self._recorder, self._crashed)
+        self._slots = slots
+        slots.join(self._scope, at_once or max(AT_ONCE, plan.options.concurrency))
+        self._scope.add(slots, lambda: slots.leave(self._scope))
+        self._dispatch = Dispatch(
+            plan,
+            scripts,
+            transports,
+            self._scope,
+            gate=self._gate,
+            journal=self._journal,
+            recorder=self._recorder,
+            locks=self._locks,
+            slots=slots,
+            deliver=self._deliver,
+        )
         self._thread = threading.Thread(target=self._work, name=f"rune-run-{plan.run_id}")
         self._thread.daemon = True
         self._thread.start()
@@ -129,8 +121,7 @@ class Run:
     @property
     def results(self) -> list[Result]:
         """The results so far, in the order of the plan."""
-        found = (self._results.get(step.target.name) for step in self.plan.steps)
-        return [result for result in found if result is not None]
+        return list(self._results)
 
     @property
     def ledger_problem(self) -> str | None:
@@ -140,32 +131,28 @@ class Run:
     @property
     def status(self) -> str:
         """The outcome that all targets share, else ``partial``."""
-        outcomes = {result.outcome for result in self.results}
-        return str(outcomes.pop()) if len(outcomes) == 1 else "partial"
+        return self._results.status
 
     @property
     def exit_code(self) -> int:
         """The exit code that tells a calling program what this run came to."""
-        if self._cancelled and any(r.outcome is Outcome.CANCELLED for r in self.results):
-            return ExitCode.CANCELLED
-        return _EXIT_CODES.get(self.status, ExitCode.PARTIAL)
+        return self._results.exit_code(self._cancelled)
 
     def summary(self) -> dict[str, Any]:
         """Return the result document without ``results``."""
-        counted = Counter(result.outcome for result in self.results)
         return {
             "run_id": self.run_id,
             "action": self.plan.action,
             "status": self.status,
             "started_at": self._started_at,
             "finished_at": self._finished_at or timestamp(),
-            "summary": {str(outcome): counted[outcome] for outcome in Outcome},
+            "summary": self._results.counts(),
         }
 
     def document(self) -> dict[str, Any]:
         """Return the result document (``specs/result_v1.json``); wait for the run to end first."""
         self._thread.join()
-        return {**self.summary(), "results": [self._documents[r.target] for r in self.results]}
+        return {**self.summary(), "results": self._results.documents()}
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -182,6 +169,9 @@ class Run:
             self._crashed(error)
         finally:
             self._finished_at = timestamp()
+            self._slots.leave(self._scope)
+            if self._locks is not None:
+                self._locks.close()
             try:
                 self._end()
             finally:
@@ -190,10 +180,9 @@ class Run:
     def _end(self) -> None:
         """Give each target its result, whatever went wrong, and tell how the run ended."""
         try:
-            for step in self.plan.steps:
-                if step.target.name not in self._results:
-                    problem = InternalError("internal_error", f"the run broke: {self._crash!r}")
-                    self._deliver(self._not_run(step, problem))
+            problem = InternalError("internal_error", f"the run broke: {self._crash!r}")
+            for step in list(self._results.missing()):
+                self._deliver(not_run(self.plan, step, problem))
             self._journal.emit("run.finished", None, self.summary())
             if self._on_end is not None:
                 self._on_end(self.summary())
@@ -215,78 +204,13 @@ class Run:
     def _run_batch(self, steps: Sequence[Step]) -> None:
         for step in steps:
             if step.error is not None:
-                self._deliver(self._not_run(step, step.error))
-        fan_out(
-            [self._invocation_of(step) for step in steps if step.error is None],
-            self._transports.get,
-            concurrency=self.plan.options.concurrency,
-            scope=self._scope,
-            may_start=self._may_start,
-            on_event=lambda target, kind, data: self._journal.emit(kind, target, data),
-            on_result=self._deliver,
-            prepare=lambda one: self._invocation_of(self._steps[one.target.name]),
-        )
-
-    def _invocation_of(self, step: Step) -> Invocation:
-        plan, options = self.plan, self.plan.options
-        plugin, capability = step.plugin, step.capability
-        assert plugin
-        assert capability
-        timeout = max(0.001, self._gate.cut(timeout_of(capability, options.timeout_s)))
-        return Invocation(
-            run_id=plan.run_id,
-            target=step.target,
-            action=plan.action,
-            plugin=plugin.name,
-            script=self._scripts[plugin],
-            message=build_message(
-                action=plan.action,
-                target=step.target.name,
-                run_id=plan.run_id,
-                input_parameters=plan.params,
-                timeout_s=timeout,
-                trace_id=plan.request["observability"]["trace_id"],
-                correlation_id=plan.request["message_metadata"]["message_id"],
-            ),
-            output_schema=capability.output_schema,
-            write_only=plan.secret_params,
-            limits=Limits(timeout, options.max_stdout, options.max_stderr),
-        )
-
-    def _not_run(self, step: Step, error: RuneError) -> Result:
-        return failed_result(
-            error,
-            target=step.target.name,
-            action=self.plan.action,
-            plugin=step.plugin.name if step.plugin else None,
-            observability=self.plan.request["observability"],
-            outcome=None if isinstance(error, InternalError) else Outcome.SKIPPED,
-            attempt=0,
-        )
-
-    def _may_start(self, batch: Sequence[Invocation]) -> bool:
-        problem = None if self._scope.cancelled else self._gate.refusal()
-        if problem is not None:
-            for invocation in batch:
-                self._deliver(self._not_run(self._steps[invocation.target.name], problem))
-            return False
-        if self._scope.cancelled:
-            return True
-        for invocation in batch:
-            self._journal.emit(
-                "target.started", invocation.target.name, {"plugin": invocation.plugin}
-            )
-        if self._recorder is not None:
-            self._recorder.starting([invocation.target.name for invocation in batch])
-        return True
+                self._deliver(not_run(self.plan, step, step.error))
+        self._dispatch.carry_out([step for step in steps if step.error is None])
 
     def _deliver(self, result: Result) -> None:
-        document = result_document(result)
-        with self._lock:
-            self._results[result.target] = result
-            self._documents[result.target] = document
-            if not result.ok and result.outcome is not Outcome.SKIPPED:
-                self._gate.count_failure()
+        document = self._results.add(result)
+        if not result.ok and result.outcome is not Outcome.SKIPPED:
+            self._gate.count_failure()
         if self._recorder is not None:
             self._recorder.result(document)
         self._journal.emit("target.finished", result.target, document)
@@ -297,38 +221,10 @@ class Run:
         self._scope.cancel()
 
     def _begin(self, ledger: Ledger) -> Recorder:
-        from lom.ledger import RunFacts
+        from lom.ledger import facts_of
 
-        plan = self.plan
-        facts = RunFacts(
-            run_id=plan.run_id,
-            action=plan.action,
-            request=plan.request,
-            secret_params=sorted(plan.secret_params),
-            options={**plan.options.document(), **plan.origin},
-            version=__version__,
-            started_at=self._started_at,
-            targets=[
-                (step.target.name, step.target.transport, step.plugin.name if step.plugin else None)
-                for step in plan.steps
-            ],
-        )
-        return ledger.begin(facts, self.cancel)
+        return ledger.begin(facts_of(self.plan, self._started_at), self.cancel)
 
 
-def load_scripts(plan: Plan) -> dict[Plugin, Script]:
-    """Read what will be sent, once for the whole run. Raises RequestError (``local_io_error``)."""
-    one_each = {s.plugin: s for s in plan.steps if s.plugin and not s.error}
-    return {plugin: _load_script(step) for plugin, step in one_each.items()}
-
-
-def _load_script(step: Step) -> Script:
-    assert step.plugin
-    assert step.capability
-    path = step.plugin.entrypoint
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RequestError("local_io_error", f"cannot read {path}: {error.strerror}") from None
-    commands = tuple(need for need in step.capability.requires if "=" not in need)
-    return Script(path.name, content, step.plugin.interpreter, commands)
+def _changes(plan: Plan) -> bool:
+    return any(step.capability and step.capability.risk in CHANGING for step in plan.steps)

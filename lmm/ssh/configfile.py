@@ -338,16 +338,26 @@ _lock = threading.Lock()
 _cache: dict[str | None, tuple[dict[str, tuple[int, ...] | None], Config]] = {}
 
 
+def _current(config_file: str | None) -> Config | None:
+    """Return what was parsed before, None if one of the files has changed since."""
+    cached = _cache.get(config_file)
+    if cached and all(_stamp_of(path) == stamp for path, stamp in cached[0].items()):
+        return cached[1]
+    return None
+
+
 def load(config_file: str | None = None) -> Config:
     """Return the parsed files, read again only when one of them has changed.
 
     ``None`` means the user's file and the system's, ``none`` no file, a path that file alone, as
     ``ssh -F``. Raises RequestError (``config_invalid``) for a file that ssh would refuse too.
     """
+    # First without the lock, so that the threads of a fleet do not queue up behind each other.
+    if (cached := _current(config_file)) is not None:
+        return cached
     with _lock:
-        cached = _cache.get(config_file)
-        if cached and all(_stamp_of(path) == stamp for path, stamp in cached[0].items()):
-            return cached[1]
+        if (cached := _current(config_file)) is not None:
+            return cached
         parser = _Parser()
         if config_file is None:
             user_file = expand_home(USER_FILE)

@@ -5,23 +5,28 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import shlex
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import paramiko
-from paramiko.ssh_exception import IncompatiblePeer
+from typing import Any, TypeVar
 
 from lmm.errors import RuneError, Unreachable
 from lmm.ssh.config import HostConfig
+from lmm.ssh.connection import LOST, Connection
 from lmm.ssh.keys import Credentials
 from lmm.ssh.known_hosts import KnownHosts, add
+from lmm.ssh.library import paramiko
 
 # Post-quantum and finite-field exchanges cost several times the CPU of curve25519
 # (docs/decisions/ssh-algorithms.md); they stay on offer behind it.
 FIRST_KEX = "curve25519-sha256@libssh.org"
+# They check and decrypt a packet in one call; paramiko compares a MAC byte by byte in Python.
+FIRST_CIPHERS = "-gcm@"
+# What OpenSSH's own client does not offer either (ssh_config(5), Ciphers and MACs, 9.2).
+WEAK = ("-cbc", "-md5", "-96")
+
+PROXY_GRACE_S = 1.0  # from TERM to KILL, for a proxy command that outlives its connection
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else it prints tracebacks
 
@@ -33,23 +38,46 @@ def connect(
     credentials: Credentials,
     on_cancel: OnCancel,
     parent: paramiko.Transport | None = None,
-) -> paramiko.Transport:
-    """Return an authenticated connection, through ``parent`` where it is a jump host.
+) -> Connection:
+    """Return an authenticated connection, through ``parent`` where that is a jump host.
 
     Raises Unreachable with the reason that fits; nothing is left open then.
     """
+    return _connect(Connection, config, credentials, on_cancel, parent)
+
+
+def connect_shared(
+    config: HostConfig,
+    credentials: Credentials,
+    on_cancel: OnCancel,
+    parent: paramiko.Transport | None = None,
+) -> paramiko.Transport:
+    """Return what ``connect`` does, for a jump host: many threads may use it at once."""
+    return _connect(_Shared, config, credentials, on_cancel, parent)
+
+
+T = TypeVar("T", bound=paramiko.Transport)
+
+
+def _connect(
+    kind: Callable[[Any], T],
+    config: HostConfig,
+    credentials: Credentials,
+    on_cancel: OnCancel,
+    parent: paramiko.Transport | None,
+) -> T:
     connecting = [True]  # a cancel breaks off the attempt, but no connection that others may use
 
     def while_connecting(action: Callable[[], None]) -> None:
         on_cancel(lambda: action() if connecting else None)
 
     sock = _socket(config, while_connecting, parent)
-    transport: paramiko.Transport | None = None
+    transport: T | None = None
     try:
-        transport = _Connection(sock)
-        while_connecting(transport.close)
-        _handshake(config, transport)
-        _check_host_key(config, transport)
+        transport = kind(sock)
+        known = KnownHosts.load(config.known_hosts)
+        _handshake(config, transport, known)
+        _check_host_key(config, transport, known)
         _authenticate(config, transport, credentials)
     except BaseException:
         if transport is not None:
@@ -62,22 +90,23 @@ def connect(
     return transport
 
 
-class _Connection(paramiko.Transport):
+class _Shared(paramiko.Transport):
     """paramiko's, whose thread dies with a traceback when the jump host's channel is gone."""
 
     def run(self) -> None:
-        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+        with contextlib.suppress(*LOST):
             super().run()
 
 
 def hang_up(connections: Sequence[paramiko.Transport]) -> None:
     """Close connections, waking all their threads first: one by one would wait for each."""
     for connection in connections:
-        connection.active = False  # type: ignore[attr-defined]
-        with contextlib.suppress(OSError, EOFError, AttributeError, paramiko.SSHException):
-            connection.sock.shutdown(socket.SHUT_RDWR)
+        if isinstance(connection, _Shared):
+            connection.active = False  # type: ignore[attr-defined]
+            with contextlib.suppress(AttributeError, *LOST):
+                connection.sock.shutdown(socket.SHUT_RDWR)
     for connection in connections:
-        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+        with contextlib.suppress(*LOST):
             connection.close()
 
 
@@ -89,27 +118,58 @@ def _fail(reason: str, config: HostConfig, message: str) -> Unreachable:
 
 
 def _socket(config: HostConfig, on_cancel: OnCancel, parent: paramiko.Transport | None) -> Any:
-    where = (config.hostname, config.port)
+    """Return a socket to the host, or a channel that is one through the jump host."""
     if parent is not None:
+        where = (config.hostname, config.port)
         try:
-            return parent.open_channel(
+            channel = parent.open_channel(
                 "direct-tcpip", where, ("127.0.0.1", 0), timeout=config.connect_timeout_s
             )
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except LOST as error:
             raise _fail(
                 "proxy_failed",
                 config,
                 f"the jump host could not connect to {config.hostname}:{config.port}: {error}",
             ) from None
-    if config.proxy_command:
+        on_cancel(channel.close)
+        return channel
+    sock = _proxy(config) if config.proxy_command else _tcp(config, on_cancel)
+    on_cancel(lambda: _shut(sock))
+    return sock
+
+
+class _Proxy(socket.socket):
+    """The near end of a proxy command, which ends when this is closed."""
+
+    process: subprocess.Popen[bytes]
+
+    def close(self) -> None:
+        super().close()
+        self.process.terminate()
         try:
-            in_shell = shlex.join(["/bin/sh", "-c", f"exec {config.proxy_command}"])
-            return paramiko.ProxyCommand(in_shell)
-        except (OSError, ValueError) as error:
+            self.process.wait(PROXY_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _proxy(config: HostConfig) -> socket.socket:
+    near, far = socket.socketpair()
+    sock = _Proxy(fileno=near.detach())
+    with far:
+        try:
+            sock.process = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {config.proxy_command}"],
+                stdin=far.fileno(),
+                stdout=far.fileno(),
+                stderr=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            socket.socket.close(sock)
             raise _fail(
                 "proxy_failed", config, f"cannot start the proxy command: {error}"
             ) from None
-    return _tcp(config, on_cancel)
+    return sock
 
 
 def _tcp(config: HostConfig, on_cancel: OnCancel) -> socket.socket:
@@ -167,11 +227,15 @@ def _tcp_error(config: HostConfig, error: OSError) -> Unreachable:
 # -- SSH ---------------------------------------------------------------------------------------
 
 
-def _handshake(config: HostConfig, transport: paramiko.Transport) -> None:
+def _handshake(config: HostConfig, transport: paramiko.Transport, known: KnownHosts) -> None:
     options = transport.get_security_options()
     options.kex = tuple(sorted(options.kex, key=lambda name: name != FIRST_KEX))
-    known = KnownHosts.load(config.known_hosts).preferred_types(config.key_host, config.key_port)
-    options.key_types = tuple(sorted(options.key_types, key=lambda name: _rank(name, known)))
+    options.ciphers = tuple(
+        sorted(_strong(options.ciphers), key=lambda name: FIRST_CIPHERS not in name)
+    )
+    options.digests = _strong(options.digests)
+    kinds = known.preferred_types(config.key_host, config.key_port)
+    options.key_types = tuple(sorted(options.key_types, key=lambda name: _rank(name, kinds)))
     transport.banner_timeout = transport.handshake_timeout = config.banner_timeout_s
     transport.auth_timeout = config.auth_timeout_s
     began = time.monotonic()
@@ -180,9 +244,15 @@ def _handshake(config: HostConfig, transport: paramiko.Transport) -> None:
     except paramiko.SSHException as error:
         raise _handshake_error(config, error, time.monotonic() - began) from None
     except (OSError, EOFError) as error:
+        if isinstance(error, TimeoutError):
+            raise _fail("banner_timeout", config, _slow(config)) from None
         raise _dropped(config, error) from None
     if not transport.initial_kex_done:
         raise _fail("banner_timeout", config, _slow(config))
+
+
+def _strong(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if not any(word in name for word in WEAK))
 
 
 def _rank(name: str, known: Sequence[str]) -> int:
@@ -203,7 +273,7 @@ def _dropped(config: HostConfig, error: BaseException) -> Unreachable:
 def _handshake_error(
     config: HostConfig, error: paramiko.SSHException, seconds: float
 ) -> Unreachable:
-    if isinstance(error, IncompatiblePeer):
+    if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         return _fail("key_exchange_failed", config, f"{config.hostname}: {error}")
     if seconds >= config.banner_timeout_s:
         return _fail("banner_timeout", config, _slow(config))
@@ -212,9 +282,8 @@ def _handshake_error(
     return _dropped(config, error)
 
 
-def _check_host_key(config: HostConfig, transport: paramiko.Transport) -> None:
+def _check_host_key(config: HostConfig, transport: paramiko.Transport, known: KnownHosts) -> None:
     key = transport.get_remote_server_key()
-    known = KnownHosts.load(config.known_hosts)
     try:
         known.check(config.key_host, config.key_port, key.get_name(), key.asbytes())
     except Unreachable as error:

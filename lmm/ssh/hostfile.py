@@ -179,16 +179,19 @@ def load_file(path: str) -> HostFile:
 
     A file that is missing or cannot be read counts as empty, as in OpenSSH.
     """
-    with _lock:
-        try:
-            with open(path, "rb") as stream:
-                stamp = _stamp(os.fstat(stream.fileno()))
-                cached = _cache.get(path)
-                if cached is None or cached[0] != stamp:
-                    cached = _cache[path] = (stamp, HostFile(path, stream.read()))
-        except OSError:
-            return HostFile(path, b"")
-        return cached[1]
+    try:
+        # Without the lock: the threads of a fleet would queue up behind each other's system calls.
+        cached = _cache.get(path)
+        if cached and cached[0] == _stamp(os.stat(path)):
+            return cached[1]
+        with _lock, open(path, "rb") as stream:
+            stamp = _stamp(os.fstat(stream.fileno()))
+            cached = _cache.get(path)
+            if cached is None or cached[0] != stamp:
+                cached = _cache[path] = (stamp, HostFile(path, stream.read()))
+            return cached[1]
+    except OSError:
+        return HostFile(path, b"")
 
 
 def note_added(path: str, before: os.stat_result, after: os.stat_result, raw: bytes) -> None:

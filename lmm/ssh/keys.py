@@ -9,12 +9,10 @@ import threading
 from collections.abc import Generator
 from pathlib import Path
 
-import paramiko
-import paramiko.agent
-
 from lmm.errors import Unreachable
 from lmm.model import SecretRef
 from lmm.ssh.config import HostConfig
+from lmm.ssh.library import paramiko
 
 
 class Credentials:

@@ -24,7 +24,9 @@ class Job(Protocol):
     @property
     def stream(self) -> bytes:
         """All that ``bash -s`` reads on stdin. Afterwards stdin stays open: its end is the
-        host's sign that RUNE is gone, and any further byte means cancel."""
+        host's sign that RUNE is gone, and any further byte means cancel. Where the invocation has
+        a receipt, ``CANCEL`` (``lmm.bootstrap``) has to be said to cancel, because a plugin may
+        survive that end, and ``READ`` when the end lines have settled the job."""
 
     @property
     def parts(self) -> Stream:

@@ -9,7 +9,7 @@ import time
 from io import FileIO
 from typing import Protocol
 
-from lmm.bootstrap import Opening
+from lmm.bootstrap import CANCEL, READ, Opening
 from lmm.errors import RuneError
 from lmm.transports.base import Job
 
@@ -69,7 +69,8 @@ class Waker:
 def converse(job: Job, peer: Peer, opening: Opening, cancelled: Waker) -> None:
     """Send what ``opening`` says, feed the job, until it is settled or the shell is gone.
 
-    When ``cancelled`` is woken, stdin is closed: its end makes the host kill the plugin.
+    When ``cancelled`` is woken, a host that listens is told, else stdin is closed: both make it
+    kill the plugin.
     """
     os.set_blocking(peer.stdin.fileno(), False)
     with selectors.PollSelector() as selector:
@@ -119,13 +120,15 @@ class _Conversation:
             for key, _ in self._selector.select(max(wait, 0)):
                 if key.data == "cancel":
                     self._selector.unregister(key.fileobj)
-                    self._close_stdin()
+                    if not self._say(CANCEL):
+                        self._close_stdin()
                 elif key.data == "in":
                     self._write()
                 elif key.data in ("out", "err"):
                     self._read(key)
                 elif key.data == "sign":
                     ask = True
+        self._say(READ)
 
     def _patience(self, gone_at: float | None) -> float:
         """Return after how many seconds to ask whether the shell is gone, if nothing is heard."""
@@ -173,6 +176,16 @@ class _Conversation:
             else:
                 self._selector.unregister(self._peer.stdin)
             self._stdin_is_watched = watch
+
+    def _say(self, word: bytes) -> bool:
+        """Tell a host that keeps a receipt, and so listens, if it has read the whole stream."""
+        listening = self._job.invocation.receipt and not self._peer.stdin.closed
+        if not listening or self._to_send or self._opening.pending:
+            return False
+        try:
+            return os.write(self._peer.stdin.fileno(), word) == len(word)
+        except OSError:  # gone, or not reading: then it goes by the end of its stdin
+            return False
 
     def _close_stdin(self) -> None:
         if not self._peer.stdin.closed:

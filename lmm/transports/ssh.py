@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import paramiko
-
-from lmm.bootstrap import Opening
+from lmm.bootstrap import CANCEL, READ, Opening
 from lmm.errors import RuneError, Unreachable
 from lmm.ssh.config import HostConfig, resolve
-from lmm.ssh.connect import connect, hang_up
+from lmm.ssh.connect import connect, connect_shared, hang_up
+from lmm.ssh.connection import LOST, Connection, execute
 from lmm.ssh.keys import Credentials
+from lmm.ssh.library import paramiko
 from lmm.transports.base import Job
 
 CHUNK = 64 * 1024
@@ -40,7 +41,7 @@ class SshTransport:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._idle: dict[Chain, list[paramiko.Transport]] = {}
+        self._idle: dict[Chain, list[Connection]] = {}
         self._jump_hosts: dict[Chain, _JumpHost] = {}
         self._credentials = Credentials()
 
@@ -55,8 +56,8 @@ class SshTransport:
             opening = Opening(job.stream, job.invocation.target.become)
             connection, channel = self._open(job, chain)
             try:
-                channel.exec_command(opening.command)
-                _talk(channel, job, opening)
+                execute(channel, opening.command)
+                _talk(connection, channel, job, opening)
             finally:
                 channel.close()
                 if connection.is_active():
@@ -64,10 +65,10 @@ class SshTransport:
                         self._idle.setdefault(chain, []).append(connection)
         except RuneError as error:
             job.fail(error)
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except LOST as error:
             job.hung_up(None, f"the connection was lost: {error}")
 
-    def _open(self, job: Job, chain: Chain) -> tuple[paramiko.Transport, paramiko.Channel]:
+    def _open(self, job: Job, chain: Chain) -> tuple[Connection, paramiko.Channel]:
         """Open a session on an idle connection, or on a new one when those have gone stale."""
         host = chain[-1].hostname
         while True:
@@ -80,12 +81,12 @@ class SshTransport:
                     chain[-1], self._credentials, job.on_cancel, self._parent(job, chain[:-1])
                 )
             try:
-                return connection, connection.open_session(timeout=chain[-1].auth_timeout_s)
+                return connection, connection.open_session()
             except paramiko.ChannelException as error:
                 connection.close()
                 message = f"{host} refused a session: {error.text}"
                 raise Unreachable("channel_denied", message, host=host) from None
-            except (paramiko.SSHException, OSError, EOFError) as error:
+            except LOST as error:
                 connection.close()
                 if is_new:
                     message = f"{host} closed the connection: {error}"
@@ -100,83 +101,86 @@ class SshTransport:
         with jump_host.lock:
             if jump_host.connection is None or not jump_host.connection.is_active():
                 parent = self._parent(job, chain[:-1])
-                jump_host.connection = connect(chain[-1], self._credentials, job.on_cancel, parent)
+                jump_host.connection = connect_shared(
+                    chain[-1], self._credentials, job.on_cancel, parent
+                )
             return jump_host.connection
 
     def close(self) -> None:
         """Hang up everywhere, what goes through a jump host before the jump host."""
         with self._lock:
-            found = [(chain, one) for chain, idle in self._idle.items() for one in idle]
+            found: list[tuple[Chain, paramiko.Transport]] = [
+                (chain, one) for chain, idle in self._idle.items() for one in idle
+            ]
             found += [(c, j.connection) for c, j in self._jump_hosts.items() if j.connection]
             self._idle, self._jump_hosts = {}, {}
         for hops in sorted({len(chain) for chain, _ in found}, reverse=True):
             hang_up([connection for chain, connection in found if len(chain) == hops])
 
 
-class _Bell(threading.Event):
-    """Rings when a channel has something to say. paramiko's own file descriptor for that can
-    miss data when both output streams fill at once: it is cleared without a lock."""
-
-    def __init__(self, channel: paramiko.Channel) -> None:
-        super().__init__()
-        channel.in_buffer.set_event(self)
-        channel.in_stderr_buffer.set_event(self)
-
-    def clear(self) -> None:
-        """Do nothing: paramiko calls this when one of the two streams has run out of data."""
-
-    def reset(self) -> None:
-        super().clear()
-
-
-def _talk(channel: paramiko.Channel, job: Job, opening: Opening) -> None:
+def _talk(connection: Connection, channel: paramiko.Channel, job: Job, opening: Opening) -> None:
     """Send the stream, feed the job, until it is settled or the channel has ended."""
-    bell = _Bell(channel)
     cancelled = threading.Event()
-
-    def cancel() -> None:
-        cancelled.set()
-        bell.set()
-
-    job.on_cancel(cancel)
+    job.on_cancel(cancelled.set)
+    is_told = False  # the host, that the job was cancelled
     to_send = opening.first()
     channel.settimeout(0.0)
     while not job.settled:
-        bell.reset()
-        if cancelled.is_set() and not channel.eof_sent:
-            to_send = b""
-            channel.shutdown_write()
+        if cancelled.is_set() and not is_told:
+            is_told = True
+            if not _say(CANCEL, channel, job, opening, to_send):
+                to_send = b""
+                channel.shutdown_write()
         ended = channel.eof_received or channel.closed  # asked before the last data is read
-        busy = False
         while channel.recv_ready():
-            busy = True
             job.feed_stdout(channel.recv(CHUNK))
         while channel.recv_stderr_ready():
-            busy = True
             data = channel.recv_stderr(CHUNK)
             if opening.pending:
                 to_send += opening.receive(data)
             job.feed_stderr(data)
+        if job.settled:
+            break
+        if ended:
+            _end(connection, channel, job)
+            return
         if to_send and channel.send_ready():
-            busy = True
             try:
                 to_send = to_send[channel.send(to_send[:CHUNK]) :]
-            except TimeoutError:  # no window after all
-                continue
-            except OSError:  # the far end closed the channel: its exit status tells why
-                to_send = b""
+            except OSError:
+                if not connection.is_active():
+                    raise
+                to_send = b""  # the far end closed the channel: its exit status tells why
                 continue
             if not to_send and not opening.pending:
                 job.stream_sent()
-        if busy:
-            continue
-        if ended:
-            channel.status_event.wait(AFTER_EOF_S)
-            status = channel.exit_status if channel.exit_status_ready() else -1
-            job.hung_up(status if status >= 0 else None)
-            return
-        now = time.monotonic()
-        if now >= job.stop_at:
+        left = job.stop_at - time.monotonic()
+        if left <= 0:
             job.expire()
             return
-        bell.wait(min(job.stop_at - now, 0.02 if to_send else 60.0))
+        wait = 0.0 if to_send and channel.send_ready() else left
+        connection.read(wait, lambda: job.stop_at)
+    _say(READ, channel, job, opening, to_send)
+
+
+def _say(
+    word: bytes, channel: paramiko.Channel, job: Job, opening: Opening, to_send: bytes
+) -> bool:
+    """Tell a host that keeps a receipt, and so listens, if it has read the whole stream."""
+    if not job.invocation.receipt or to_send or opening.pending or channel.eof_sent:
+        return False
+    try:
+        return channel.send(word) == len(word)
+    except OSError:  # gone, or not reading: then it goes by the end of its stdin
+        return False
+
+
+def _end(connection: Connection, channel: paramiko.Channel, job: Job) -> None:
+    """Settle a job whose channel has ended, by its exit status."""
+    with contextlib.suppress(*LOST):
+        connection.read_until(channel.status_event.is_set, AFTER_EOF_S)
+    status = channel.exit_status if channel.exit_status_ready() else -1
+    if status < 0 and not channel.event_ready and connection.is_active():
+        host = job.invocation.target.address
+        job.fail(Unreachable("channel_denied", f"{host} refused to start a shell", host=host))
+    job.hung_up(status if status >= 0 else None)

@@ -25,11 +25,15 @@ def decided(
     scripts: Mapping[Plugin, Script],
     rules: Sequence[Mapping[str, Any]],
     error: RuneError | None,
+    approval: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the record of a decision: ``run.admitted``, or ``run.denied`` by ``error``."""
+    """Return the record of a decision: ``run.admitted``, or ``run.denied`` by ``error``.
+
+    A run that now waits for an approval is ``run.waiting``; ``approval`` is what is known of one.
+    """
     record = {
         "time": timestamp(),
-        "event": "run.denied" if error else "run.admitted",
+        "event": _decision(plan, error),
         "run_id": plan.run_id,
         "who": _who(caller),
         "action": plan.action,
@@ -45,6 +49,8 @@ def decided(
         "targets": _targets([step.target.name for step in plan.steps]),
         "rules": list(rules),
     }
+    if approval:
+        record["approval"] = dict(approval)
     if error:
         record["reason"], record["message"] = error.reason, error.message
     return record
@@ -61,6 +67,28 @@ def finished(summary: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
         "status": summary["status"],
         "summary": summary["summary"],
     }
+
+
+def answered(
+    run_id: str, subject: Mapping[str, Any], answer: Mapping[str, Any], caller: Caller
+) -> dict[str, Any]:
+    """Return the record of an answer to a request: ``approval.given`` or ``approval.denied``."""
+    return {
+        "time": timestamp(),
+        "event": "approval.given" if answer["approved"] else "approval.denied",
+        "run_id": run_id,
+        "who": _who(caller),
+        "action": subject["action"],
+        "targets": _targets([target["name"] for target in subject["targets"]]),
+        "approval": dict(answer),
+    }
+
+
+def _decision(plan: Plan, error: RuneError | None) -> str:
+    if error is None:
+        return "run.admitted"
+    new = error.reason == "approval_required" and plan.options.approved is None
+    return "run.waiting" if new else "run.denied"
 
 
 def _who(caller: Caller) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from lom.exit_codes import ExitCode, for_error
         "plugin": "lom.cli.plugins:plugin",
         "target": "lom.cli.targets:target",
         "runs": "lom.cli.runs:runs",
+        "approve": "lom.cli.approve:approve",
         "audit": "lom.cli.audit:audit",
         "config": "lom.cli.settings:config",
         "doctor": "lom.cli.doctor:doctor",

@@ -46,6 +46,11 @@ OUTCOMES = (
     help="A secret parameter again, by reference: env:NAME or file:PATH.",
 )
 @click.option("--yes", is_flag=True, help="Confirm what would ask.")
+@click.option(
+    "--approved",
+    metavar="RUN",
+    help="Start the run that waits as RUN, once it was approved; all else must be as it was asked.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @ledger_options
 @common_options()
@@ -55,6 +60,7 @@ def rerun(
     only: tuple[str, ...],
     secrets: tuple[str, ...],
     yes: bool,
+    approved: str | None,
     dry_run: bool,
 ) -> int:
     """Run the action of RUN once more, as a new run, with its parameters and its targets.
@@ -83,6 +89,7 @@ def rerun(
                 **options,
                 become=_become(found.options["become"]),
                 yes=yes,
+                approved=approved,
                 confirm=confirmation(common),
             ),
             context={"rerun_of": found.run_id},

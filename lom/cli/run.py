@@ -13,6 +13,7 @@ from lom.cli.common import Common, common_options, completing
 from lom.cli.execute import carry_out, confirmation
 from lom.cli.ledgers import ledger_options
 from lom.cli.types import Seconds, Size, secret_references
+from lom.config import ON_LOCKED
 from lom.exit_codes import ExitCode
 
 
@@ -108,6 +109,33 @@ class RunCommand(click.Command):
     " longer than is left.",
 )
 @click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Start a target up to N times more: one that was unreachable, and if the plugin is"
+    " retry_safe one that did not end well, too.  [default: 0]",
+)
+@click.option(
+    "--retry-wait",
+    "retry_wait_s",
+    type=Seconds(),
+    metavar="S",
+    help="Seconds before the first of the retries; they double, with some chance added."
+    "  [default: 5]",
+)
+@click.option(
+    "--on-locked",
+    type=click.Choice(ON_LOCKED),
+    help="What to do about a target that another run is changing.  [default: wait]",
+)
+@click.option(
+    "--lock-timeout",
+    "lock_timeout_s",
+    type=Seconds(),
+    metavar="S",
+    help="Seconds to wait for such a target.  [default: 300]",
+)
+@click.option(
     "--transport",
     metavar="NAME",
     shell_complete=completing("transport"),
@@ -134,6 +162,11 @@ class RunCommand(click.Command):
 )
 @click.option("--yes", is_flag=True, help="Confirm what would ask.")
 @click.option(
+    "--approved",
+    metavar="RUN",
+    help="Start the run that waits as RUN, once it was approved; all else must be as it was asked.",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Print the plan and what the policy says to it, and stop."
 )
 @ledger_options
@@ -152,6 +185,7 @@ def run(
     deadline_s: float | None,
     become: str | None,
     yes: bool,
+    approved: str | None,
     dry_run: bool,
 ) -> int:
     """Run ACTION on the targets and print one result for each.
@@ -183,6 +217,7 @@ def run(
                 deadline_s=deadline_s,
                 become=None if become is None else Become(become),
                 yes=yes,
+                approved=approved,
                 confirm=confirmation(common),
             ),
         )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., int])
 STATUSES = (
     *("ok", "failed", "unreachable", "timed_out", "invalid_output", "cancelled", "lost", "skipped"),
-    *("partial", "running", "interrupted", "unknown"),
+    *("partial", "running", "interrupted", "unknown", "waiting"),
 )
 
 
@@ -73,7 +73,8 @@ def open_ledger(common: Common) -> LedgerReader:
 def list_runs(common: Common, limit: int, action: str | None, status: str | None) -> int:
     """List the newest runs, and how they ended.
 
-    `interrupted` is a run whose process is gone without having finished it.
+    `interrupted` is a run whose process is gone without having finished it, `waiting` one that
+    needs an approval first.
     """
     from lom.render.runs import runs_table
 

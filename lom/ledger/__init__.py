@@ -6,7 +6,7 @@ sake.
 """
 
 from lom.ledger.database import FILE_NAME
-from lom.ledger.ledger import Ledger, Recorder, RunFacts
+from lom.ledger.ledger import Ledger, Recorder, RunFacts, facts_of
 from lom.ledger.reader import LedgerReader, RunRow, TargetRow
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "RunFacts",
     "RunRow",
     "TargetRow",
+    "facts_of",
 ]

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmm import __version__
 from lmm.envelope import timestamp
 from lom.ledger.database import connect_writer, faults_of, transaction
 from lom.ledger.processes import is_alive, this_process
-from lom.ledger.reader import process_of
+from lom.ledger.reader import is_waiting, process_of
 from lom.ledger.recorder import Recorder
+from lom.plan import Plan
 
-__all__ = ["Ledger", "Recorder", "RunFacts"]
+__all__ = ["Ledger", "Recorder", "RunFacts", "facts_of"]
 
 _FREED_AT_ONCE = 256  # pages; other writers wait no longer than this takes
 
@@ -39,6 +41,23 @@ class RunFacts:
     version: str
     started_at: str
     targets: Sequence[tuple[str, str, str | None]]
+
+
+def facts_of(plan: Plan, started_at: str) -> RunFacts:
+    """Return what is known of a plan that is carried out from this instant on, or waits."""
+    return RunFacts(
+        run_id=plan.run_id,
+        action=plan.action,
+        request=plan.request,
+        secret_params=sorted(plan.secret_params),
+        options={**plan.options.document(), **plan.origin},
+        version=__version__,
+        started_at=started_at,
+        targets=[
+            (step.target.name, step.target.transport, step.plugin.name if step.plugin else None)
+            for step in plan.steps
+        ],
+    )
 
 
 class Ledger:
@@ -71,6 +90,28 @@ class Ledger:
             raise
         return Recorder(connection, number, [name for name, *_ in facts.targets], on_cancel)
 
+    def wait(self, facts: RunFacts, plan_hash: str) -> None:
+        """Write down a run that waits for an approval of the plan with this hash."""
+        with (
+            closing(connect_writer(self.path)) as connection,
+            faults_of(self.path),
+            transaction(connection),
+        ):
+            _insert(connection, facts, plan_hash)
+
+    def approved(self, run_id: str, users: Sequence[str]) -> None:
+        """Note that a run that waits, if it stands here, was approved and is about to begin."""
+        with (
+            closing(connect_writer(self.path)) as connection,
+            faults_of(self.path),
+            transaction(connection),
+        ):
+            connection.execute(
+                "UPDATE run SET approved_by = ? WHERE run_id = ? AND plan_hash IS NOT NULL"
+                " AND approved_by IS NULL",
+                (json.dumps(users), run_id),
+            )
+
     def request_cancel(self, run_id: str) -> bool:
         """Ask the process that carries out the run to cancel it; False if the run has finished."""
         with (
@@ -100,7 +141,8 @@ class Ledger:
             ).fetchall()
             pruned = []
             for row in rows:
-                if row["finished_at"] is None and is_alive(process_of(row)) is not False:
+                unfinished = row["finished_at"] is None and not is_waiting(row)
+                if unfinished and is_alive(process_of(row)) is not False:
                     continue
                 with transaction(connection):
                     connection.execute("DELETE FROM run WHERE number = ?", (row["number"],))
@@ -109,8 +151,19 @@ class Ledger:
             return pruned
 
 
-def _insert(connection: sqlite3.Connection, facts: RunFacts) -> int:
+def _insert(connection: sqlite3.Connection, facts: RunFacts, plan_hash: str | None = None) -> int:
+    """Insert a run and its targets; one that waited and was approved is taken over."""
     process = this_process()
+    approved_by = None
+    if plan_hash is None:
+        waited = connection.execute(
+            "SELECT number, plan_hash, approved_by FROM run"
+            " WHERE run_id = ? AND approved_by IS NOT NULL AND finished_at IS NULL",
+            (facts.run_id,),
+        ).fetchone()
+        if waited:
+            number, plan_hash, approved_by = waited
+            connection.execute("DELETE FROM run WHERE number = ?", (number,))
     row = {
         "run_id": facts.run_id,
         "action": facts.action,
@@ -126,6 +179,8 @@ def _insert(connection: sqlite3.Connection, facts: RunFacts) -> int:
         "pid_started": process.started,
         "started_at": facts.started_at,
         "targets": len(facts.targets),
+        "plan_hash": plan_hash,
+        "approved_by": approved_by,
     }
     marks = ", ".join("?" * len(row))
     inserted = connection.execute(

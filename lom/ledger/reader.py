@@ -16,7 +16,10 @@ from lmm.model import Outcome
 from lom.ledger.database import connect_reader, faults_of
 from lom.ledger.processes import Process, is_alive
 
-RUNNING, INTERRUPTED, UNKNOWN = UNFINISHED = ("running", "interrupted", "unknown")
+RUNNING, INTERRUPTED, UNKNOWN, WAITING = UNFINISHED = (
+    *("running", "interrupted", "unknown"),
+    "waiting",
+)
 _EVENTS_AT_ONCE = 1000
 
 
@@ -41,9 +44,10 @@ class TargetRow:
 class RunRow:
     """A run as the ledger has it.
 
-    ``status`` is that of the result document; before there is one ``running``, ``interrupted``
-    (its process is gone) or ``unknown`` (its process cannot be seen from here). ``gap`` says why
-    the record is incomplete, None if it is not.
+    ``status`` is that of the result document; before there is one ``waiting`` (for an approval of
+    the plan with this hash), ``running``, ``interrupted`` (its process is gone) or ``unknown``
+    (its process cannot be seen from here). ``approved_by`` are the users who approved, None where
+    nobody had to or has. ``gap`` says why the record is incomplete, None if it is not.
     """
 
     number: int
@@ -64,6 +68,8 @@ class RunRow:
     gap: str | None
     cancel_requested_at: str | None
     targets: int
+    plan_hash: str | None
+    approved_by: tuple[str, ...] | None
 
     @property
     def finished(self) -> bool:
@@ -86,6 +92,8 @@ class RunRow:
             "version": self.version,
             "cancel_requested_at": self.cancel_requested_at,
             "incomplete": self.gap,
+            "plan_hash": self.plan_hash,
+            "approved_by": self.approved_by,
         }
 
 
@@ -262,7 +270,9 @@ class LedgerReader:
 
     def _run(self, row: sqlite3.Row) -> RunRow:
         status = row["status"]
-        if row["finished_at"] is None:
+        if is_waiting(row):
+            status = WAITING
+        elif row["finished_at"] is None:
             alive = is_alive(process_of(row))
             status = RUNNING if alive else UNKNOWN if alive is None else INTERRUPTED
             if alive is False:  # it may have finished between the two looks
@@ -287,6 +297,8 @@ class LedgerReader:
             gap=row["gap"],
             cancel_requested_at=row["cancel_requested_at"],
             targets=row["targets"],
+            plan_hash=row["plan_hash"],
+            approved_by=row["approved_by"] and tuple(json.loads(row["approved_by"])),
         )
 
     def _summary(self, number: int) -> dict[str, int]:
@@ -295,6 +307,11 @@ class LedgerReader:
             "SELECT outcome, count(*) FROM result WHERE run = ? GROUP BY outcome", number
         )
         return dict.fromkeys(map(str, Outcome), 0) | {row[0]: row[1] for row in rows}
+
+
+def is_waiting(row: sqlite3.Row) -> bool:
+    """Whether a row of the table ``run`` is one that nobody has approved yet."""
+    return row["plan_hash"] is not None and row["approved_by"] is None
 
 
 def process_of(row: sqlite3.Row) -> Process:

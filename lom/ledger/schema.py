@@ -62,7 +62,14 @@ CREATE TABLE event (
 );
 """
 
-STEPS: tuple[str, ...] = (_FIRST,)
+# A run waits for an approval of the plan with this hash until approved_by, a JSON array of names
+# of users, is there; then it is started and becomes a row like any other.
+_APPROVALS = """
+ALTER TABLE run ADD COLUMN plan_hash TEXT;
+ALTER TABLE run ADD COLUMN approved_by TEXT;
+"""
+
+STEPS: tuple[str, ...] = (_FIRST, _APPROVALS)
 
 
 def migrate(connection: sqlite3.Connection, steps: Sequence[str] = STEPS) -> None:

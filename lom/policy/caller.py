@@ -60,6 +60,16 @@ def current_caller(environ: Mapping[str, str], identities: Mapping[str, str]) ->
     )
 
 
+def owner(uid: int, claimed: str, identities: Mapping[str, str]) -> tuple[str, frozenset[str]]:
+    """Return who wrote what the OS user ``uid`` owns, and that one's groups.
+
+    Whom it ``claimed`` to be is believed as in ``current_caller``.
+    """
+    os_user = _user_name(uid)
+    user = claimed if os_user in identities else os_user
+    return user, _groups_of(user)
+
+
 def _user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name

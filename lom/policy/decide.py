@@ -6,7 +6,7 @@ every policy allows every target.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -117,6 +117,8 @@ def denial(verdict: Verdict, request: Request) -> PolicyDenied:
 
 def _verdict(policy: Policy, rule: Rule, names: Sequence[str]) -> Verdict:
     allowed, why = rule.effect == "allow", f"its effect is {rule.effect}"
+    if rule.approval is not None:
+        why += f", once {' or '.join(rule.approval.approvers)} has approved"
     if rule.max_targets is not None and len(names) > rule.max_targets:
         allowed = False
         why = f"it allows at most {rule.max_targets} target(s) in one run, these are {len(names)}"
@@ -127,16 +129,20 @@ def _concerns(rule: Rule, request: Request) -> bool:
     """Whether the conditions that are the same for all targets of a run are met."""
     caller = request.caller
     return (
-        (not rule.users or any(_is_user(pattern, caller) for pattern in rule.users))
+        (not rule.users or is_one_of(rule.users, caller.user, caller.groups))
         and (not rule.actions or any(fnmatchcase(request.action, one) for one in rule.actions))
         and (not rule.hours or any(window.holds(request.now) for window in rule.hours))
     )
 
 
-def _is_user(pattern: str, caller: Caller) -> bool:
-    if pattern.startswith("@"):
-        return any(fnmatchcase(group, pattern[1:]) for group in caller.groups)
-    return fnmatchcase(caller.user, pattern)
+def is_one_of(patterns: Sequence[str], user: str, groups: Iterable[str]) -> bool:
+    """Whether a user with these groups is meant by names of users, or of groups after an @."""
+    return any(
+        any(fnmatchcase(group, pattern[1:]) for group in groups)
+        if pattern.startswith("@")
+        else fnmatchcase(user, pattern)
+        for pattern in patterns
+    )
 
 
 def _names(policy: Policy, rule: Rule, inventory: Inventory) -> frozenset[str]:

@@ -8,11 +8,22 @@ from lom.policy.hours import Window
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """What a rule demands besides: that one of ``approvers`` has approved of the plan.
+
+    It holds for ``valid_for_s`` seconds after it was given.
+    """
+
+    approvers: tuple[str, ...]
+    valid_for_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One rule of a policy. An empty condition is met by everything.
 
-    ``targets`` is a selector; ``max_targets`` is how many targets of one run the rule may allow.
-    ``line`` is where the rule begins in its file.
+    ``targets`` is a selector; ``max_targets`` is how many targets of one run the rule may allow;
+    ``approval`` is what it demands for that. ``line`` is where the rule begins in its file.
     """
 
     name: str
@@ -24,6 +35,7 @@ class Rule:
     targets: str | None = None
     hours: tuple[Window, ...] = ()
     max_targets: int | None = None
+    approval: Approval | None = None
 
 
 @dataclass(frozen=True, slots=True)

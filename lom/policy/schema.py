@@ -5,6 +5,7 @@ Imported only when there is one, for pydantic's sake.
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -14,9 +15,12 @@ from lmm.errors import RequestError
 from lom.inventory_files import Document, Location
 from lom.inventory_model import M, PathText, Strict, validate
 from lom.policy.hours import Window, parse_window
-from lom.policy.rules import Policy, Rule
+from lom.policy.rules import Approval, Policy, Rule
 from lom.policy.values import AuditLog, Safeguards
 from lom.selector_syntax import And, File, Not, Or, Selector, parse
+
+LONGEST_S = 30 * 86400.0  # that an approval may hold; requests are kept as long
+_UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _listed(value: Any) -> Any:
@@ -27,6 +31,14 @@ def _pattern(value: str) -> str:
     if not value.strip("@") or not value.isprintable():
         raise ValueError("a name or a pattern such as ops-* is needed")
     return value
+
+
+def _duration(value: Any) -> float:
+    found = re.fullmatch(r"(\d{1,4})([mhd])", str(value), re.ASCII)
+    seconds = int(found[1]) * _UNITS_S[found[2]] if found else 0.0
+    if not 0 < seconds <= LONGEST_S:
+        raise ValueError("a duration such as 45m, 8h or 7d is needed, at most 30d")
+    return seconds
 
 
 def _window(value: str) -> Window:
@@ -64,8 +76,15 @@ _Hours = Annotated[
 ]
 
 
+class ApprovalModel(Strict):
+    """``approval`` of a rule: who may give it, and how long it holds."""
+
+    approvers: _Patterns
+    valid_for: Annotated[float, BeforeValidator(_duration)] = 86400.0
+
+
 class RuleModel(Strict):
-    """One rule; what is left out is met by everything."""
+    """One rule; what is left out is met by everything. Its ``approval`` is checked by itself."""
 
     name: Annotated[str, AfterValidator(_pattern)]
     effect: Literal["allow", "deny"]
@@ -75,6 +94,7 @@ class RuleModel(Strict):
     targets: Annotated[str, AfterValidator(_selector)] | None = None
     hours: _Hours | None = None
     max_targets: Annotated[int, Field(ge=1)] | None = None
+    approval: Any = None
 
 
 class PolicyModel(Strict):
@@ -98,10 +118,17 @@ class LockModel(Strict):
     plugin_lock: PathText
 
 
+class ApprovalsModel(Strict):
+    """``approvals``: the folder in which those who ask and those who approve meet."""
+
+    approvals: PathText
+
+
 class SystemModel(PolicyModel):
     """The file of the whole machine: a policy with what else cannot be overridden."""
 
     plugin_lock: PathText | None = None
+    approvals: PathText | None = None
     audit: Any = None
     identities: dict[str, Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]] = Field(
         default_factory=dict
@@ -120,6 +147,14 @@ def lock_of(document: Document) -> str:
     _refuse(document)
     assert model
     return model.plugin_lock
+
+
+def approvals_of(document: Document) -> str:
+    """Return the folder that a configuration file names for approvals. Raises RequestError."""
+    model = validate(ApprovalsModel, {"approvals": document.data["approvals"]}, document, ())
+    _refuse(document)
+    assert model
+    return model.approvals
 
 
 def audit_of(document: Document) -> tuple[AuditLog | None, bool]:
@@ -152,6 +187,7 @@ def system_safeguards(document: Document) -> Safeguards:
         locks=(model.plugin_lock,) if model.plugin_lock else (),
         audit=(audit,) if audit else () if silent else None,
         identities=MappingProxyType(model.identities),
+        approvals=model.approvals,
     )
 
 
@@ -176,12 +212,18 @@ def _policy(model: PolicyModel, document: Document, at: Location) -> Policy:
             document.fault((*place, "name"), f"a rule {rule.name!r} stands here a second time")
         if rule.max_targets is not None and rule.effect == "deny":
             document.fault((*place, "max_targets"), "it limits what a rule allows; this one denies")
-        rules.append(_rule(rule, document.line(place)))
+        approval = None
+        if rule.approval is not None:
+            approval = validate(ApprovalModel, rule.approval, document, (*place, "approval"))
+            if rule.effect == "deny":
+                fault = "it is for what a rule allows; this one denies"
+                document.fault((*place, "approval"), fault)
+        rules.append(_rule(rule, approval, document.line(place)))
     _refuse(document)
     return Policy(document.file, model.default, tuple(rules), model.inventory)
 
 
-def _rule(model: RuleModel, line: int | None) -> Rule:
+def _rule(model: RuleModel, approval: ApprovalModel | None, line: int | None) -> Rule:
     return Rule(
         name=model.name,
         effect=model.effect,
@@ -192,6 +234,7 @@ def _rule(model: RuleModel, line: int | None) -> Rule:
         targets=model.targets,
         hours=tuple(model.hours or ()),  # type: ignore[arg-type]
         max_targets=model.max_targets,
+        approval=Approval(tuple(approval.approvers), approval.valid_for) if approval else None,
     )
 
 

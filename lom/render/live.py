@@ -33,6 +33,7 @@ class State:
     since: float = 0.0
     outcomes: Counter[str] = field(default_factory=Counter)
     running: dict[str, tuple[float, Mapping[str, Any]]] = field(default_factory=dict)
+    waiting: dict[str, tuple[float, str]] = field(default_factory=dict)  # since when, what for
     failures: deque[list[str]] = field(default_factory=lambda: deque(maxlen=HEIGHT))  # as shown
     most_running: int = 0
     ran: int = 0
@@ -43,13 +44,21 @@ class State:
         kind, data = event["kind"], event["data"]
         if kind == "run.started":
             self.total, self.since = data["targets"], now
+        elif kind == "target.waiting":
+            self.waiting[event["target"]] = now, f"for {data['holder'] or 'another run'}"
         elif kind == "target.started":
+            self.waiting.pop(event["target"], None)
             self.running[event["target"]] = now, {}
             self.most_running = max(self.most_running, len(self.running))
         elif kind == "progress" and event["target"] in self.running:
             since, _ = self.running[event["target"]]
             self.running[event["target"]] = since, data
+        elif kind == "target.retrying":
+            self.running.pop(event["target"], None)
+            why = f"after {data['outcome']}: {one_line(data['error'])}"[:_KEPT]
+            self.waiting[event["target"]] = now, why
         elif kind == "target.finished":
+            self.waiting.pop(event["target"], None)
             self.ran += self.running.pop(event["target"], None) is not None
             self.outcomes[data["outcome"]] += 1
             if data["outcome"] not in _NO_NEWS:
@@ -91,6 +100,8 @@ def _parts(state: State, now: float) -> Iterator[tuple[str, str]]:
             yield f"{count} {outcome.replace('_', ' ')}", outcome
     if state.running:
         yield f"{len(state.running)} running", ""
+    if state.waiting:
+        yield f"{len(state.waiting)} waiting", ""
 
 
 def _seconds_left(state: State, now: float) -> float | None:
@@ -127,12 +138,16 @@ def _targets(state: State, now: float, view: Screen, height: int) -> list[str]:
     columns = view.columns or 0
     if height <= 0 or columns < _TINY:
         return []
-    slowest = list(islice(_slowest(state, now), height))
-    failed = min(len(state.failures), max(height // 2, height - len(slowest)))
     rows = [
         [name, "running", _whole(now - since), _doing(data, columns)]
-        for name, since, data in slowest[: height - failed]
+        for name, since, data in islice(_slowest(state, now), height)
     ]
+    rows += [
+        [name, "waiting", _whole(now - since), clip(clean(why), columns)]
+        for name, (since, why) in islice(state.waiting.items(), height - len(rows))
+    ]
+    failed = min(len(state.failures), max(height // 2, height - len(rows)))
+    rows = rows[: height - failed]
     rows += list(state.failures)[len(state.failures) - failed :]
     if columns < _NARROW:
         rows = [[name, spent if word == "running" else word] for name, word, spent, _ in rows]

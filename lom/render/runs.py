@@ -40,6 +40,9 @@ def run_text(row: Mapping[str, Any], document: Mapping[str, Any], view: Screen) 
     ]
     if row["cancel_requested_at"]:
         head.append(f"asked to cancel {row['cancel_requested_at']}")
+    if row["plan_hash"]:
+        by = ", ".join(row["approved_by"] or ()) or "nobody yet"
+        head.append(f"approved by {by}: the plan {row['plan_hash']}")
     if row["incomplete"]:
         head.append(f"the record is incomplete: {row['incomplete']}")
     results = render_run(document, "table", view).decode() if document["results"] else ""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
+import secrets
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,11 +19,22 @@ import pytest
 from lmm.envelope import build_message
 from lmm.fanout import fan_out
 from lmm.job import Scope
-from lmm.model import Invocation, Limits, Result, Script, SsmSettings, Target
-from lmm.testing import Sshd
+from lmm.model import (
+    Inquiry,
+    Invocation,
+    Limits,
+    OnDisconnect,
+    Result,
+    Script,
+    SsmSettings,
+    Target,
+)
+from lmm.receipts import receipt_key
+from lmm.testing import Sshd, TcpProxy, processes
 from lmm.testing.aws import FakeAws
 from lmm.transports import TransportPool, disconnect
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 SUCCESS = '{"payload":{"result":"success","output_data":%s}}'
 
 
@@ -144,3 +160,108 @@ def host_factory() -> Iterator[Callable[[Target], Host]]:
     yield lambda target: Host(target, pool)
     pool.close()
     disconnect()  # what openssh keeps for other processes
+
+
+@pytest.fixture
+def proxy(remote: Host, sshd: Sshd, scratch: Path) -> Iterator[TcpProxy]:
+    """What the connection of ``remote`` goes through."""
+    with TcpProxy("127.0.0.1", sshd.port) as made:
+        known = scratch / "known_hosts"
+        known.write_text(f"[127.0.0.1]:{made.port} {sshd.host_key}\n")
+        ssh = replace(remote.target.ssh, known_hosts=(str(known),))
+        remote.target = replace(remote.target, port=made.port, ssh=ssh)
+        yield made
+
+
+@pytest.fixture(params=["local", "ssh", "openssh"])
+def streaming(
+    request: pytest.FixtureRequest, host_factory: Callable[[Target], Host], sshd: Sshd
+) -> Host:
+    """A host whose connection stays open while the plugin runs."""
+    if request.param == "local":
+        return host_factory(Target("local", transport="local"))
+    return host_factory(replace(sshd.target("node1"), transport=request.param))
+
+
+class Keeper:
+    """Makes invocations with a receipt, finds the receipts, and removes them."""
+
+    def __init__(self) -> None:
+        self._keys: list[str] = []
+
+    def __call__(
+        self,
+        host: Host,
+        script: str,
+        mode: OnDisconnect = OnDisconnect.KILL,
+        run: str = "",
+        **fields: Any,
+    ) -> Invocation:
+        made = host.invocation(script, **fields)
+        key = receipt_key(run or secrets.token_hex(8), made.target.name)
+        self._keys.append(key)
+        return replace(made, receipt=key, on_disconnect=mode)
+
+    def ask(
+        self, host: Host, invocation: Invocation, age_s: float = 1.0, *, kill: bool = False
+    ) -> Result:
+        """Return what the host says has become of an invocation."""
+        (result,) = host.carry(replace(invocation, inquiry=Inquiry(age_s, kill)))
+        return result
+
+    def files(self, invocation: Invocation) -> dict[str, Path]:
+        found = Path("/var/tmp").glob(f".rune-receipts-*/*/{invocation.receipt}.*")
+        return {path.suffix[1:]: path for path in found}
+
+    def state(self, invocation: Invocation) -> str:
+        path = self.files(invocation).get("state")
+        return path.read_text() if path else ""
+
+    def clear(self) -> None:
+        """Remove the receipts, when the shells that may still write to them have ended."""
+        states = (p for key in self._keys for p in Path("/var/tmp").glob(f".rune-*/*/{key}.state"))
+        words = [path.read_text().split() for path in states]
+        shells = {int(found[3]) for found in words if found[:1] == ["started"]}
+        processes.wait_gone(shells, 15.0)
+        for root in Path("/var/tmp").glob(".rune-receipts-*"):
+            for key in self._keys:
+                for path in root.glob(f"*/{key}.*"):
+                    path.unlink(missing_ok=True)
+            for folder in (*root.glob("*"), root):
+                with contextlib.suppress(OSError):  # others have theirs there
+                    folder.rmdir()
+
+
+@pytest.fixture
+def keep() -> Iterator[Keeper]:
+    keeper = Keeper()
+    yield keeper
+    keeper.clear()
+
+
+SecondRune = Callable[[Invocation], contextlib.AbstractContextManager["subprocess.Popen[bytes]"]]
+
+
+@pytest.fixture
+def second_rune(scratch: Path) -> SecondRune:
+    """Runs an invocation in a process of its own, which is killed with -9 after the block."""
+
+    @contextlib.contextmanager
+    def started(invocation: Invocation) -> Iterator[subprocess.Popen[bytes]]:
+        (scratch / "job").write_bytes(pickle.dumps(invocation))
+        code = (
+            "import pickle, sys\n"
+            "from lmm.fanout import fan_out\nfrom lmm.job import Scope\n"
+            "from lmm.transports import TransportPool\n"
+            "job = pickle.loads(open(sys.argv[1], 'rb').read())\n"
+            "fan_out([job], TransportPool().get, concurrency=1, scope=Scope(),"
+            " may_start=lambda b: True, on_event=lambda *a: None, on_result=lambda r: None)\n"
+        )
+        rune = subprocess.Popen([sys.executable, "-c", code, scratch / "job"], cwd=REPOSITORY)
+        try:
+            yield rune
+        finally:
+            rune.kill()
+            rune.wait()
+
+    return started

@@ -65,6 +65,27 @@ def test_totals_slowest_and_failures() -> None:
     ]
 
 
+def test_what_waits_is_told_apart_from_what_runs() -> None:
+    refused = eps(Unreachable("connection_refused", "refused\nby far"))
+    made = state(
+        4,
+        *started(0.0, "web1", "web2"),
+        (0.0, "target.waiting", "web3", {"reason": "target_locked", "holder": "2026-0c5f"}),
+        (0.0, "target.waiting", "web4", {"reason": "target_locked", "holder": None}),
+        (2.0, "target.retrying", "web2", {"outcome": "unreachable", "error": refused}),
+    )
+    assert shown(made, 5.0) == [
+        "0/4 done  5 s  1 running  3 waiting",
+        "web1  running  5 s",
+        "web3  waiting  5 s  for 2026-0c5f",
+        "web4  waiting  5 s  for another run",
+        "web2  waiting  3 s  after unreachable: refused by far",
+    ]
+    for event in (*started(5.0, "web3"), finished(5.0, "web4", "skipped"), finished(5.0, "web2")):
+        made.take({"kind": event[1], "target": event[2], "data": event[3]}, event[0])
+    assert shown(made, 6.5)[0] == "2/4 done  6 s  1 ok  1 skipped  2 running"
+
+
 def test_a_target_is_named_when_it_has_run_for_a_second() -> None:
     made = state(2, *started(0.0, "web1"), *started(0.5, "web2"))
     assert shown(made, 0.9) == ["0/2 done  1 s  2 running"]

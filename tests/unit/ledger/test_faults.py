@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -204,6 +205,46 @@ def test_an_older_file_is_migrated_with_its_data(path: Path, begin: Begin, have:
     assert connection.execute("SELECT count(*) FROM result").fetchone() == (min(have, 1),)
     migrate(connection, later)  # once is enough
     connection.close()
+
+
+def test_runs_written_before_there_were_approvals_are_kept(path: Path) -> None:
+    path.parent.mkdir()
+    old = sqlite3.connect(path, isolation_level=None)
+    migrate(old, STEPS[:1])
+    made = facts("old")
+    row = {
+        "run_id": made.run_id,
+        "action": made.action,
+        "request": json.dumps(made.request),
+        "secret_params": '["/token"]',
+        "options": "{}",
+        "version": "0",
+        "who": "ops",
+        "host": "bastion",
+        "boot_id": "another",
+        "pid_space": "pid:[1]",
+        "pid": 7,
+        "pid_started": 1,
+        "started_at": made.started_at,
+        "targets": 1,
+        "finished_at": made.started_at,
+        "status": "ok",
+        "summary": '{"ok": 1}',
+        "exit_code": 0,
+    }
+    marks = ", ".join("?" * len(row))
+    old.execute(f"INSERT INTO run ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+    old.execute("INSERT INTO target VALUES (1, 0, 'n0', 'local', 'noop', NULL)")
+    document = json.dumps(result("n0"))
+    old.execute("INSERT INTO result VALUES (1, 0, 'ok', 1, ?)", (document,))
+    old.close()
+
+    Ledger.open(path)
+    with LedgerReader(path) as ledger:
+        [run] = ledger.runs()
+        assert ledger.results(run) == [result("n0")]
+    assert (run.run_id, run.who, run.status, run.exit_code) == ("old", "ops", "ok", 0)
+    assert (run.secret_params, run.plan_hash, run.approved_by) == (("/token",), None, None)
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path, begin: Begin) -> None:

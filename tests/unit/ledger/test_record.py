@@ -17,7 +17,7 @@ from lmm.envelope import timestamp
 from lmm.errors import RequestError
 from lom.ledger import Ledger, LedgerReader
 
-from .conftest import Begin, ended, event, result
+from .conftest import Begin, ended, event, facts, result
 
 
 def states(path: Path, run: str = "last") -> dict[str, str]:
@@ -202,6 +202,51 @@ def test_pruning_spares_live_and_new_runs_and_gives_room_back(path: Path, begin:
             assert left <= 2
     connection.close()
     assert live.starting(["n0"])
+
+
+def test_a_run_waits_is_approved_and_begins_with_its_id(path: Path, begin: Begin) -> None:
+    begin(run_id="r0").finish(ended(), 0)
+    Ledger(path).wait(facts("r1"), "hash")
+    with LedgerReader(path) as ledger:
+        [run] = ledger.runs(status="waiting")
+        assert ledger.document(run)["not_started"] == ["n0", "n1", "n2"]
+        assert ledger.runs(status="interrupted") == []
+    assert (run.run_id, run.plan_hash, run.approved_by) == ("r1", "hash", None)
+    with pytest.raises(RequestError, match="UNIQUE"):  # not before it was approved
+        begin(run_id="r1")
+    Ledger(path).approved("r1", ["alice", "bob"])
+    Ledger(path).approved("r1", ["mallory"])
+    Ledger(path).approved("r0", ["mallory"])
+    recorder = begin(run_id="r1")
+    recorder.starting(["n0"])
+    with LedgerReader(path) as ledger:
+        assert [run.status for run in ledger.runs()] == ["running", "ok"]
+        assert ledger.runs(status="waiting") == []
+    recorder.finish(ended(ok=1), 0)
+    with LedgerReader(path) as ledger:
+        run, other = ledger.runs()
+    assert (run.status, run.plan_hash, run.approved_by) == ("ok", "hash", ("alice", "bob"))
+    assert (other.plan_hash, other.approved_by) == (None, None)
+    with pytest.raises(RequestError, match="UNIQUE"):  # nor twice
+        begin(run_id="r1")
+
+
+def test_a_run_that_was_approved_and_never_began_is_interrupted(path: Path) -> None:
+    Ledger(path).wait(facts("r1"), "hash")
+    Ledger(path).approved("r1", ["alice"])
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE run SET pid_started = 1")
+    connection.close()
+    with LedgerReader(path) as ledger:
+        assert ledger.find("r1").status == "interrupted"
+
+
+def test_what_waits_is_pruned_by_its_age(path: Path) -> None:
+    old = timestamp(datetime.now(UTC) - timedelta(days=40))
+    Ledger(path).wait(facts("old", started_at=old), "hash")
+    Ledger(path).wait(facts("new"), "hash")
+    before = timestamp(datetime.now(UTC) - timedelta(days=30))
+    assert Ledger(path).prune(before) == ["old"]
 
 
 def test_two_processes_begin_at_the_same_time_in_a_new_ledger(path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import lom.config
 from lmm.errors import RequestError
 from lom.config import Settings, load_settings
+from lom.policy.rules import Approval
 from lom.policy.values import AuditLog, Safeguards
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "policy.md"
@@ -62,13 +63,16 @@ def test_the_documented_examples_are_read(tmp_path: Path, project: Path, system:
         [
             "admins-anywhere",
             "nothing-destructive-in-prod",
+            "wiping-takes-two",
             "operators-by-day",
             "reading-is-free",
         ],
         ["few-at-once"],
     ]
-    by_day = found.policies[0].rules[2]
-    assert (by_day.line, by_day.max_targets, by_day.effect) == (14, 20, "allow")
+    assert found.policies[0].rules[2].approval == Approval(("alice", "@leads"), 8 * 3600)
+    assert found.approvals == "/var/lib/rune/approvals"
+    by_day = found.policies[0].rules[3]
+    assert (by_day.line, by_day.max_targets, by_day.effect) == (19, 20, "allow")
     assert (by_day.hours[0].start, by_day.hours[0].days) == (480, frozenset(range(5)))
     assert found.policies[0].inventory == str(system.parent / "inventory.yaml")
     assert found.locks == (
@@ -117,6 +121,33 @@ def test_the_audit_log_is_moved_or_switched_off_by_the_strongest_own_file(
     assert safeguards(tmp_path).audit == ()
 
 
+def test_the_machines_folder_of_approvals_wins(
+    tmp_path: Path, project: Path, user: Path, system: Path
+) -> None:
+    user.write_text("approvals: a\n")
+    project.write_text("approvals: b\n")
+    assert safeguards(tmp_path).approvals == str(project.parent / "b")
+    system.write_text("approvals: c\n")
+    assert safeguards(tmp_path).approvals == str(system.parent / "c")
+    system.write_text("default: allow\n")
+    assert safeguards(tmp_path).approvals == str(project.parent / "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "approval"),
+    [
+        ("{approvers: alice}", Approval(("alice",), 86400)),
+        ("{approvers: ['@leads', 'ops-*'], valid_for: 45m}", Approval(("@leads", "ops-*"), 2700)),
+        ("{approvers: alice, valid_for: 30d}", Approval(("alice",), 30 * 86400)),
+    ],
+)
+def test_an_approval_names_who_and_for_how_long(
+    tmp_path: Path, project: Path, text: str, approval: Approval
+) -> None:
+    project.write_text(f"policy:\n  rules: [{{name: a, effect: allow, approval: {text}}}]\n")
+    assert safeguards(tmp_path).policies[0].rules[0].approval == approval
+
+
 def test_the_machines_inventory_is_used_where_no_other_is_named(
     tmp_path: Path, project: Path, system: Path
 ) -> None:
@@ -147,6 +178,21 @@ RULES = "default: deny\nrules:\n  - name: a\n    effect: allow\n"
         (RULES + "    max_targets: yes\n", ["true is not a whole number"]),
         (RULES + "  - name: a\n    effect: deny\n", ["'a' stands here a second time", ":5:"]),
         ("rules:\n  - {name: a, effect: deny, max_targets: 3}\n", ["this one denies"]),
+        (RULES + "    approval: required\n", ["not a mapping", "$.rules[0].approval"]),
+        (RULES + "    approval: {}\n", ["the key 'approvers' is needed", ":5:"]),
+        (RULES + "    approval: {approvers: []}\n", ["$.rules[0].approval.approvers"]),
+        (RULES + "    approval: {approvers: a, valid: 1h}\n", ["did you mean 'valid_for'?"]),
+        (
+            RULES + "    approval: {approvers: a, valid_for: 31d}\n",
+            ["a duration such as 45m, 8h or 7d is needed", "$.rules[0].approval.valid_for"],
+        ),
+        (RULES + "    approval: {approvers: a, valid_for: 0h}\n", ["a duration such as"]),
+        (RULES + "    approval: {approvers: a, valid_for: 8}\n", ["a duration such as"]),
+        (
+            "rules:\n  - {name: a, effect: deny, approval: {approvers: b}}\n",
+            ["it is for what a rule allows", "$.rules[0].approval"],
+        ),
+        ("approvals: 3\n", ["$.approvals"]),
         ("rules:\n  - effect: deny\n", ["the key 'name' is needed", "$.rules[0].name"]),
         ("rules: {a: 1}\n", ["a mapping is not a list", "$.rules"]),
         ("rules: [deny]\n", ["not a mapping", "$.rules[0]"]),

@@ -1,0 +1,80 @@
+"""What the host's end line means: the plugin's own answer counts, or why there is none."""
+
+from __future__ import annotations
+
+from lmm.bootstrap import End
+from lmm.errors import (
+    Cancelled,
+    ConnectionLost,
+    HostError,
+    OutputError,
+    RuneError,
+    TimedOut,
+    Unreachable,
+)
+from lmm.model import Invocation
+from lmm.receipts import KEPT_S
+
+_RAN = ("exit", "timeout", "cancel", "disconnect", "flood")
+_NO_RESULT = {
+    "gone": "the host's shell ended, by a kill or a reboot, before it had noted a result",
+    "forgotten": "the host removed the output because it had been read",
+    "taken": "the host has been sent this invocation before",
+}
+
+
+def has_run(end: End) -> bool:
+    """Return whether the end line's status is the plugin's own."""
+    return end.reason in _RAN
+
+
+def error_of(end: End, invocation: Invocation) -> RuneError | None:
+    """Return what went wrong by the host's last word, None if the plugin ended by itself."""
+    timeout = invocation.limits.timeout_s
+    match end.reason:
+        case "exit":
+            return None
+        case "timeout":
+            return TimedOut("timed_out", f"not finished after {timeout:g} s", timeout_s=timeout)
+        case "cancel":
+            return Cancelled("cancelled", "cancelled by the operator")
+        case "disconnect":
+            return Cancelled("disconnected", "the host killed the plugin: the connection dropped")
+        case "flood":
+            reason = "stderr_too_large" if end.detail == "stderr" else "output_too_large"
+            return OutputError(reason, f"{end.detail} is larger than the host may keep")
+        case "gone" | "forgotten" | "taken":
+            return ConnectionLost("receipt_incomplete", _NO_RESULT[end.reason])
+        case "unknown":
+            return _no_receipt(end, invocation)
+        case _:
+            return _not_started(end)
+
+
+def _no_receipt(end: End, invocation: Invocation) -> RuneError:
+    """The host has no receipt and from now on will have none: was there never any?"""
+    age = invocation.inquiry.age_s if invocation.inquiry else 0.0
+    if age < min(float(end.detail), KEPT_S):  # its uptime
+        return Unreachable("never_started", "the host never started this invocation")
+    why = "it has been booted since" if age < KEPT_S else "it keeps receipts for a day only"
+    return ConnectionLost("receipt_incomplete", f"the host has no receipt, but {why}")
+
+
+def _not_started(end: End) -> RuneError:
+    match end.reason:
+        case "missing":
+            return HostError(
+                "dependency_missing", f"command not found: {end.detail}", field=end.detail
+            )
+        case "no_directory":
+            return HostError(
+                "no_writable_directory", "no directory on the host takes the plugin's file"
+            )
+        case "no_receipt":
+            return HostError(
+                "no_writable_directory", "neither /var/tmp nor $HOME on the host takes a receipt"
+            )
+        case "short":
+            return Unreachable("connection_reset", "the connection dropped while sending")
+        case _:
+            return HostError("bootstrap_failed", f"the host's bash is too old: {end.detail}")

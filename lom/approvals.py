@@ -1,0 +1,318 @@
+"""Requests for approval and the answers to them: small files in one folder, without a server.
+
+``RUN.request.json`` belongs to who asks and says all that would run; ``RUN.HEX.answer.json``
+belongs to who answers and holds the hash of that. Who wrote a file is told by its owner, which
+only root can change, and never by what stands in it; but for users that the machine's policy lets
+speak for others. ``RUN.used.json`` is a request whose run was started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from lmm.contract import spec_validator
+from lmm.envelope import loads_request, timestamp
+from lmm.errors import RequestError
+from lom.names import shown
+from lom.policy.approval import Answer, Demand, plan_hash
+from lom.policy.caller import Caller, owner
+
+FOLDER = "approvals"  # below the state directory, where no other is named
+MOST_BYTES = 16 * 1024 * 1024  # of a file; a request names every target
+KEPT_S = 30 * 86400.0  # how long one's own files stay: as long as an approval may hold
+REQUEST, USED, ANSWER = ".request.json", ".used.json", ".answer.json"
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What ``user`` asks to have approved; ``demands`` are what that user's RUNE was told."""
+
+    run_id: str
+    user: str
+    asked_at: datetime
+    demands: tuple[Demand, ...]
+    subject: Mapping[str, Any]
+
+    @property
+    def plan_hash(self) -> str:
+        return plan_hash(self.subject)
+
+
+# -- asking, answering, using ------------------------------------------------------------------
+
+
+def own_folder(state: str) -> str:
+    """Return the folder below a state directory, made private. Raises RequestError."""
+    folder = os.path.join(state, FOLDER)
+    try:
+        os.makedirs(folder, 0o700, exist_ok=True)
+    except OSError as error:
+        raise _io_error(folder, error) from None
+    return folder
+
+
+def ask(folder: str, request: Request) -> None:
+    """Leave a request.
+
+    Raises RequestError (``config_invalid``, ``local_io_error``, ``invalid_request``).
+    """
+    document = {
+        "run_id": request.run_id,
+        "user": request.user,
+        "asked_at": timestamp(request.asked_at),
+        "demands": [one._asdict() for one in request.demands],
+        "subject": request.subject,
+    }
+    _write(folder, f"{request.run_id}{REQUEST}", document)
+
+
+def answer_of(request: Request, caller: Caller, denial: str | None) -> Answer:
+    """Return the caller's answer: approved, or denied for this reason."""
+    now = datetime.now(UTC)
+    return Answer(caller.user, caller.groups, request.plan_hash, denial is None, now, denial)
+
+
+def leave(folder: str, run_id: str, answer: Answer) -> None:
+    """Leave an answer to the request of a run. Raises as ``ask``."""
+    document = {
+        "run_id": run_id,
+        "user": answer.user,
+        "plan_hash": answer.plan_hash,
+        "approved": answer.approved,
+        "at": timestamp(answer.at),
+        "reason": answer.reason,
+    }
+    _write(folder, f"{run_id}.{secrets.token_hex(4)}{ANSWER}", document)
+
+
+def use(folder: str, run_id: str) -> bool:
+    """Mark a request as used; False if another process was faster. Raises RequestError."""
+    try:
+        os.rename(_path(folder, run_id, REQUEST), _path(folder, run_id, USED))
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _io_error(folder, error) from None
+    return True
+
+
+def is_used(folder: str, run_id: str) -> bool:
+    """Whether a run was started on this request."""
+    return os.path.lexists(_path(folder, run_id, USED))
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+
+def requests(folder: str, identities: Mapping[str, str]) -> list[Request]:
+    """Return what waits for an answer or a start, the oldest first; leave out what is no request.
+
+    Raises RequestError.
+    """
+    found = []
+    for name in _names(folder, "", REQUEST):
+        with contextlib.suppress(RequestError):
+            found.append(read(folder, name.removesuffix(REQUEST), identities))
+    return sorted(found, key=lambda one: one.asked_at)
+
+
+def find(folder: str, name: str, identities: Mapping[str, str]) -> Request:
+    """Return the request with this run id, or the one whose id begins so.
+
+    Raises RequestError (``unknown_run``, ``local_io_error``, ``config_invalid``).
+    """
+    ids = [one.removesuffix(REQUEST) for one in _names(folder, name, REQUEST)]
+    if name in ids or len(ids) == 1:
+        return read(folder, name if name in ids else ids[0], identities)
+    why = f"more than one begins so: {', '.join(sorted(ids)[:4])}" if ids else "there is none"
+    raise RequestError("unknown_run", f"no request {name!r} in {folder}: {why}", name=name)
+
+
+def read(folder: str, run_id: str, identities: Mapping[str, str]) -> Request:
+    """Return the request with this run id. Raises RequestError (``unknown_run``)."""
+    _path(folder, run_id, REQUEST)
+    try:
+        document, user, _ = _read(folder, f"{run_id}{REQUEST}", "subject", identities)
+        if document["run_id"] != run_id:
+            raise _Unfit(f"it is for {document['run_id']}")
+        asked_at = _instant(document["asked_at"])
+    except _Unfit as unfit:
+        raise RequestError(
+            "unknown_run", f"the request {run_id} in {folder} cannot be used: {unfit}", name=run_id
+        ) from None
+    return Request(
+        run_id,
+        user,
+        asked_at,
+        tuple(
+            Demand(one["rule"], one["policy"], tuple(one["approvers"]), one["valid_for_s"])
+            for one in document["demands"]
+        ),
+        document["subject"],
+    )
+
+
+def answers(folder: str, run_id: str, identities: Mapping[str, str]) -> list[Answer]:
+    """Return the answers to a request; leave out what its owner did not write as an answer."""
+    found = []
+    for name in _names(folder, f"{run_id}.", ANSWER):
+        with contextlib.suppress(_Unfit):
+            document, user, groups = _read(folder, name, "plan_hash", identities)
+            if document["run_id"] == run_id:
+                found.append(
+                    Answer(
+                        user,
+                        groups,
+                        document["plan_hash"],
+                        document["approved"],
+                        _instant(document["at"]),
+                        document["reason"],
+                    )
+                )
+    return found
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+class _Unfit(Exception):
+    """A file that is not what its name says."""
+
+
+def _read(
+    folder: str, name: str, key: str, identities: Mapping[str, str]
+) -> tuple[dict[str, Any], str, frozenset[str]]:
+    """Return a document that has ``key``, who wrote it, and the groups of that user."""
+    content, uid = _content(os.path.join(folder, name))
+    document = _parsed(content)
+    if key not in document:
+        raise _Unfit(f"it has no {key}")
+    claimed = document["user"]
+    user, groups = owner(uid, claimed, identities)
+    if user != claimed:
+        raise _Unfit(f"it says that {claimed!r} wrote it, and it belongs to {user!r}")
+    return document, user, groups
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = loads_request(content, "it")
+    except RequestError as error:
+        raise _Unfit(error.message) from None
+    violations = spec_validator("approval_v1").violations(document)
+    if violations:
+        raise _Unfit(str(violations[0]))
+    return document
+
+
+def _instant(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:  # a leap second
+        raise _Unfit(f"{text} is no instant") from None
+
+
+def _content(path: str) -> tuple[bytes, int]:
+    """Return the bytes of a file that nobody but its owner can have written, and the owner."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        with open(os.open(path, flags), "rb") as stream:
+            found = os.fstat(stream.fileno())
+            # A second name could be somebody's link to a file that another wrote elsewhere.
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+                raise _Unfit("it is no file with one name")
+            if found.st_mode & 0o022:
+                raise _Unfit("others than its owner may write it")
+            if found.st_size > MOST_BYTES:
+                raise _Unfit(f"it is larger than {MOST_BYTES} bytes")
+            return stream.read(MOST_BYTES + 1), found.st_uid
+    except OSError as error:
+        raise _Unfit(f"it cannot be read: {error.strerror}") from None
+
+
+def _write(folder: str, name: str, document: Mapping[str, Any]) -> None:
+    """Write a file that those can read who can read the folder; all of it or nothing."""
+    content = json.dumps(document).encode("ascii")
+    try:
+        _parsed(content)  # what could not be read again would count for nothing
+    except _Unfit as unfit:
+        raise RequestError("invalid_request", f"{name} cannot be written: {unfit}") from None
+    new = os.path.join(folder, f".{secrets.token_hex(8)}")
+    try:
+        place = _place(folder)
+        _tidy(folder)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with open(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                with contextlib.suppress(OSError):  # the folder's group may not be ours to give
+                    os.fchown(descriptor, -1, place.st_gid)
+                os.fchmod(descriptor, 0o600 | place.st_mode & 0o044)
+                os.fsync(descriptor)
+            os.rename(new, os.path.join(folder, name))
+        except BaseException:
+            os.unlink(new)
+            raise
+    except OSError as error:
+        raise _io_error(folder, error) from None
+
+
+def _place(folder: str) -> os.stat_result:
+    """Return what the folder is. Raises RequestError where others could remove one's files."""
+    found = os.stat(folder)
+    if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
+        raise RequestError(
+            "config_invalid",
+            f"in {folder} everybody who may write could remove the files of others;"
+            f" `chmod +t {folder}` forbids that",
+            field="$.approvals",
+            file=folder,
+        )
+    return found
+
+
+def _tidy(folder: str) -> None:
+    """Remove one's own files that are too old to count."""
+    before = time.time() - KEPT_S
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith((REQUEST, USED, ANSWER)):
+                with contextlib.suppress(OSError):
+                    found = entry.stat(follow_symlinks=False)
+                    if found.st_uid == os.geteuid() and found.st_mtime < before:
+                        os.unlink(entry.path)
+
+
+def _path(folder: str, run_id: str, end: str) -> str:
+    if not _RUN_ID.fullmatch(run_id):
+        raise RequestError("unknown_run", f"{shown(run_id)} is not the id of a run")
+    return os.path.join(folder, f"{run_id}{end}")
+
+
+def _names(folder: str, start: str, end: str) -> list[str]:
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise _io_error(folder, error) from None
+    return [name for name in names if name.startswith(start) and name.endswith(end)]
+
+
+def _io_error(folder: str, error: OSError) -> RequestError:
+    return RequestError(
+        "local_io_error",
+        f"the folder of approvals {folder} cannot be used: {error.strerror}; docs/policy.md says"
+        " how it is made",
+        file=folder,
+    )

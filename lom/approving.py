@@ -1,0 +1,101 @@
+"""Answers what others asked to run: who may, what is recorded, and what they are shown.
+
+What an answer is worth is decided when the run is started, in ``lom.admission``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from lmm.envelope import timestamp
+from lmm.errors import PolicyDenied, RequestError
+from lom import approvals
+from lom.admission import approvals_folder, audit_logs, safeguards_of, write
+from lom.approvals import Request
+from lom.config import Settings
+from lom.policy.approval import Answer
+from lom.policy.caller import Caller, current_caller
+from lom.policy.decide import is_one_of
+
+LONGEST_REASON = 4096  # characters, as specs/approval_v1.json says
+
+
+def find(settings: Settings, name: str) -> Request:
+    """Return the request with this run id, or the one whose id begins so.
+
+    Raises RequestError (``unknown_run``, ``local_io_error``, ``config_invalid``).
+    """
+    return approvals.find(approvals_folder(settings), name, safeguards_of(settings).identities)
+
+
+def waiting(settings: Settings) -> list[dict[str, Any]]:
+    """Return every request that was not used yet with its answers, as JSON values.
+
+    Raises RequestError (``local_io_error``, ``config_invalid``).
+    """
+    folder, identities = approvals_folder(settings), safeguards_of(settings).identities
+    return [
+        {
+            **listed(one),
+            "answers": [
+                answer.document()
+                for answer in approvals.answers(folder, one.run_id, identities)
+                if answer.plan_hash == one.plan_hash
+            ],
+        }
+        for one in approvals.requests(folder, identities)
+    ]
+
+
+def listed(request: Request) -> dict[str, Any]:
+    """Return what a request is about, in short, as JSON values."""
+    return {
+        "run_id": request.run_id,
+        "action": request.subject["action"],
+        "targets": len(request.subject["targets"]),
+        "user": request.user,
+        "asked_at": timestamp(request.asked_at),
+        "approvers": sorted({name for one in request.demands for name in one.approvers}),
+        "plan_hash": request.plan_hash,
+    }
+
+
+def approver(request: Request, settings: Settings) -> Caller:
+    """Return who calls, if they may answer. Raises PolicyDenied (``policy_denied``)."""
+    caller = current_caller(os.environ, safeguards_of(settings).identities)
+    data = {"run_id": request.run_id, "user": caller.user}
+    if caller.user == request.user:
+        why = f"{caller.user} asked for {request.run_id}; somebody else has to answer"
+        raise PolicyDenied("policy_denied", why, **data)
+    if not any(is_one_of(one.approvers, caller.user, caller.groups) for one in request.demands):
+        by = " and ".join(one.words for one in request.demands)
+        why = f"{caller.user} may not answer {request.run_id}: it needs an approval {by}"
+        raise PolicyDenied("policy_denied", why, **data)
+    return caller
+
+
+def respond(request: Request, settings: Settings, denial: str | None = None) -> Answer:
+    """Approve of exactly what the request says, or deny it for a reason.
+
+    Raises PolicyDenied (``policy_denied``, ``audit_unavailable``), RequestError
+    (``invalid_request``, ``local_io_error``, ``config_invalid``).
+    """
+    from lom.audit.records import answered
+
+    caller = approver(request, settings)
+    if denial is not None:
+        denial = denial.encode("utf-8", "backslashreplace").decode()  # an argument may be any bytes
+    if denial is not None and len(denial) > LONGEST_REASON:
+        raise RequestError(
+            "invalid_request",
+            f"the reason has {len(denial)} characters, more than {LONGEST_REASON} @ $.reason",
+            field="$.reason",
+        )
+    answer = approvals.answer_of(request, caller, denial)
+    line = answered(request.run_id, request.subject, answer.document(), caller)
+    unwritten = write(audit_logs(settings), line)
+    if unwritten is not None:
+        raise unwritten
+    approvals.leave(approvals_folder(settings), request.run_id, answer)
+    return answer

@@ -1,0 +1,105 @@
+"""Refuses what no run can be carried out with, before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lmm.aws.names import is_instance_id
+from lmm.errors import RequestError
+from lmm.model import Target
+from lmm.transports import AUTO, TRANSPORTS, with_transport
+from lom.config import ON_LOCKED
+from lom.plan import RunOptions, Step
+
+_LOWEST = {
+    "timeout_s": 0.001,
+    "connect_timeout_s": 0.001,
+    "concurrency": 1,
+    "max_stdout": 1,
+    "max_stderr": 1,
+    "pause_between_s": 0,
+    "deadline_s": 0.001,
+    "retries": 0,
+    "retry_wait_s": 0.001,
+    "lock_timeout_s": 0.001,
+}
+
+
+def checked(options: RunOptions) -> RunOptions:
+    """Return the options if they can hold. Raises RequestError (``invalid_request``)."""
+    for name, lowest in _LOWEST.items():
+        value = getattr(options, name)
+        if value is not None and value < lowest:
+            raise RequestError(
+                "invalid_request", f"{value} is less than {lowest} @ $.{name}", field=f"$.{name}"
+            )
+    if options.confirm_between and options.confirm is None:
+        raise RequestError(
+            "invalid_request",
+            "nobody can be asked: it takes a terminal and the output format table"
+            " @ $.confirm_between",
+            field="$.confirm_between",
+        )
+    if options.on_locked not in ON_LOCKED:
+        raise RequestError(
+            "invalid_request",
+            f"{options.on_locked!r} is neither {' nor '.join(ON_LOCKED)} @ $.on_locked",
+            field="$.on_locked",
+        )
+    if options.transport is not None and options.transport not in (*TRANSPORTS, AUTO):
+        raise RequestError(
+            "invalid_request",
+            f"there is no transport {options.transport!r} @ $.transport;"
+            f" known are {', '.join(TRANSPORTS)} and {AUTO}",
+            field="$.transport",
+        )
+    return options
+
+
+def adjusted(target: Target, options: RunOptions) -> Target:
+    """Return the target with what the run's options say for all targets.
+
+    Raises RequestError (``invalid_request``) for one that cannot go over the transport.
+    """
+    target = with_transport(target, options.transport)
+    if target.transport == "ssm" and not is_instance_id(target.address):
+        raise RequestError(
+            "invalid_request",
+            f"{target.name!r} cannot go over ssm: {target.address!r} is not the id of an instance"
+            " (i-… or mi-…); select it by its id, or write the id under host in the inventory",
+            name=target.name,
+        )
+    if options.connect_timeout_s is not None:
+        target = replace(
+            target, ssh=replace(target.ssh, connect_timeout_s=options.connect_timeout_s)
+        )
+    if options.become is not None:
+        target = replace(target, become=options.become)
+    return target
+
+
+def check_buckets(steps: Sequence[Step]) -> None:
+    """Refuse to send a secret where it would stay readable."""
+    names = [
+        s.target.name for s in steps if s.target.transport == "ssm" and not s.target.ssm.s3_bucket
+    ]
+    if names:
+        raise RequestError(
+            "secret_needs_s3",
+            f"{len(names)} target(s), {names[0]!r} the first, have no ssm.s3_bucket: a secret"
+            " parameter would stay readable in the command history of AWS Systems Manager",
+            field="ssm.s3_bucket",
+            name=names[0],
+        )
+
+
+def check_secrets(steps: Sequence[Step]) -> None:
+    """Resolve every secret that the targets refer to, so that none is missing halfway."""
+    refs = set()
+    for step in steps:
+        ssh, become = step.target.ssh, step.target.become
+        refs.update({ssh.password, ssh.passphrase, become.password if become else None})
+    for ref in refs - {None}:
+        assert ref
+        ref.resolve()

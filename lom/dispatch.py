@@ -1,0 +1,238 @@
+"""Brings the targets of a run to their results: when each may start, and what is tried again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lmm.envelope import build_message
+from lmm.errors import HostError, RuneError
+from lmm.fanout import Call, make_calls
+from lmm.job import Scope
+from lmm.model import Invocation, Limits, Result, Script
+from lmm.transports import TransportPool
+from lom.config import WAIT
+from lom.gate import Gate
+from lom.journal import Journal
+from lom.locks import CHANGING, Locks, Taken
+from lom.manifest import Plugin
+from lom.plan import Plan, Step, timeout_of
+from lom.results import not_run
+from lom.retries import is_worth_retrying, wait_s
+from lom.slots import Slots
+from lom.turns import Turn, Turns
+
+if TYPE_CHECKING:
+    from lom.ledger import Recorder
+
+# How long until a lock that another run has is tried again: a share of the time that the target
+# has waited already, so that many that wait for long cost little.
+_TRY_SHARE, _TRY_MIN_S, _TRY_MAX_S = 0.25, 0.05, 5.0
+
+
+class Dispatch:
+    """Carries steps of a plan out. A target that has to wait takes no place from the others.
+
+    ``deliver`` gets one result for each target, from many threads. ``locks`` are None where no
+    step changes its host. ``slots``, which the run has joined as ``scope``, are left on a cancel.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        scripts: Mapping[Plugin, Script],
+        transports: TransportPool,
+        scope: Scope,
+        *,
+        gate: Gate,
+        journal: Journal,
+        recorder: Recorder | None,
+        locks: Locks | None,
+        slots: Slots,
+        deliver: Callable[[Result], None],
+    ) -> None:
+        self._plan = plan
+        self._scripts = scripts
+        self._transports = transports
+        self._scope = scope
+        self._gate = gate
+        self._journal = journal
+        self._recorder = recorder
+        self._locks = locks
+        self._slots = slots
+        self._deliver = deliver
+        self._turns = Turns(transports.get)
+        self._by_name: dict[str, Turn] = {}
+
+    def carry_out(self, steps: Sequence[Step]) -> None:
+        """Carry steps out that can run; return when each has its result."""
+        self._turns = turns = Turns(self._transports.get)
+        for step in steps:
+            self._by_name[step.target.name] = turn = Turn(step)
+            turns.add(turn)
+        self._scope.add(turns, turns.hurry)
+        try:
+            make_calls(
+                self._calls,
+                threads=min(self._plan.options.concurrency, len(turns)),
+                scope=self._scope,
+                on_event=lambda target, kind, data: self._journal.emit(kind, target, data),
+                on_result=self._take_result,
+            )
+        finally:
+            self._scope.remove(turns)
+
+    # -- before a start ------------------------------------------------------------------------
+
+    def _calls(self) -> Iterator[Call]:
+        """Yield the calls that one thread makes; it comes back when a call has ended."""
+        while (lot := self._turns.take()) is not None:
+            transport, turns = lot
+            try:
+                with self._slots.place(self._scope, self._gate.left()):
+                    if invocations := self._start(turns):
+                        yield transport, invocations
+            finally:
+                self._turns.done()
+
+    def _start(self, turns: Sequence[Turn]) -> list[Invocation]:
+        """Return the invocations of those targets that start now; all is noted that has to be."""
+        refusal = None if self._scope.cancelled else self._gate.refusal()
+        chosen = [turn for turn in turns if self._may_start(turn, refusal)]
+        if not self._scope.cancelled:
+            for turn in chosen:
+                turn.starts += 1
+                plugin = turn.step.plugin and turn.step.plugin.name
+                data = {"plugin": plugin, "attempt": turn.attempt}
+                self._journal.emit("target.started", turn.name, data)
+            if self._recorder is not None and chosen:
+                self._recorder.starting([turn.name for turn in chosen])
+        return [self._invocation_of(turn) for turn in chosen]
+
+    def _may_start(self, turn: Turn, refusal: RuneError | None) -> bool:
+        if refusal is None and self._scope.cancelled:
+            if turn.last is None:
+                return True  # mediation words what was cancelled before it was started
+            self._finish(turn, turn.last)
+            return False
+        if refusal is not None:
+            self._give_up(turn, refusal)
+            return False
+        return self._has_host(turn)
+
+    def _has_host(self, turn: Turn) -> bool:
+        """Tell whether the target's host is free for it, and lock it if its action changes it."""
+        locks, options = self._locks, self._plan.options
+        assert turn.step.capability
+        if locks is None or turn.step.capability.risk not in CHANGING:
+            return True
+        taken = locks.take(turn)
+        if taken is Taken.YES:
+            turn.locked_since = None
+            return True
+        if taken is Taken.BEHIND:
+            self._tell_waiting(turn, self._plan.run_id)
+            return False
+        now = time.monotonic()
+        if turn.locked_since is None:
+            turn.locked_since = now
+            if options.on_locked == WAIT:
+                self._tell_waiting(turn, locks.holder(turn))
+        waited_s = now - turn.locked_since
+        left_s = options.lock_timeout_s - waited_s if options.on_locked == WAIT else 0.0
+        if left_s <= 0:
+            self._give_up(turn, _locked(locks.holder(turn), waited_s))
+        else:
+            pause_s = min(max(_TRY_MIN_S, _TRY_SHARE * waited_s), _TRY_MAX_S, left_s)
+            self._hand_on(turn)
+            self._turns.add(turn, self._gate.cut(pause_s))
+        return False
+
+    def _tell_waiting(self, turn: Turn, holder: str | None) -> None:
+        self._journal.emit(
+            "target.waiting", turn.name, {"reason": "target_locked", "holder": holder}
+        )
+
+    def _invocation_of(self, turn: Turn) -> Invocation:
+        plan, options, step = self._plan, self._plan.options, turn.step
+        assert step.plugin
+        assert step.capability
+        timeout = max(0.001, self._gate.cut(timeout_of(step.capability, options.timeout_s)))
+        return Invocation(
+            run_id=plan.run_id,
+            target=step.target,
+            action=plan.action,
+            plugin=step.plugin.name,
+            script=self._scripts[step.plugin],
+            message=build_message(
+                action=plan.action,
+                target=turn.name,
+                run_id=plan.run_id,
+                input_parameters=plan.params,
+                timeout_s=timeout,
+                attempt=turn.attempt,
+                trace_id=plan.request["observability"]["trace_id"],
+                correlation_id=plan.request["message_metadata"]["message_id"],
+            ),
+            output_schema=step.capability.output_schema,
+            write_only=plan.secret_params,
+            limits=Limits(timeout, options.max_stdout, options.max_stderr),
+            attempt=turn.attempt,
+        )
+
+    # -- after an attempt ----------------------------------------------------------------------
+
+    def _take_result(self, result: Result) -> None:
+        turn = self._by_name[result.target]
+        pause_s = self._pause_before_retry(turn, result)
+        if pause_s is None:
+            self._finish(turn, result)
+            return
+        turn.last, turn.attempt = result, result.attempt + 1
+        self._hand_on(turn)
+        self._journal.emit(
+            "target.retrying",
+            turn.name,
+            {
+                "attempt": result.attempt,
+                "outcome": str(result.outcome),
+                "error": result.error,
+                "wait_s": round(pause_s, 3),
+            },
+        )
+        self._turns.add(turn, pause_s)
+
+    def _pause_before_retry(self, turn: Turn, result: Result) -> float | None:
+        """Return how long to wait before the target is tried again; None if it is not to be."""
+        options = self._plan.options
+        assert turn.step.capability
+        if turn.starts > options.retries or self._scope.cancelled:
+            return None
+        if not is_worth_retrying(result, turn.step.capability.retry_safe):
+            return None
+        pause_s = wait_s(options.retry_wait_s, turn.starts)
+        if self._gate.refusal() is not None or self._gate.cut(pause_s) < pause_s:
+            return None
+        return pause_s
+
+    def _give_up(self, turn: Turn, why: RuneError) -> None:
+        """Start the target no more: its last result counts, if it has one."""
+        self._finish(turn, turn.last or not_run(self._plan, turn.step, why))
+
+    def _finish(self, turn: Turn, result: Result) -> None:
+        self._hand_on(turn)
+        self._deliver(result)
+
+    def _hand_on(self, turn: Turn) -> None:
+        """Leave the target's host to the one that waits behind it."""
+        if self._locks is not None and (heir := self._locks.let_go(turn)) is not None:
+            self._turns.add(heir)
+
+
+def _locked(holder: str | None, waited_s: float) -> HostError:
+    who = f"the run {holder}" if holder else "another run"
+    waited = f"; waited {waited_s:.0f} s for it" if waited_s >= 1 else ""
+    return HostError(
+        "target_locked", f"not started: {who} is at work on this host{waited}", holder=holder
+    )

@@ -1,0 +1,174 @@
+"""Lets actions that change a host run on it one at a time, whichever of a user's runs they are of.
+
+All locks are in one file, which stays as small as it is: a host's lock is a byte range far behind
+the end of the file, and the kernel keeps it for as long as the run has the file open. So nothing
+is left of a process that was killed, and there is nothing to clean up.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import struct
+import threading
+from collections.abc import Iterable, Sequence
+from enum import Enum, auto
+from pathlib import Path
+
+from lmm.errors import RequestError
+from lmm.transports.identity import hosts_of
+from lom.turns import Turn
+
+FILE_NAME = "targets.lock"
+CHANGING = ("change", "destructive")  # the risks of actions that need their host for themselves
+
+_FLOCK = "hhqqi4x"  # struct flock of fcntl(2): type, whence, start, length, pid
+_FIRST_PLACE = 1 << 62
+_PLACE_BITS, _HASH_BITS = 16, 45  # a place has room for a lock of any length that is used
+_ENTRY = 64  # bytes; a run's id stands in the entry whose number is the length of its locks
+
+
+class Taken(Enum):
+    """What came of the wish to have a target's host."""
+
+    YES = auto()
+    BEHIND = auto()  # no: another target of the run has it, which is to be let go first
+    ELSEWHERE = auto()  # no: another run has it
+
+
+class Locks:
+    """The locks of one run. All methods may be called from any thread, until ``close``.
+
+    Raises RequestError (``local_io_error``) where the file cannot be used.
+    """
+
+    def __init__(self, path: Path, run_id: str) -> None:
+        self._run_id = run_id
+        self._file = LockFile(path, run_id)
+        self._lock = threading.Lock()
+        self._owners: dict[int, Turn] = {}  # by place
+
+    def take(self, turn: Turn) -> Taken:
+        """Lock the host of a target; one that waits BEHIND another comes out of its ``let_go``."""
+        if turn.places is None:
+            turn.places = tuple({place_of(host) for host in hosts_of(turn.step.target)})
+        with self._lock:
+            for place in turn.places:
+                if place in self._owners:
+                    self._owners[place].behind.append(turn)
+                    return Taken.BEHIND
+            if not self._file.take(turn.places):
+                return Taken.ELSEWHERE
+            self._owners.update(dict.fromkeys(turn.places, turn))
+        return Taken.YES
+
+    def let_go(self, turn: Turn) -> Turn | None:
+        """Unlock what a target has locked, if anything; return whose turn it is now.
+
+        To be called whenever a target's turn ends, with a lock or without: what waits behind it
+        must not wait for ever.
+        """
+        with self._lock:
+            mine = [place for place in turn.places or () if self._owners.get(place) is turn]
+            self._file.release(mine)
+            for place in mine:
+                del self._owners[place]
+            if not turn.behind:
+                return None
+            heir, *others = turn.behind
+            turn.behind = []
+            heir.behind += others
+        return heir
+
+    def holder(self, turn: Turn) -> str | None:
+        """Return the id of the run that has locked a target's host; None if it is not known."""
+        places = turn.places or ()
+        with self._lock:
+            if any(place in self._owners for place in places):
+                return self._run_id
+        return self._file.holder(places)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class LockFile:
+    """The file as one run has it open. Raises RequestError (``local_io_error``)."""
+
+    def __init__(self, path: Path, run_id: str) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._fault(error) from None
+        try:
+            self._entry = self._sign(run_id)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise self._fault(error) from None
+
+    def take(self, places: Sequence[int]) -> bool:
+        """Lock all of the places or none; False if another run has one of them."""
+        try:
+            for number, place in enumerate(places):
+                if not self._lock(place, self._entry):
+                    self.release(places[:number])
+                    return False
+        except OSError as error:
+            raise self._fault(error) from None
+        return True
+
+    def release(self, places: Iterable[int]) -> None:
+        for place in places:
+            self._control(fcntl.F_OFD_SETLK, fcntl.F_UNLCK, place, self._entry)
+
+    def holder(self, places: Iterable[int]) -> str | None:
+        """Return the id of the other run that has locked one of the places."""
+        for place in places:
+            kind, _, _, entry, _ = self._control(fcntl.F_OFD_GETLK, fcntl.F_WRLCK, place, 1)
+            if kind != fcntl.F_UNLCK:
+                return os.pread(self._descriptor, _ENTRY, entry * _ENTRY).rstrip(b"\0").decode()
+        return None
+
+    def close(self) -> None:
+        """Close the file, which unlocks all that the run has locked."""
+        os.close(self._descriptor)
+
+    def _sign(self, run_id: str) -> int:
+        """Write the run's id into the first entry that is free; return its number."""
+        for entry in range(1, 1 << _PLACE_BITS):
+            if self._lock(entry, 1):
+                name = run_id.encode()[:_ENTRY].ljust(_ENTRY, b"\0")
+                os.pwrite(self._descriptor, name, entry * _ENTRY)
+                return entry
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    def _lock(self, start: int, length: int) -> bool:
+        try:
+            self._control(fcntl.F_OFD_SETLK, fcntl.F_WRLCK, start, length)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            return False
+        return True
+
+    def _control(self, command: int, kind: int, start: int, length: int) -> tuple[int, ...]:
+        asked = struct.pack(_FLOCK, kind, os.SEEK_SET, start, length, 0)
+        return struct.unpack(_FLOCK, fcntl.fcntl(self._descriptor, command, asked))
+
+    def _fault(self, error: OSError) -> RequestError:
+        return RequestError(
+            "local_io_error",
+            f"targets cannot be locked in {self._path}: {error.strerror};"
+            " name another directory with --state-dir",
+            file=str(self._path),
+        )
+
+
+def place_of(host: str) -> int:
+    """Return where in the file a host's lock begins; two hosts that share a place only wait."""
+    digest = hashlib.blake2b(host.encode("utf-8", "backslashreplace"), digest_size=8).digest()
+    return _FIRST_PLACE + ((int.from_bytes(digest, "big") >> (64 - _HASH_BITS)) << _PLACE_BITS)

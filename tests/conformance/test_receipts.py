@@ -1,0 +1,240 @@
+"""Receipts: what the host keeps of an invocation, and what it answers to whoever asks later."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmm.bootstrap import build_stream
+from lmm.model import OnDisconnect, Outcome, Result
+from lmm.testing import Account, Sshd
+
+KILL, CONTINUE = OnDisconnect.KILL, OnDisconnect.CONTINUE
+BOTH = pytest.mark.parametrize("mode", [KILL, CONTINUE])
+OK = '{"payload":{"result":"success","output_data":{"n":1}}}'
+EVENT = '##rune {"kind":"progress","percent":%d}'
+FOREVER = "while :; do sleep 0.05; done"
+
+
+def reason(result: Result) -> str:
+    assert result.error is not None
+    return str(result.error["error_data"]["error"]["data"]["reason"])
+
+
+def same(result: Result) -> tuple[Result, str]:
+    """Return the result without what differs between two runs of the same script."""
+    why = reason(result) if result.error else ""
+    return replace(result, duration_s=0.0, error=None), why
+
+
+def until(condition: Callable[[], object], patience_s: float = 30.0) -> None:
+    end = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < end, "what was waited for has not come"
+        time.sleep(0.02)
+
+
+# -- what it is like while nothing goes wrong ----------------------------------------------------
+
+
+SCRIPTS = {
+    "ok": f"echo '{OK}'; echo log >&2",
+    "events": f"echo '{EVENT % 1}' >&2; sleep 0.3; echo '{EVENT % 2}' >&2; echo '{OK}'",
+    "error": 'echo \'{"error":{"code":3,"message":"no"}}\'; exit 3',
+    "crash": "kill -9 $$",
+    "nothing": ":",
+    "nul": "printf '{\"a\":\\0}'; printf 'x\\0y\\n' >&2",
+    "closed": f"echo '{OK}'; exec >&- 2>&-; sleep 0.3",
+    "slow": f"printf '{OK[:9]}'; sleep 0.3; printf '{OK[9:]}'; echo late >&2",
+    "large": 'printf \'{"payload":{"result":"success","output_data":{"x":"\';'
+    " head -c 8388608 /dev/zero | tr '\\0' x; printf '\"}}}'; seq 20000 >&2",
+    "detached": f"setsid sleep 2 & echo '{OK}'",
+}
+
+
+@BOTH
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_receipt_changes_no_result(host: Any, keep: Any, name: str, mode: Any) -> None:
+    plain = host.run(SCRIPTS[name])
+    events, host.events = host.events, []
+    (kept,) = host.carry(keep(host, SCRIPTS[name], mode))
+    assert same(kept) == same(plain)
+    assert host.events == events
+
+
+@BOTH
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_what_nobody_read_is_read_later(streaming: Any, keep: Any, name: str, mode: Any) -> None:
+    plain = streaming.run(SCRIPTS[name])
+    kept = keep(streaming, SCRIPTS[name], mode)
+    assert kept.receipt
+    # a shell that nobody reads from after the plugin's end: its stdin ends without the word
+    with subprocess.Popen(
+        ["bash", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as shell:
+        assert shell.stdin
+        shell.stdin.write(build_stream(kept, kept.receipt).whole())
+        shell.stdin.flush()
+        drains = [threading.Thread(target=pipe.read) for pipe in (shell.stdout, shell.stderr)]  # type: ignore[union-attr]
+        for drain in drains:
+            drain.start()
+        until(lambda: "ended" in keep.state(kept))
+        shell.stdin.close()
+        for drain in drains:
+            drain.join()
+    streaming.events.clear()
+    assert same(keep.ask(streaming, kept)) == same(plain)
+    until(lambda: "read" in keep.state(kept))
+    until(lambda: set(keep.files(kept)) == {"state"})
+
+
+@BOTH
+def test_a_plugin_may_open_its_output_again(host: Any, keep: Any, mode: Any) -> None:
+    script = f"echo a >/dev/stderr; sleep 0.3; echo '{OK}' >/dev/stdout; echo b >/dev/stderr"
+    (result,) = host.carry(keep(host, script, mode))
+    assert (result.outcome, result.stderr) == (Outcome.OK, "a\nb\n")
+
+
+@BOTH
+def test_of_what_was_read_only_the_state_is_left(streaming: Any, keep: Any, mode: Any) -> None:
+    script = 'printf \'{"payload":{"result":"success","output_data":{"at":"%s"}}}\' "$0"'
+    kept = keep(streaming, script, mode)
+    (result,) = streaming.carry(kept)
+    until(lambda: keep.state(kept).endswith("read\n"))
+    until(lambda: set(keep.files(kept)) == {"state"})
+    assert result.output_data
+    until(lambda: not Path(result.output_data["at"]).parent.exists())
+    again = keep.ask(streaming, kept)
+    assert (again.outcome, reason(again)) == (Outcome.LOST, "receipt_incomplete")
+
+
+@BOTH
+def test_under_one_key_a_plugin_starts_once(host: Any, keep: Any, scratch: Path, mode: Any) -> None:
+    kept = keep(host, f"echo x >>{scratch}/runs; echo '{OK}'", mode)
+    (first,) = host.carry(kept)
+    (second,) = host.carry(kept)
+    assert (first.outcome, first.output_data) == (Outcome.OK, {"n": 1})
+    assert second.outcome in (Outcome.LOST, Outcome.OK)  # over ssm nobody says that it was read
+    assert (scratch / "runs").read_text() == "x\n"
+
+
+@BOTH
+def test_what_never_started_never_will(host: Any, keep: Any, scratch: Path, mode: Any) -> None:
+    kept = keep(host, f"echo x >{scratch}/ran", mode)
+    for _ in range(2):
+        result = keep.ask(host, kept)
+        assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "never_started")
+    (result,) = host.carry(kept)  # a stream that was still on its way
+    assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "never_started")
+    assert not (scratch / "ran").exists()
+
+
+@pytest.mark.parametrize("age_s", [25 * 3600.0, 20 * 3600.0])
+def test_without_a_receipt_not_everything_can_be_known(
+    host_factory: Any, sshd: Sshd, keep: Any, age_s: float
+) -> None:
+    """It may have expired, or have been lost with the host's last life."""
+    host = host_factory(sshd.target("node1"))
+    if age_s < 24 * 3600:
+        age_s = float(Path("/proc/uptime").read_text().split()[0]) + 5
+    result = keep.ask(host, keep(host, ":"), age_s=age_s)
+    assert (result.outcome, reason(result)) == (Outcome.LOST, "receipt_incomplete")
+
+
+def test_two_targets_on_one_file_system_do_not_mix(
+    host_factory: Any, sshd: Sshd, keep: Any
+) -> None:
+    host = host_factory(sshd.target("x"))
+    script = (
+        'printf \'{"payload":{"result":"success","output_data":{"on":"%s"}}}\' "$RUNE_PARAM_ON"'
+    )
+    run = secrets.token_hex(8)
+    names = [f"node{n}" for n in range(8)]
+    made = [
+        keep(host, script, CONTINUE, run, params={"on": name}, target=sshd.target(name))
+        for name in names
+    ]
+    results = host.carry(*made)
+    assert {r.target: r.output_data for r in results} == {name: {"on": name} for name in names}
+
+
+def test_nothing_that_came_in_is_in_a_receipt(streaming: Any, keep: Any, scratch: Path) -> None:
+    word, comment = secrets.token_hex(16), secrets.token_hex(16)
+    script = f"# {comment}\necho x >{scratch}/up; {FOREVER}"
+    kept = keep(streaming, script, CONTINUE, params={"word": word})
+    seen: list[bytes] = []
+
+    def look() -> bool:
+        if (scratch / "up").exists():
+            seen.extend(path.read_bytes() for path in keep.files(kept).values())
+        return bool(seen)
+
+    watcher = streaming.cancel_when(look)
+    (result,) = streaming.carry(kept)
+    watcher.join()
+    assert result.outcome is Outcome.CANCELLED
+    assert len(seen) == 3
+    assert not any(text.encode() in content for content in seen for text in (word, comment))
+
+
+# -- the directory -------------------------------------------------------------------------------
+
+
+def test_expired_receipts_are_removed(host_factory: Any, sshd: Sshd, keep: Any) -> None:
+    with Account() as user:
+        host = host_factory(sshd.target("x", user=user.name))
+        kept = keep(host, f"echo '{OK}'")
+        assert host.carry(kept)[0].ok
+        root = next(path for path in keep.files(kept).values()).parents[1]
+        now = int(time.time()) // 21600
+        old, young = root / f"{now - 1}", root / f"{now + 2}"
+        for folder in (old, young):
+            folder.mkdir(exist_ok=True)
+            (folder / "some.state").write_text("barred\n")
+            os.chown(folder, root.stat().st_uid, -1)
+        assert host.carry(keep(host, f"echo '{OK}'"))[0].ok
+        assert not old.exists()
+        assert (young / "some.state").exists()
+        subprocess.run(["rm", "-rf", root], check=True)
+
+
+@pytest.mark.parametrize("what", ["link", "foreign", "full"])
+def test_somebody_elses_directory_is_not_used(
+    host_factory: Any, sshd: Sshd, keep: Any, scratch: Path, what: str
+) -> None:
+    with Account() as user:
+        host = host_factory(sshd.target("x", user=user.name))
+        root = Path(f"/var/tmp/.rune-receipts-{user.uid}")
+        kept = keep(host, f"echo '{OK}'")
+        try:
+            if what == "link":
+                (scratch / "elsewhere").mkdir(mode=0o777)
+                scratch.chmod(0o777)
+                os.chown(scratch / "elsewhere", user.uid, -1)
+                root.symlink_to(scratch / "elsewhere")
+            else:
+                root.mkdir(mode=0o777)
+                root.chmod(0o777)
+            assert host.carry(kept)[0].ok
+            assert not list(root.iterdir())
+            instead = user.home / root.name
+            assert list(instead.glob(f"*/{kept.receipt}.state"))
+            if what == "full":
+                subprocess.run(["rm", "-rf", instead], check=True)
+                instead.touch()
+                result = host.carry(keep(host, f"echo '{OK}'"))[0]
+                assert reason(result) == "no_writable_directory"
+        finally:
+            if root.is_symlink():
+                root.unlink()
+            else:
+                subprocess.run(["rm", "-rf", root], check=True)

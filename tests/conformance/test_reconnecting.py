@@ -1,0 +1,265 @@
+"""Connections that break and RUNEs that are killed: the host is asked what became of the plugin."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmm.model import Limits, OnDisconnect, Outcome, Result
+from lmm.testing import TcpProxy, processes
+
+KILL, CONTINUE = OnDisconnect.KILL, OnDisconnect.CONTINUE
+BOTH = pytest.mark.parametrize("mode", [KILL, CONTINUE])
+OK = '{"payload":{"result":"success","output_data":{"n":1}}}'
+EVENT = '##rune {"kind":"progress","percent":%d}'
+FOREVER = "while :; do sleep 0.05; done"
+
+
+def reason(result: Result) -> str:
+    assert result.error is not None
+    return str(result.error["error_data"]["error"]["data"]["reason"])
+
+
+def until(condition: Callable[[], object], patience_s: float = 30.0) -> None:
+    end = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < end, "what was waited for has not come"
+        time.sleep(0.02)
+
+
+def gone(scratch: Path, name: str = "pids") -> bool:
+    """Whether the processes whose ids a script wrote are."""
+    return not any(processes.is_alive(int(pid)) for pid in (scratch / name).read_text().split())
+
+
+def written(scratch: Path, name: str = "pids") -> bool:
+    return (scratch / name).exists() and (scratch / name).read_text().endswith("\n")
+
+
+# -- connections that break ----------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("seed", range(6))
+def test_a_cut_at_any_moment(
+    remote: Any, proxy: TcpProxy, keep: Any, scratch: Path, mode: Any, seed: int
+) -> None:
+    script = f"echo x >>{scratch}/runs; sleep 0.3; echo '{OK}'"
+    wait_s = random.Random(seed).uniform(0.0, 0.9)
+    kept = keep(remote, script, mode)
+    timer = threading.Timer(wait_s, proxy.cut)
+    timer.start()
+    (result,) = remote.carry(kept)
+    timer.join()
+    runs = (scratch / "runs").read_text() if (scratch / "runs").exists() else ""
+    if result.outcome is Outcome.OK:
+        assert runs == "x\n"
+    elif mode is KILL and runs:
+        assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "disconnected")
+        assert runs == "x\n"
+    else:
+        assert result.outcome is Outcome.UNREACHABLE, result.error
+        assert runs == ""
+
+
+def test_a_run_that_reconnects_misses_nothing(
+    remote: Any, proxy: TcpProxy, keep: Any, scratch: Path
+) -> None:
+    script = (
+        f"echo '{EVENT % 1}' >&2; until [[ -e {scratch}/cut ]]; do sleep 0.05; done;"
+        f"echo '{EVENT % 2}' >&2; echo '{OK}'"
+    )
+
+    def cut() -> bool:
+        if remote.events and not (scratch / "cut").exists():
+            proxy.cut()
+            (scratch / "cut").touch()
+        return False
+
+    watcher = remote.cancel_when(cut)
+    (result,) = remote.carry(keep(remote, script, CONTINUE))
+    remote.scope.cancel()
+    watcher.join()
+    assert (result.outcome, result.output_data) == (Outcome.OK, {"n": 1})
+    assert [data["percent"] for kind, data in remote.events if kind == "progress"] == [1, 2]
+
+
+def test_cancelled_while_the_connection_is_away(
+    remote: Any, proxy: TcpProxy, keep: Any, scratch: Path
+) -> None:
+    """The operator's cancel reaches a plugin that would run on, as soon as its host does."""
+
+    def cut_and_cancel() -> bool:
+        if not written(scratch):
+            return False
+        proxy.cut()
+        return True
+
+    watcher = remote.cancel_when(cut_and_cancel)
+    kept = keep(remote, f"echo $$ >{scratch}/pids; {FOREVER}", CONTINUE)
+    (result,) = remote.carry(kept)
+    watcher.join()
+    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "cancelled")
+    until(lambda: gone(scratch))
+
+
+def test_a_cancel_reaches_what_would_run_on(host: Any, keep: Any, scratch: Path) -> None:
+    kept = keep(host, f"echo $$ >{scratch}/pids; {FOREVER}", CONTINUE)
+    watcher = host.cancel_when(lambda: written(scratch))
+    (result,) = host.carry(kept)
+    watcher.join()
+    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "cancelled")
+    assert gone(scratch)
+
+
+# -- a RUNE that was killed ----------------------------------------------------------------------
+
+
+def test_killed_rune_kills_by_default(
+    streaming: Any, keep: Any, scratch: Path, second_rune: Any
+) -> None:
+    kept = keep(streaming, f"echo $$ >{scratch}/pids; {FOREVER}")
+    with second_rune(kept):
+        until(lambda: written(scratch))
+    result = keep.ask(streaming, kept)
+    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "disconnected")
+    assert gone(scratch)
+
+
+def test_killed_rune_and_a_plugin_that_runs_on(
+    streaming: Any, keep: Any, scratch: Path, second_rune: Any
+) -> None:
+    """Whoever asks while it runs hears all that it has said, what it still says, and the end."""
+    script = (
+        f"echo '{EVENT % 1}' >&2; echo x >>{scratch}/runs;"
+        f"until [[ -e {scratch}/go ]]; do sleep 0.05; done; echo '{EVENT % 2}' >&2; echo '{OK}'"
+    )
+    kept = keep(streaming, script, CONTINUE)
+    with second_rune(kept):
+        until((scratch / "runs").exists)
+
+    def go() -> bool:
+        if streaming.events:
+            (scratch / "go").touch()
+        return False
+
+    watcher = streaming.cancel_when(go)
+    result = keep.ask(streaming, kept)
+    streaming.scope.cancel()
+    watcher.join()
+    assert (result.outcome, result.output_data) == (Outcome.OK, {"n": 1})
+    assert [d["percent"] for kind, d in streaming.events if kind == "progress"] == [1, 2]
+    assert (scratch / "runs").read_text() == "x\n"
+
+
+@pytest.mark.parametrize("how", ["cancel", "kill"])
+def test_what_runs_on_can_still_be_cancelled(
+    streaming: Any, keep: Any, scratch: Path, second_rune: Any, how: str
+) -> None:
+    script = f"trap '' TERM; echo log >&2; setsid sleep 600 & echo $! $$ >{scratch}/pids; {FOREVER}"
+    kept = keep(streaming, script, CONTINUE)
+    with second_rune(kept):
+        until(lambda: written(scratch))
+    watcher = streaming.cancel_when(lambda: how == "kill" or bool(streaming.events))
+    if how == "kill":
+        watcher.join()
+        streaming.scope = type(streaming.scope)()
+    result = keep.ask(streaming, kept, kill=how == "kill")
+    watcher.join()
+    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "cancelled")
+    assert gone(scratch)
+
+
+@BOTH
+@pytest.mark.parametrize("kill", [False, True])
+def test_another_rune_still_holds_the_connection(
+    streaming: Any, keep: Any, scratch: Path, second_rune: Any, mode: Any, kill: bool
+) -> None:
+    """As when the network is gone and the host has not noticed: who asks needs no answer there."""
+    script = (
+        f"echo $$ >{scratch}/pids; until [[ -e {scratch}/go ]]; do sleep 0.05; done; echo '{OK}'"
+    )
+    kept = keep(streaming, script, mode)
+    with second_rune(kept) as other:
+        until(lambda: written(scratch))
+        other.send_signal(signal.SIGSTOP)
+        if not kill:
+            (scratch / "go").touch()
+        result = keep.ask(streaming, kept, kill=kill)
+    assert result.outcome is (Outcome.CANCELLED if kill else Outcome.OK), result.error
+    assert gone(scratch)
+
+
+def test_the_deadline_holds_with_nobody_there(
+    streaming: Any, keep: Any, scratch: Path, second_rune: Any
+) -> None:
+    script = (
+        f"echo ${{0%/*}} >{scratch}/at; setsid sleep 600 & echo $! $$ >{scratch}/pids; {FOREVER}"
+    )
+    kept = keep(streaming, script, CONTINUE, limits=Limits(timeout_s=4))
+    with second_rune(kept):
+        until(lambda: written(scratch))
+    until(lambda: gone(scratch))
+    until(lambda: not Path((scratch / "at").read_text().strip()).exists())
+    result = keep.ask(streaming, kept)
+    assert (result.outcome, reason(result)) == (Outcome.TIMED_OUT, "timed_out")
+
+
+@pytest.mark.parametrize("stream", ["output", "stderr"])
+def test_a_flood_that_nobody_reads_is_stopped(
+    streaming: Any, keep: Any, scratch: Path, second_rune: Any, stream: str
+) -> None:
+    to = "" if stream == "output" else ">&2"
+    script = (
+        f"trap '' PIPE; echo $$ >{scratch}/pids; until [[ -e {scratch}/go ]]; do sleep 0.05; done;"
+        f" yes {to}; {FOREVER}"
+    )
+    limits = Limits(timeout_s=60, stdout_bytes=100_000, stderr_bytes=50_000)
+    kept = keep(streaming, script, CONTINUE, limits=limits)
+    with second_rune(kept):
+        until(lambda: written(scratch))
+    (scratch / "go").touch()
+    until(lambda: "ended" in keep.state(kept))
+    assert gone(scratch)
+    assert "flood" in keep.state(kept)
+    assert max(path.stat().st_size for path in keep.files(kept).values()) < 110_000
+    result = keep.ask(streaming, kept)
+    assert (result.outcome, reason(result)) == (Outcome.INVALID_OUTPUT, f"{stream}_too_large")
+
+
+@BOTH
+def test_killed_shell_on_the_host(streaming: Any, keep: Any, scratch: Path, mode: Any) -> None:
+    """What nobody can know any more is lost, and soon; nothing of it goes on."""
+    script = f"echo $$ >{scratch}/pids; kill -9 $PPID; {FOREVER}"
+    kept = keep(streaming, script, mode, limits=Limits(timeout_s=60))
+    (result,) = streaming.carry(kept)
+    assert (result.outcome, reason(result)) == (Outcome.LOST, "receipt_incomplete")
+    assert result.duration_s < 40
+    assert gone(scratch)
+    until(lambda: not processes.marked({"RUNE_INVOCATION": keep.state(kept).split()[2]}))
+
+
+def test_a_host_that_was_rebooted(
+    streaming: Any, keep: Any, scratch: Path, second_rune: Any
+) -> None:
+    kept = keep(streaming, f"echo $$ >{scratch}/pids; {FOREVER}", CONTINUE)
+    with second_rune(kept):
+        until(lambda: written(scratch))
+    os.kill(int((scratch / "pids").read_text()), signal.SIGKILL)
+    until(lambda: "ended" in keep.state(kept))
+    until(lambda: not processes.is_alive(int(keep.state(kept).split()[3])))
+    state = keep.files(kept)["state"]
+    started = state.read_text().splitlines()[0].rpartition(" ")[0]
+    state.write_text(f"{started} 00000000-another-boot\n")
+    for name in ("out", "err"):
+        keep.files(kept)[name].write_text("")
+    result = keep.ask(streaming, kept)
+    assert (result.outcome, reason(result)) == (Outcome.LOST, "receipt_incomplete")

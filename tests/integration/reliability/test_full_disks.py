@@ -1,0 +1,113 @@
+"""No space left: on the host, for the plugin and for what it writes; on this machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lmm.testing import Sshd
+
+from .conftest import Fleet, comes_true, reasons
+
+pytestmark = pytest.mark.needs_root  # mounts file systems
+
+# A login that sees full file systems, by a mount namespace that ends with it.
+LOGIN = """\
+#!/bin/bash
+export FULL={full}
+exec unshare --mount bash -c '
+  for place in $FULL; do
+    mount -t tmpfs -o size=64k none "$place" && ! head -c 1M /dev/zero 2>/dev/null >"$place/filler"
+  done && exec bash -s'
+"""
+
+
+@contextmanager
+def host_with_full(folder: Path, *places: str) -> Iterator[Sshd]:
+    login = folder / "login"
+    login.write_text(LOGIN.replace("{full}", f"'{' '.join(places)}'"))
+    login.chmod(0o755)
+    with Sshd(config=[f"ForceCommand {login}"]) as server:
+        yield server
+
+
+def test_no_directory_of_the_host_has_room(fleet: Fleet, tmp_path: Path) -> None:
+    with host_with_full(tmp_path, "/dev/shm", "/var/tmp", "/root", "/tmp") as server:
+        fleet.targets([f"transport: {one}" for one in ("ssh", "openssh") * 5], server)
+        done = fleet.run()
+    assert reasons(done.document) == {("failed", "no_writable_directory"): 10}
+    assert fleet.count(done.document) == {"failed": 10}
+    assert fleet.ran == []
+
+
+def test_the_next_directory_is_taken(fleet: Fleet, tmp_path: Path) -> None:
+    """The plugin's own writes to the full one fail, and its own error says so."""
+    fleet.plugin(
+        "[[ $0 == /dev/shm/* ]] && exit 9\n"
+        "if ((10#${t#n} % 2)) && ! head -c 1M /dev/zero 2>/dev/null >/dev/shm/more; then\n"
+        """ echo '{"error": {"code": 2, "message": "No space left on device"}}'; exit 2; fi"""
+    )
+    with host_with_full(tmp_path, "/dev/shm") as server:
+        fleet.targets([f"transport: {one}" for one in ("ssh", "ssh", "openssh", "openssh")], server)
+        done = fleet.run()
+    assert fleet.count(done.document) == {"ok": 2, "failed": 2}
+    assert reasons(done.document) == {("failed", "plugin_failed"): 2}
+    failed = [one for one in done.document["results"] if one["outcome"] == "failed"]
+    assert all("No space left on device" in str(one["error"]) for one in failed)
+
+
+def test_stdout_is_full(fleet: Fleet) -> None:
+    """Whoever reads is told by the exit code; the ledger has what could not be printed."""
+    fleet.mixed(6)
+    with open("/dev/full", "wb") as full:
+        done = fleet.run(stdout=full)
+    assert done.code == 70
+    assert "cannot write to stdout: No space left on device" in done.stderr
+    shown = fleet.rune("runs", "show", "last", "-o", "json")
+    assert fleet.count(shown.document) == {"ok": 6}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A state directory on a file system of 1 MiB."""
+    place = tmp_path / "state"
+    place.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("is_freed", [True, False])
+def test_the_ledgers_disk_fills_in_the_middle(
+    fleet: Fleet, small_disk: Path, is_freed: bool
+) -> None:
+    """stdout is complete either way; the ledger is, too, if there is room again before the end."""
+    filler, gate = small_disk / "filler", fleet.rune.folder / "gate"
+    fill = f"[[ $t != n05 ]] || head -c 4M /dev/zero 2>/dev/null >{filler}"
+    wait = f"[[ $t != n39 ]] || until [[ -e {gate} ]]; do sleep 0.05; done"
+    fleet.plugin(f"{fill}; {wait}; head -c 3000 /dev/zero | tr '\\0' x >&2")
+    fleet.targets(["transport: local"] * 40)
+    place = {"RUNE_STATE_DIR": str(small_disk)}
+    with fleet.rune.start(*fleet.arguments("--concurrency", "4"), env=place) as rune:
+        assert comes_true(lambda: "n39" in fleet.ran)
+        if is_freed:
+            filler.unlink()
+        gate.touch()
+        out, err = rune.communicate(timeout=60)
+    document = json.loads(out)
+    assert rune.returncode == 0
+    assert fleet.count(document, is_recorded=False) == {"ok": 40}
+    assert all(len(one["stderr"]) == 3000 for one in document["results"])
+    assert (b"is incomplete: the disk is full" in err) != is_freed
+    filler.unlink(missing_ok=True)
+    shown = fleet.rune("runs", "show", "last", "-o", "json", env=place)
+    if is_freed:
+        assert shown.document == document
+    else:
+        assert shown.document["incomplete"]
+    assert fleet.rune("audit", "verify", env=place).code == 0

@@ -1,0 +1,133 @@
+"""What the host's last word means, and the names under which it keeps it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmm.bootstrap import End, build_stream
+from lmm.endings import error_of
+from lmm.envelope import build_message
+from lmm.errors import RequestError
+from lmm.job import MediatedJob, Scope, outcome_of
+from lmm.model import Inquiry, Invocation, OnDisconnect, Outcome, Script, Target
+from lmm.receipts import KEPT_S, message_ids, receipt_key
+
+
+def invocation(**fields: Any) -> Invocation:
+    message = build_message(
+        action="noop",
+        target="x",
+        run_id="r",
+        input_parameters={"word": "hidden-parameter"},
+        timeout_s=60,
+        trace_id="1" * 32,
+    )
+    script = Script("p", b"the-plugin")
+    return Invocation("r", Target("x"), "noop", "noop", script, message, **fields)
+
+
+@pytest.mark.parametrize(
+    ("end", "age_s", "outcome", "reason"),
+    [
+        (End(143, "timeout"), 1, Outcome.TIMED_OUT, "timed_out"),
+        (End(143, "cancel"), 1, Outcome.CANCELLED, "cancelled"),
+        (End(143, "disconnect"), 1, Outcome.CANCELLED, "disconnected"),
+        (End(141, "flood", "stdout"), 1, Outcome.INVALID_OUTPUT, "output_too_large"),
+        (End(141, "flood", "stderr"), 1, Outcome.INVALID_OUTPUT, "stderr_too_large"),
+        (End(100, "missing", "jq"), 1, Outcome.FAILED, "dependency_missing"),
+        (End(100, "no_directory"), 1, Outcome.FAILED, "no_writable_directory"),
+        (End(100, "no_receipt"), 1, Outcome.FAILED, "no_writable_directory"),
+        (End(100, "old_bash", "3.2"), 1, Outcome.FAILED, "bootstrap_failed"),
+        (End(100, "short"), 1, Outcome.UNREACHABLE, "connection_reset"),
+        (End(100, "taken"), 1, Outcome.LOST, "receipt_incomplete"),
+        (End(137, "gone"), 1, Outcome.LOST, "receipt_incomplete"),
+        (End(0, "forgotten"), 1, Outcome.LOST, "receipt_incomplete"),
+        (End(100, "unknown", "500.25"), 499, Outcome.UNREACHABLE, "never_started"),
+        (End(100, "unknown", "500.25"), 501, Outcome.LOST, "receipt_incomplete"),
+        (End(100, "unknown", "9999999.00"), KEPT_S, Outcome.LOST, "receipt_incomplete"),
+    ],
+)
+def test_meanings(end: End, age_s: float, outcome: Outcome, reason: str) -> None:
+    error = error_of(end, invocation(receipt="0" * 32, inquiry=Inquiry(age_s)))
+    assert error is not None
+    assert (outcome_of(error), error.reason) == (outcome, reason)
+
+
+def test_an_end_by_itself_is_no_error() -> None:
+    assert error_of(End(3, "exit"), invocation()) is None
+
+
+names = st.text(max_size=20)
+
+
+@given(names, names, names, names, st.integers(1, 99))
+def test_keys_tell_invocations_apart(run: str, target: str, run2: str, other: str, n: int) -> None:
+    key = receipt_key(run, target, n)
+    assert re.fullmatch(r"[0-9a-f]{32}", key)
+    assert key == receipt_key(run, target, n)
+    assert key != receipt_key(run, target, n + 1)
+    if "\0" not in run + target + run2 + other:
+        assert (key == receipt_key(run2, other, n)) == ((run, target) == (run2, other))
+
+
+def test_ids_are_those_of_the_first_process() -> None:
+    ids = message_ids(receipt_key("r", "x"))
+    assert ids == message_ids(receipt_key("r", "x")) != message_ids(receipt_key("r", "y"))
+    assert str(uuid.UUID(ids["message_id"])) == ids["message_id"]
+    assert re.fullmatch(r"[0-9a-f]{16}", ids["span_id"])
+
+
+@pytest.mark.parametrize(
+    "fields", [{"on_disconnect": OnDisconnect.CONTINUE}, {"inquiry": Inquiry(1)}]
+)
+def test_what_needs_a_receipt(fields: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match="needs a receipt"):
+        invocation(**fields)
+
+
+def test_an_inquiry_carries_nothing_of_the_invocation() -> None:
+    sent = build_stream(invocation(receipt="a" * 32, inquiry=Inquiry(1, kill=True)), "a" * 32)
+    whole = sent.whole()
+    assert b"the-plugin" not in whole
+    assert b"hidden-parameter" not in whole
+    assert re.search(rb"rune_ask a{32} \d+ \d+ kill; exit\n", sent.head)
+
+
+def test_without_a_receipt_nothing_of_it_is_sent() -> None:
+    plain, kept = (build_stream(invocation(receipt=r), "a" * 32).whole() for r in (None, "a" * 32))
+    assert b"rune_claim()" not in plain
+    assert b"rune_claim()" in kept
+    assert b"rune_follow()" not in kept
+
+
+def test_what_was_told_is_not_told_again() -> None:
+    told: list[str] = []
+
+    def job(earlier: MediatedJob | None = None) -> MediatedJob:
+        one = invocation(receipt="a" * 32, inquiry=Inquiry(1) if earlier else None)
+        return MediatedJob(
+            one, Scope(), lambda kind, data: told.append(data["message"]), lambda _: None, earlier
+        )
+
+    start, end = (f"##rune-{'a' * 32} {word}\n".encode() for word in ("start", "end 0 exit "))
+    first = job()
+    first.stream_sent()
+    first.feed_stderr(start + b"one\ntwo\nthr")
+    first.hung_up(None)
+    assert first.undecided
+    second = job(first)
+    second.feed_stderr(start + b"one\ntwo")
+    second.hung_up(None)
+    third = job(second)
+    third.feed_stdout(start + b'{"payload":{"result":"success","output_data":{}}}' + end)
+    third.feed_stderr(start + b"one\ntwo\nthree\n" + end)
+    assert told == ["one", "two", "three"]
+    assert third.result.ok
+    assert third.result.stderr == "one\ntwo\nthree\n"
+    assert not third.undecided
