@@ -11,6 +11,7 @@ import gc
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -44,6 +45,8 @@ _DIRECTORIES = pytest.StashKey[set[Path]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_DIRECTORIES] = _plugin_directories()
     config.addinivalue_line(
         "markers",

@@ -60,11 +60,11 @@ rune_carry() {
     rm -rf -- "$dir"
     rune_say not_fetched
   fi
+  set -m
   cat "$dir/1" >&3 & # pipes, because a plugin that opens /dev/stderr would empty a file
   readers=$!
-  cat "$dir/2" >&4 &
+  cat "$dir/2" >&4 & # in groups of their own: without readers a plugin could not tidy up on TERM
   readers+=" $!"
-  set -m
   {
     eval "$shell_command" >"$dir/1" 2>"$dir/2" <"$dir/in" 3>&- 4>&- 6>&-
     status=$?

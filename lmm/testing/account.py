@@ -18,6 +18,8 @@ from lmm.testing import processes
 SUDOERS = Path("/etc/sudoers.d")
 # useradd and userdel lock /etc/passwd; with several at a time the late ones fail at once.
 LOCK_ATTEMPTS = 50
+# Drawn, as useradd would give the uid of a removed account to the next one, with what that left.
+UIDS = range(100_000, 1_000_000)
 
 
 class Account:
@@ -26,7 +28,8 @@ class Account:
     ``authorized_key`` is a public key line for its ``~/.ssh/authorized_keys`` (an ``Sshd`` lets
     every account in with the server's own key anyway), ``password`` lets it log in by password.
     ``sudo`` is ``None``, ``"nopasswd"`` or ``"password"``; ``bashrc`` becomes its ``~/.bashrc``.
-    On exit its processes are killed and the account, its home and its sudo rule are removed.
+    On exit its processes are killed and the account, its home, its receipts and its sudo rule
+    are removed.
     Raises RequestError (``local_dependency_missing``, ``local_io_error``).
     """
 
@@ -55,7 +58,8 @@ class Account:
             raise RequestError("local_dependency_missing", "making a Unix account needs root")
         # "*": no password logs in, yet the account is not locked, which sshd would refuse.
         skeleton = ["--skel", "/nonexistent", "-m", "-s", self._shell, "-p", "*"]
-        _run_locked(["useradd", *skeleton, self.name])
+        uid = ["--no-log-init", "-u", str(secrets.choice(UIDS))]
+        _run_locked(["useradd", *skeleton, *uid, self.name])
         try:
             entry = pwd.getpwnam(self.name)
             self.home, self.uid = Path(entry.pw_dir), entry.pw_uid
@@ -85,6 +89,7 @@ class Account:
         _run_locked(["userdel", "-f", self.name])
         if self.home != Path():
             shutil.rmtree(self.home, ignore_errors=True)
+            shutil.rmtree(f"/var/tmp/.rune-receipts-{self.uid}", ignore_errors=True)
 
     def _furnish(self, group: int) -> None:
         ssh = self.home / ".ssh"
