@@ -14,29 +14,21 @@ import secrets
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from typing import NamedTuple
 
+from lmm import files
 from lmm.envelope import encode_message, environment
 from lmm.errors import Unreachable
+from lmm.files import shell_functions
 from lmm.model import Become, Invocation, OnDisconnect
 from lmm.receipts import KEPT_S
 
-TEXT_BYTES = 256 * 1024  # above this, and for bytes with NUL, `head -c` is the faster reader
 NOISE_BYTES = 64 * 1024  # what is kept of the output before the start line
 END_LINE_BYTES = 512
 PATIENCE_S = 10  # how long the host waits for the word that its end lines were read
 # What is said on stdin after the stream; any other byte is taken for CANCEL before the end.
 CANCEL, READ = b"c", b"r"
 END_LINE = re.compile(rb"(\d+) (\w+) ?([^\n]*)\n")  # what follows the nonce; compiled once
-
-
-@functools.cache
-def _functions(*files: str) -> bytes:
-    """Return shell files without comments and indentation: they are sent for every invocation."""
-    texts = ((resources.files("lmm") / name).read_text(encoding="ascii") for name in files)
-    lines = (line.strip() for text in texts for line in text.splitlines())
-    return "".join(f"{line}\n" for line in lines if line and not line.startswith("#")).encode()
 
 
 class Stream(NamedTuple):
@@ -55,14 +47,14 @@ def build_stream(invocation: Invocation, nonce: str) -> Stream:
 
     For an inquiry the call and functions are all. A receipt's nonce is its key.
     """
-    files = _files(invocation)
-    functions = _functions(*files)
+    names = _names(invocation)
+    functions = shell_functions(*names)
     read = f'LC_ALL=C IFS= read -rN {len(functions)} s; eval "$s"; '
     if invocation.inquiry:
         words = [nonce, *_receipt_times(invocation), *["kill"][: invocation.inquiry.kill]]
         return Stream(f"{read}rune_ask {shlex.join(words)}; exit\n".encode(), functions, b"")
-    script = invocation.script
-    text = b"\0" not in script.content and 0 < len(script.content) <= TEXT_BYTES
+    script, sent = invocation.script, files.sent(invocation.script)
+    text = files.is_text(sent.content)
     variables = environment(invocation.message, invocation.write_only)
     payload = encode_message(invocation.message)
     arguments = [
@@ -71,28 +63,37 @@ def build_stream(invocation: Invocation, nonce: str) -> Stream:
         f"{invocation.limits.timeout_s:.3f}",
         script.filename,
         "text" if text else "bytes",
-        str(len(script.content)),
+        str(len(sent.content)),
         str(len(payload)),
         str(len(script.requires)),
         *script.requires,
+        str(len(sent.words)),
+        *sent.words,
         str(len(variables)),
         *(word for name, value in variables for word in (name, str(len(value)))),
         *script.interpreter,
     ]
     first = f"{read}{_receipt(invocation)}rune_main {shlex.join(arguments)}; exit\n"
     values = b"".join(value for _, value in variables)
-    return Stream(first.encode(), _shared(files, script.content), values + payload)
+    return Stream(first.encode(), _shared(names, sent.body), values + payload)
 
 
 @functools.lru_cache(maxsize=4)
-def _shared(files: tuple[str, ...], content: bytes) -> bytes:
-    return _functions(*files) + content
+def _shared(names: tuple[str, ...], content: bytes) -> bytes:
+    return shell_functions(*names) + content
 
 
-def _files(invocation: Invocation) -> tuple[str, ...]:
-    if invocation.inquiry or invocation.on_disconnect is OnDisconnect.CONTINUE:
+def _names(invocation: Invocation) -> tuple[str, ...]:
+    if invocation.inquiry:
         return "bootstrap.sh", "receipt.sh", "follow.sh"
-    return ("bootstrap.sh", "receipt.sh") if invocation.receipt else ("bootstrap.sh",)
+    names = ["bootstrap.sh"]
+    if invocation.receipt:
+        names.append("receipt.sh")
+    if invocation.on_disconnect is OnDisconnect.CONTINUE:
+        names.append("follow.sh")
+    if files.sent(invocation.script).words:
+        names.append("files.sh")
+    return tuple(names)
 
 
 def _receipt(invocation: Invocation) -> str:
@@ -120,8 +121,8 @@ class End:
     """The host's last word: the plugin's exit status, and why it ended.
 
     ``reason`` is exit, timeout, cancel, disconnect or flood after the plugin ran; missing, short,
-    old_bash, no_directory or no_receipt when it never started, taken when this stream did not start
-    it. The answer to an inquiry may also be unknown (never started), gone or forgotten.
+    old_bash, want (files), no_directory or no_receipt when it never started, taken when this stream
+    did not start it. The answer to an inquiry may also be unknown (never started), gone, forgotten.
     """
 
     status: int

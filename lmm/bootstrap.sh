@@ -2,7 +2,7 @@
 # Needs bash 4.4 and coreutils. stdin goes on with the plugin, its environment and its payload and
 # then stays open: its end means that RUNE is gone, any further byte means cancel. Where a receipt is
 # wanted, rune_mode is set and receipt.sh is sent as well; its functions come in at the few lines below
-# that name rune_mode.
+# that name rune_mode. Where a plugin has more files than its script files.sh is sent, too.
 
 rune_end() { # STATUS REASON [DETAIL]: tidies up, closes both streams' frames and exits
   if [[ ${rune_kept-} ]]; then
@@ -52,45 +52,88 @@ rune_scan() {
   rune_found=("${!hit[@]}")
 } 2>/dev/null
 
-# Feeds the plugin, then waits for the deadline, a cancel or the end of stdin, and kills the tree:
-# TERM, after two to three seconds KILL, until nothing is left. It works on alone if the main shell dies.
-# When the plugin ends by itself the main shell kills the guard: with KILL while it waits, because
-# `read` can miss a signal that comes just before it blocks; with TERM once there is .stopping.
-rune_guard() { # PAYLOAD_LEN TIMEOUT_S; stdin: control, stdout: the plugin's stdin
-  local why plugin_gone='' asked='' empty=0
+# Sets rune_tick to hundredths of a second since the boot. SECONDS would follow the wall clock.
+rune_clock() {
+  local up
+  read -r up _ </proc/uptime
+  rune_tick=$((10#${up/./}))
+}
+
+# Kills the tree: TERM, after two seconds KILL, until nothing is left of it.
+rune_kill() {
+  local asked=''
+  while rune_scan && ((${#rune_found[@]})); do
+    rune_clock
+    if [[ ! $asked ]]; then
+      asked=$rune_tick
+      kill -TERM "${rune_found[@]}"
+      kill -CONT "${rune_found[@]}"
+    elif ((rune_tick - asked > 200)); then
+      kill -KILL "${rune_found[@]}"
+    fi
+    sleep 0.1
+  done
+} 2>/dev/null
+
+# Whether the main shell has seen the plugin end. The plugin may have removed its own directory.
+rune_over() {
+  [[ -e $rune_dir/.ended || ! -e $rune_dir ]]
+}
+
+# Feeds the plugin and guards it. It works on alone if the main shell dies. When the plugin ends by
+# itself the main shell kills the guard with KILL: `read` can miss any other signal that comes just
+# before it blocks. A guard that kills the tree is told by a file, as bash loses trapped signals.
+rune_guard() { # PAYLOAD_LEN TIMEOUT_S; fd 3: control, stdout: the plugin's stdin
   if (($1 > 4000)); then # more than a pipe surely holds, and the plugin may never read it
     printf '%s' "$rune_payload" &
   else
     printf '%s' "$rune_payload"
   fi
-  exec 1>&-
-  if [[ ${rune_mode-} == continue ]]; then
-    rune_outlive "$2"
-    why=$?
-  elif IFS= read -r -N 1 -t "$2"; then why=11; elif (($? > 128)); then why=10; else why=12; fi
-  trap 'plugin_gone=1' TERM
-  : >"$rune_dir/.stopping"
-  while :; do
-    rune_scan
-    if ((${#rune_found[@]})); then
-      empty=0
-      if [[ ! $asked ]]; then
-        asked=$SECONDS
-        kill -TERM "${rune_found[@]}"
-        kill -CONT "${rune_found[@]}"
-      elif ((SECONDS - asked > 2)); then
-        kill -KILL "${rune_found[@]}"
-      fi
-    else
-      ((++empty))
-      [[ $plugin_gone ]] && break
-      ((empty > 2)) && ! kill -0 $$ && break
-    fi
-    sleep 0.1
-  done
-  rm -rf -- "$rune_dir"
-  exit "$why"
+  exec >/dev/null
+  rune_clock
+  rune_watch $((rune_tick + 10#${2/./} / 10))
 } 2>/dev/null
+
+# Waits for the deadline, a cancel or the end of control, notes which, and kills the tree.
+rune_watch() { # DEADLINE, as rune_clock tells it; fd 3: control
+  local why='' byte got left slice=100 second=''
+  while [[ ! $why ]]; do
+    rune_clock
+    ((left = $1 - rune_tick, left = left < slice ? left : slice))
+    ((left > 0)) || { why=timeout; break; }
+    printf -v left '%d.%02d' $((left / 100)) $((left % 100))
+    IFS= read -r -N 1 -t "$left" -u 3 byte
+    got=$?
+    case $got$byte in
+      0o) why=flood-stdout ;; # from rune_bound
+      0e) why=flood-stderr ;;
+      0*) why=cancel ;;
+      *) ((got > 128)) && kill -0 $$ || why=disconnect ;;
+    esac
+    if [[ ! $why$second ]] && ((rune_tick + slice < $1)); then # still running after a second
+      exec 4> >(rune_second "$1")
+      second=1 slice=1000
+    fi
+  done
+  : >"$rune_dir/.stop.$why"
+  rune_halt
+}
+
+# Kills the tree until the main shell has seen the plugin end: before, it may be about to start it.
+rune_halt() {
+  local empty=0
+  until rune_kill; rune_over || { ((++empty > 3)) && ! kill -0 $$; }; do sleep 0.1; done
+  rm -rf -- "$rune_dir"
+}
+
+# Takes the guard's place if somebody kills it: then the pipe ends of which the guard has one end.
+rune_second() { # DEADLINE
+  IFS= read -r
+  rune_over && return
+  : >"$rune_dir/.guard.$BASHPID"
+  set -- "$1" "$rune_dir"/.stop.*
+  if [[ -e $2 ]]; then rune_halt; else rune_watch "$1"; fi
+}
 
 # Puts the plugin into a private directory, the first that takes it. KIND is text (no NUL; read by
 # the shell, which costs no process) or bytes.
@@ -111,8 +154,8 @@ rune_place() { # KIND LEN FILE INTERPRETED
       if [[ $1 == text ]]; then
         printf '%s' "$text" >"$rune_dir/$3" && return
       else
-        head -c "$2" >"$rune_dir/$3" && return
-        return 1 # these bytes come only once
+        # these bytes come only once: take the room before them
+        head -c "$2" /dev/zero >"$rune_dir/$3" && { head -c "$2" 1<>"$rune_dir/$3"; return; }
       fi
     fi
     rm -rf -- "$rune_dir"
@@ -121,14 +164,14 @@ rune_place() { # KIND LEN FILE INTERPRETED
 } 2>/dev/null
 
 # NONCE MARK TIMEOUT_S FILE KIND PLUGIN_LEN PAYLOAD_LEN
-# N_REQUIRED COMMAND... N_VARIABLES [NAME LEN]... INTERPRETER...
+# N_REQUIRED COMMAND... N_WORDS FILES... N_VARIABLES [NAME LEN]... INTERPRETER...
 rune_main() {
   local i n command pid guard status why
-  local -a names=() values=()
+  local -a names=() values=() stopped seconds
   rune_nonce=$1 rune_mark=$2
   local timeout=$3 file=$4 kind=$5 plugin_len=$6 payload_len=$7
   shift 7
-  trap : PIPE HUP # a dropped connection must not end this shell before it has cleaned up
+  trap '' PIPE HUP # a dropped connection must not end this shell or its guard before they are done
   ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || rune_end 100 old_bash "$BASH_VERSION"
   n=$1
   shift
@@ -136,6 +179,8 @@ rune_main() {
     type -P -- "$command" >/dev/null || rune_end 100 missing "$command"
   done
   shift "$n"
+  rune_files=("${@:2:$1}")
+  shift $(($1 + 1))
   n=$1
   shift
   for ((i = 0; i < n; i++)); do
@@ -143,7 +188,9 @@ rune_main() {
     shift 2
   done
   [[ ! ${1-} ]] || type -P -- "$1" >/dev/null || rune_end 100 missing "$1"
+  ((${#rune_files[@]} == 0)) || rune_have_files || rune_end 100 want
   rune_place "$kind" "$plugin_len" "$file" "${1-}" || rune_end 100 no_directory
+  ((${#rune_files[@]} == 0)) || rune_put_files || rune_end 100 no_directory
   for ((i = 0; i < n; i++)); do
     if ((values[i])); then
       LC_ALL=C IFS= read -rN "${values[i]}" "values[i]" || rune_end 100 short
@@ -155,7 +202,7 @@ rune_main() {
   if [[ ${rune_mode-} ]]; then rune_claim "$rune_mode" "$rune_mark" || rune_end 100 "${rune_why-}"; fi
   printf '##rune-%s start\n' "$rune_nonce" >&2
   printf '##rune-%s start\n' "$rune_nonce"
-  [[ ${rune_mode-} != continue ]] || rune_survive
+  if [[ ${rune_mode-} == continue ]]; then rune_survive; else exec 3<&0; fi
   exec 4< <(rune_guard "$payload_len" "$timeout")
   guard=$!
   [[ ${rune_mode-} != kill ]] || rune_tap
@@ -172,24 +219,26 @@ rune_main() {
   exec 4<&-
   [[ ${rune_mode-} != kill ]] || rune_drink
   {
-    wait "$pid"
-    status=$?
+    while wait "$pid"; status=$?; kill -0 "$pid"; do # it has stopped itself before `set +m`
+      sleep 0.1
+    done
     if kill -0 -- "-$pid"; then # left behind in the plugin's process group
       kill -TERM -- "-$pid"
       sleep 0.2
       kill -KILL -- "-$pid"
     fi
-    if [[ -e $rune_dir/.stopping ]]; then kill -TERM "$guard"; else kill -KILL "$guard"; fi
-    wait "$guard"
-    why=$?
+    stopped=("$rune_dir"/.stop.*)
+    if [[ -e ${stopped[0]} ]]; then why=${stopped[0]##*.}; else why='exit'; fi
+    : >"$rune_dir/.ended"
+    if [[ $why == exit || ! -e $rune_dir/.ended ]]; then
+      seconds=("$rune_dir"/.guard.*) # the guard's successors, if it was killed
+      kill -KILL "$guard" "${seconds[@]##*.}"
+    fi
+    wait "$guard" || [[ $why == exit ]] || rune_kill # it was killed at its work
   } 2>/dev/null
-  [[ ! ${rune_kept-} || ! -e $rune_kept.stop ]] || why=11
+  [[ ! ${rune_kept-} || ! -e $rune_kept.stop ]] || why=cancel
   case $why in
-    10) rune_end "$status" timeout ;;
-    11) rune_end "$status" cancel ;;
-    12) rune_end "$status" disconnect ;;
-    13) rune_end "$status" flood stdout ;;
-    14) rune_end "$status" flood stderr ;;
-    *) rune_end "$status" exit ;;
+    flood-*) rune_end "$status" flood "${why#*-}" ;;
+    *) rune_end "$status" "$why" ;;
   esac
 }

@@ -47,6 +47,8 @@ def error_of(end: End, invocation: Invocation) -> RuneError | None:
             return ConnectionLost("receipt_incomplete", _NO_RESULT[end.reason])
         case "unknown":
             return _no_receipt(end, invocation)
+        case "no_receipt" if invocation.inquiry:
+            return ConnectionLost("receipt_incomplete", "the host has no disk that keeps a receipt")
         case _:
             return _not_started(end)
 
@@ -66,14 +68,14 @@ def _not_started(end: End) -> RuneError:
             return HostError(
                 "dependency_missing", f"command not found: {end.detail}", field=end.detail
             )
+        case "want":
+            return HostError("files_not_kept", "the host does not keep the plugin's files")
         case "no_directory":
             return HostError(
                 "no_writable_directory", "no directory on the host takes the plugin's file"
             )
         case "no_receipt":
-            return HostError(
-                "no_writable_directory", "neither /var/tmp nor $HOME on the host takes a receipt"
-            )
+            return HostError("no_writable_directory", "no directory on the host takes a receipt")
         case "short":
             return Unreachable("connection_reset", "the connection dropped while sending")
         case _:

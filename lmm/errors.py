@@ -80,6 +80,11 @@ class Unreachable(RuneError):
     """The script never started on the target."""
 
 
+# Data of an Unreachable whose host closed the connection without a greeting, as sshd does when
+# too many log in at once (MaxStartups): it passes, unlike a host that is down.
+GREETING = {"phase": "greeting"}
+
+
 class ConnectionLost(RuneError):
     """The connection went away after the script had started; it may have run."""
 

@@ -8,8 +8,8 @@ rune_survive() {
   rune_read
   rune_follow <&0 &
   rune_follower=$!
-  exec 1> >(trap '' HUP PIPE && rune_bound o "$rune_most_out" "$rune_kept.out")
-  exec 2> >(trap '' HUP PIPE && rune_bound e "$rune_most_err" "$rune_kept.err")
+  exec 1> >(rune_bound o "$rune_most_out" "$rune_kept.out")
+  exec 2> >(rune_bound e "$rune_most_err" "$rune_kept.err")
 }
 
 # Writes what comes to FILE, at most MAX bytes; for more it has the guard kill the plugin.
@@ -33,24 +33,6 @@ rune_bound() { # LETTER MAX FILE
   printf '%s' "$1" >&3
   cat >/dev/null
 } 2>/dev/null
-
-# Waits as the guard does, but nothing tells it that the main shell is gone: it looks now and then.
-rune_outlive() { # TIMEOUT_S; returns why to stop
-  local left=${1%.*} byte='' slice
-  trap : HUP
-  while kill -0 $$; do
-    if ((left > 10)); then slice=10; else slice=$left.${1#*.}; fi
-    IFS= read -r -N 1 -t "$slice" byte <&3
-    case $byte in
-      o) return 13 ;;
-      e) return 14 ;;
-      ?) return 11 ;;
-    esac
-    ((left > 10)) || return 10
-    ((left -= 10))
-  done
-  return 12
-}
 
 # Reads the receipt: rune_state is started, ended, read, barred, or nothing if it is not yet written.
 rune_read() {
@@ -86,20 +68,9 @@ rune_whole() {
   done
 } 2>/dev/null
 
-# Kills all that carries the invocation's mark.
-rune_reap() {
-  local began=$SECONDS signal
-  while rune_scan && ((${#rune_found[@]})); do
-    if ((SECONDS - began > 2)); then signal=KILL; else signal=TERM; fi
-    kill -"$signal" "${rune_found[@]}"
-    kill -CONT "${rune_found[@]}"
-    sleep 0.1
-  done
-} 2>/dev/null
-
 rune_stop() {
   : >"$rune_kept.stop"
-  if [[ $rune_started == continue ]]; then printf c >"/proc/$rune_pid/fd/3"; else rune_reap; fi
+  if [[ $rune_started == continue ]]; then printf c >"/proc/$rune_pid/fd/3"; else rune_kill; fi
 } 2>/dev/null
 
 # Sends the receipt's output from its first byte and whatever is added, until both end lines have
@@ -133,7 +104,7 @@ rune_follow() {
       exec 0<> <(:)
     fi
   done
-  ((gone <= 5)) || rune_reap
+  ((gone <= 5)) || rune_kill
   exec 7>&-
   wait "$out" "$err"
   if ((gone > 5)) && ! rune_whole; then
@@ -163,8 +134,9 @@ rune_ask() { # KEY PATIENCE_S EXPIRY_S [KILL]
   case $rune_state in
     barred)
       read -r up _ </proc/uptime
+      [[ $rune_kept != /dev/shm/* ]] || up='' # systemd may have emptied it since
       rune_kept=''
-      rune_end 100 unknown "$up"
+      if [[ $up ]]; then rune_end 100 unknown "$up"; else rune_end 100 no_receipt; fi
       ;;
     started | ended) ;;
     *)

@@ -150,10 +150,14 @@ class MediatedJob:
         self._lock = threading.RLock()
         self._began: float = earlier._began if earlier else time.monotonic()
         self.deadline = time.monotonic() + invocation.limits.timeout_s
-        self._is_fixed = earlier is not None
+        self._is_fixed = invocation.inquiry is not None
+        self._lines_told: int = 0
         if earlier:
             self.deadline = max(earlier.deadline, time.monotonic())
-        self._lines_told: int = max(earlier._lines, earlier._lines_told) if earlier else 0
+            self._lines_told = max(earlier._lines, earlier._lines_told)
+        elif invocation.inquiry:
+            self.deadline = max(self.deadline - invocation.inquiry.age_s, time.monotonic())
+            self._lines_told = invocation.inquiry.heard
         self._lines: int = 0
         self._stdout = bytearray()
         self._stderr_bytes = 0
@@ -162,6 +166,7 @@ class MediatedJob:
         self._frames = (Frame(nonce, self._take_stdout), Frame(nonce, self._take_stderr))
         self._sent = False
         self.decided = False
+        self.wants_files = False
         self._stop: _Stop | None = None
         self._actions: list[Callable[[], None]] = []
         self._result: Result | None = None
@@ -310,6 +315,7 @@ class MediatedJob:
     def _finish(self, end: End) -> None:
         """Settle by the host's last word."""
         self.decided = end.reason != "taken"
+        self.wants_files = end.reason == "want" and not self._stop
         if self._line:
             self._take_line(bytes(self._line))
             self._line.clear()

@@ -7,14 +7,24 @@ script was sent. Where a connection broke later and the host keeps a receipt, th
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lmm.errors import Cancelled, InternalError, RuneError
+from lmm import files
+from lmm.errors import (
+    GREETING,
+    Cancelled,
+    ConnectionLost,
+    HostError,
+    InternalError,
+    RuneError,
+    Unreachable,
+)
 from lmm.job import MediatedJob, Scope, failure
-from lmm.model import Invocation, OnDisconnect, Outcome, Result
+from lmm.model import Invocation, OnDisconnect, Outcome, Result, SshSettings
 from lmm.transports.base import Transport
 
 if TYPE_CHECKING:
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
 
 TargetEventSink = Callable[[str, str, Mapping[str, Any]], None]  # target, kind, data
 RETRY_WAIT_S = 5.0
+_PROVIDING = threading.BoundedSemaphore(4)  # calls that send large files, which are held in memory
 
 
 def mediate(
@@ -40,14 +51,15 @@ def mediate(
     has not started them and, from then on, never will.
     """
     lost: list[MediatedJob] = []
-    waiting = _attempt(transport, invocations, 1, scope, on_event, on_result, lost)
+    tries = _Tries(time.monotonic())
+    waiting = _attempt(transport, invocations, tries, scope, on_event, on_result, lost)
     if waiting:
-        numbers = iter(range(2, 1 + max(i.target.ssh.connect_attempts for i in waiting)))
 
         def next_attempt() -> list[Invocation]:
             nonlocal waiting
+            tries.number += 1
             again = [_next(invocation) for invocation in waiting]
-            waiting = _attempt(transport, again, next(numbers), scope, on_event, on_result, lost)
+            waiting = _attempt(transport, again, tries, scope, on_event, on_result, lost)
             return waiting
 
         # a refusal under load (MaxStartups) is over as soon as others are through
@@ -71,33 +83,56 @@ def _retrying(scope: Scope, **wait: float) -> tenacity.Retrying:
     )
 
 
+@dataclass(slots=True)
+class _Tries:
+    """How many attempts there were, with the one under way, and when the first began."""
+
+    began: float
+    number: int = 1
+
+    def may_help(self, result: Result, ssh: SshSettings) -> bool:
+        """Whether to try again what ended so: as often as is allowed, and what was refused under
+        load for as long as a host may take to greet."""
+        error = result.error
+        if result.outcome is not Outcome.UNREACHABLE or error is None:
+            return False
+        if not error["error_context"]["retry_recommended"] or ssh.connect_attempts == 1:
+            return False
+        if self.number < ssh.connect_attempts:
+            return True
+        was_refused = error["error_data"]["error"]["data"].items() >= GREETING.items()
+        return was_refused and time.monotonic() < self.began + ssh.banner_timeout_s
+
+
 def _attempt(
     transport: Transport,
     invocations: Sequence[Invocation],
-    number: int,
+    tries: _Tries,
     scope: Scope,
     on_event: TargetEventSink,
     on_result: Callable[[Result], None],
     lost: list[MediatedJob],
+    *,
+    provided: bool = False,
 ) -> list[Invocation]:
     """Run one attempt; return those to try again, after handing over all other results.
 
-    The jobs whose hosts are still to be asked what became of them are added to ``lost``.
+    The jobs whose hosts are still to be asked what became of them are added to ``lost``. Hosts that
+    want files get them, unless they are ``provided`` already.
     """
     again: list[Invocation] = []
+    wanting: list[Invocation] = []
 
     def settled(job: MediatedJob) -> None:
         result = job.result
-        if job.undecided and (result.outcome is Outcome.LOST or (job.stopping and _runs_on(job))):
+        if job.wants_files and not provided:
+            wanting.append(job.invocation)
+        elif job.undecided and (result.outcome is Outcome.LOST or (job.stopping and _runs_on(job))):
             lost.append(job)
-        elif (
-            result.outcome is Outcome.UNREACHABLE
-            and result.error
-            and result.error["error_context"]["retry_recommended"]
-            and number < job.invocation.target.ssh.connect_attempts
-            and not scope.cancelled
-        ):
+        elif not scope.cancelled and tries.may_help(result, job.invocation.target.ssh):
             again.append(job.invocation)
+        elif job.invocation.inquiry and not (job.decided or job.stopping):
+            on_result(_not_asked(result, job.invocation))
         else:
             on_result(result)
 
@@ -105,12 +140,70 @@ def _attempt(
     for invocation in invocations:
         if scope.cancelled:
             error = Cancelled("cancelled", "cancelled by the operator before it was started")
-            on_result(failure(invocation, error))
+            result = failure(invocation, error)
+            on_result(_not_asked(result, invocation) if invocation.inquiry else result)
             continue
         sink = functools.partial(on_event, invocation.target.name)
         jobs.append(MediatedJob(invocation, scope, sink, settled))
     _carry(transport, jobs)
+    if wanting:
+        ready = _provide(transport, wanting, scope, on_result)
+        again += _attempt(transport, ready, tries, scope, on_event, on_result, lost, provided=True)
     return again
+
+
+def _provide(
+    transport: Transport,
+    invocations: Sequence[Invocation],
+    scope: Scope,
+    on_result: Callable[[Result], None],
+) -> list[Invocation]:
+    """Have the hosts keep the files of the invocations' plugins; return those that now do.
+
+    The others get their results.
+    """
+    ready = list(invocations)
+
+    def settled(job: MediatedJob, *, wanting: Invocation) -> None:
+        if not job.result.ok:
+            ready.remove(wanting)
+            on_result(_not_kept(wanting, job.result))
+
+    for number in range(max(len(files.kept(one.script)) for one in invocations)):
+        jobs = []
+        for one in list(ready):
+            if number < len(large := files.kept(one.script)):
+                done = functools.partial(settled, wanting=one)
+                putting = files.upload(one, large[number])
+                jobs.append(MediatedJob(putting, scope, _nobody, done))
+        with _PROVIDING:
+            _carry(transport, jobs)
+    return ready
+
+
+def _nobody(kind: str, data: Mapping[str, Any]) -> None:
+    """Tell nobody of what happens while a file is sent."""
+
+
+def _not_kept(invocation: Invocation, result: Result) -> Result:
+    """Return the result of one whose host has not got a file: nothing of its plugin has run."""
+    assert result.error
+    if result.outcome in (Outcome.UNREACHABLE, Outcome.CANCELLED):
+        return replace(result, plugin=invocation.plugin)
+    why = result.error["error_data"]["error"]
+    words = f"the host has not kept the plugin's files: {why['message']}"
+    error: RuneError = HostError("files_not_kept", words, cause=why)
+    if result.outcome is Outcome.LOST:
+        error = Unreachable("connection_reset", words, cause=why)
+    return failure(invocation, error, duration_s=result.duration_s)
+
+
+def _not_asked(result: Result, invocation: Invocation) -> Result:
+    """Return the result of one whose host could not be asked, for the reason in ``result``."""
+    problem = result.error["error_data"]["error"] if result.error else {}
+    why = f"the host could not be asked what became of it: {problem.get('message')}"
+    error = ConnectionLost("host_not_asked", why, cause=problem)
+    return failure(invocation, error, duration_s=result.duration_s)
 
 
 def _runs_on(job: MediatedJob) -> bool:
@@ -215,6 +308,8 @@ def _carry(transport: Transport, jobs: Sequence[MediatedJob]) -> None:
 
 def _next(invocation: Invocation) -> Invocation:
     """Return the invocation as its next attempt, which its message says too."""
+    if invocation.inquiry:
+        return invocation
     attempt = invocation.attempt + 1
     payload = invocation.message["payload"]
     context = {**payload["context"], "attempt": attempt}

@@ -5,6 +5,7 @@ All are frozen; data from outside is checked before it becomes one of these.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -159,17 +160,40 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A file that is sent: ``path`` is relative to the plugin's directory, of plain names."""
+
+    path: str
+    content: bytes
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
     """A plugin's bytes and how the host runs them.
 
     ``interpreter`` is the argv before the script's path, empty for a compiled binary;
-    ``requires`` are commands that must be on the host's PATH.
+    ``requires`` are commands that must be on the host's PATH; ``files`` are put beside the script.
+    What is large is kept by the host (``lmm.files``), unless ``inline``.
     """
 
     filename: str
     content: bytes
     interpreter: tuple[str, ...] = ("bash",)
     requires: tuple[str, ...] = ()
+    files: tuple[File, ...] = ()
+    inline: bool = False
+
+    def contents(self) -> dict[str, bytes]:
+        """Return all that is sent, by its path."""
+        return {self.filename: self.content, **{one.path: one.content for one in self.files}}
+
+    def sha256(self) -> str:
+        """Return a hash of all that is sent, in hex; of a lone script that of its bytes."""
+        if not self.files:
+            return hashlib.sha256(self.content).hexdigest()
+        hashes = sorted((p, hashlib.sha256(c).hexdigest()) for p, c in self.contents().items())
+        return hashlib.sha256("".join(f"{h}  {p}\n" for p, h in hashes).encode()).hexdigest()
 
 
 class OnDisconnect(StrEnum):
@@ -184,11 +208,13 @@ class Inquiry:
     """A question to the host instead of a start: what became of this invocation?
 
     ``age_s`` is how many seconds ago it was started, at least: a host that was rebooted since, or
-    has let the receipt expire, cannot know. With ``kill`` what still runs is killed.
+    has let the receipt expire, cannot know. With ``kill`` what still runs is killed. ``heard`` is
+    how many lines of its stderr were told already, by whoever started it.
     """
 
     age_s: float
     kill: bool = False
+    heard: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@
 rune_look() {
   local base root bucket
   printf -v rune_now '%(%s)T' -1
+  rune_bases=(/var/tmp "${HOME-}" /dev/shm) # the first two outlive logins and reboots
   rune_roots=()
-  for base in /var/tmp "${HOME-}"; do # what outlives logins and reboots
+  for base in "${rune_bases[@]}"; do
     root=$base/.rune-receipts-$EUID
     [[ $base && -d $root && ! -L $root && -O $root ]] || continue
     rune_roots+=("$root")
@@ -51,7 +52,9 @@ rune_claim() { # MODE MARK, or nothing to bar the key
   rune_why=taken
   rune_look
   ! rune_find || { rune_kept=''; return 1; }
-  for base in /var/tmp "${HOME-}"; do
+  local -a bases=("${rune_bases[@]}")
+  [[ ${1-} != continue ]] || bases=("${bases[@]:0:2}") # its connection may well end before it
+  for base in "${bases[@]}"; do
     root=$base/.rune-receipts-$EUID
     bucket=$root/$(((rune_now + rune_expiry) / 21600 + 1))
     [[ $base && -w $base ]] || continue
@@ -110,11 +113,11 @@ rune_drink() {
   exec 5>&- 6>&-
   rune_sip 7 out 1 && rune_sip 8 err 2
   if [[ ! ${rune_dry_out-} ]]; then # what cannot be sent any more must still be kept
-    (trap '' HUP PIPE && exec tee -a -- "$rune_kept.out") <&7 7<&- 8<&- 2>/dev/null &
+    tee -a -- "$rune_kept.out" <&7 7<&- 8<&- 2>/dev/null &
     exec 1>/proc/self/fd/7
   fi
   if [[ ! ${rune_dry_err-} ]]; then
-    (trap '' HUP PIPE && exec tee -a -- "$rune_kept.err") <&8 7<&- 8<&- >&2 2>/dev/null &
+    tee -a -- "$rune_kept.err" <&8 7<&- 8<&- >&2 2>/dev/null &
     exec 2>/proc/self/fd/8
   fi
   exec 7<&- 8<&-

@@ -81,7 +81,7 @@ def judge(
     if safeguards.locks and error is None:
         from lom.lockfile import check_locked
 
-        sent = [(plugin, script.content) for plugin, script in scripts.items()]
+        sent = [(plugin, script.contents()) for plugin, script in scripts.items()]
         error = check_locked(safeguards.locks, sent)
     found = None
     if error is None and (demands or plan.options.approved is not None):
@@ -120,7 +120,7 @@ def admit(
         from lom.approvals import ask
 
         ask(approvals_folder(settings), request)
-    if error is None and plan.options.approved is not None:
+    if error is None and plan.options.approved is not None and not plan.resumes:
         from lom.consent import use_up
 
         error = use_up(approvals_folder(settings), plan.options.approved)

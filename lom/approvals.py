@@ -139,11 +139,15 @@ def find(folder: str, name: str, identities: Mapping[str, str]) -> Request:
     raise RequestError("unknown_run", f"no request {name!r} in {folder}: {why}", name=name)
 
 
-def read(folder: str, run_id: str, identities: Mapping[str, str]) -> Request:
-    """Return the request with this run id. Raises RequestError (``unknown_run``)."""
+def read(folder: str, run_id: str, identities: Mapping[str, str], *, used: bool = False) -> Request:
+    """Return the request with this run id, waiting or ``used``.
+
+    Raises RequestError (``unknown_run``).
+    """
     _path(folder, run_id, REQUEST)
     try:
-        document, user, _ = _read(folder, f"{run_id}{REQUEST}", "subject", identities)
+        name = f"{run_id}{USED if used else REQUEST}"
+        document, user, _ = _read(folder, name, "subject", identities)
         if document["run_id"] != run_id:
             raise _Unfit(f"it is for {document['run_id']}")
         asked_at = _instant(document["asked_at"])

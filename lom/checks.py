@@ -24,6 +24,7 @@ _LOWEST = {
     "retry_wait_s": 0.001,
     "lock_timeout_s": 0.001,
 }
+_MOST_KEY = 255  # characters of an idempotency key
 
 
 def checked(options: RunOptions) -> RunOptions:
@@ -40,6 +41,13 @@ def checked(options: RunOptions) -> RunOptions:
             "nobody can be asked: it takes a terminal and the output format table"
             " @ $.confirm_between",
             field="$.confirm_between",
+        )
+    key = options.idempotency_key
+    if key is not None and not (key.isprintable() and 0 < len(key) <= _MOST_KEY):
+        raise RequestError(
+            "invalid_request",
+            f"a key has 1 to {_MOST_KEY} printable characters @ $.idempotency_key",
+            field="$.idempotency_key",
         )
     if options.on_locked not in ON_LOCKED:
         raise RequestError(

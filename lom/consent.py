@@ -60,9 +60,9 @@ def consent(
 
     answers: list[Answer] = []
     if run_id is not None:
-        if approvals.is_used(folder, run_id):
+        if approvals.is_used(folder, run_id) and not plan.resumes:
             return refused("approval_void", f"the approval of {run_id} was used")
-        asked = approvals.read(folder, run_id, identities)
+        asked = approvals.read(folder, run_id, identities, used=plan.resumes)
         if asked.user != caller.user:
             return refused("policy_denied", f"{asked.user} asked for {run_id}, not {caller.user}")
         if asked.plan_hash != digest:
@@ -73,7 +73,7 @@ def consent(
     reached = standing(demands, answers, caller.user, digest, now)
     if reached.reason is None:
         return Consent(digest, reached.approved_by)
-    if run_id is not None:
+    if run_id is not None or plan.resumes:
         return refused(reached.reason, reached.why)
     words = (
         f"{reached.why}; it waits as {plan.run_id} for `rune approve {plan.run_id}`, then give the"

@@ -10,7 +10,8 @@ from lmm.envelope import build_message
 from lmm.errors import HostError, RuneError
 from lmm.fanout import Call, make_calls
 from lmm.job import Scope
-from lmm.model import Invocation, Limits, Result, Script
+from lmm.model import Inquiry, Invocation, Limits, OnDisconnect, Result, Script
+from lmm.receipts import message_ids, receipt_key
 from lmm.transports import TransportPool
 from lom.config import WAIT
 from lom.gate import Gate
@@ -19,12 +20,12 @@ from lom.locks import CHANGING, Locks, Taken
 from lom.manifest import Plugin
 from lom.plan import Plan, Step, timeout_of
 from lom.results import not_run
-from lom.retries import is_worth_retrying, wait_s
+from lom.retries import is_left_undone, is_worth_retrying, wait_s
 from lom.slots import Slots
 from lom.turns import Turn, Turns
 
 if TYPE_CHECKING:
-    from lom.ledger import Recorder
+    from lom.ledger import Recorder, Started
 
 # How long until a lock that another run has is tried again: a share of the time that the target
 # has waited already, so that many that wait for long cost little.
@@ -36,6 +37,7 @@ class Dispatch:
 
     ``deliver`` gets one result for each target, from many threads. ``locks`` are None where no
     step changes its host. ``slots``, which the run has joined as ``scope``, are left on a cancel.
+    ``started`` are the targets that an earlier process has started: their hosts are asked first.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Dispatch:
         locks: Locks | None,
         slots: Slots,
         deliver: Callable[[Result], None],
+        started: Mapping[str, Started],
     ) -> None:
         self._plan = plan
         self._scripts = scripts
@@ -62,14 +65,16 @@ class Dispatch:
         self._locks = locks
         self._slots = slots
         self._deliver = deliver
+        self._started = started
         self._turns = Turns(transports.get)
         self._by_name: dict[str, Turn] = {}
 
     def carry_out(self, steps: Sequence[Step]) -> None:
         """Carry steps out that can run; return when each has its result."""
         self._turns = turns = Turns(self._transports.get)
-        for step in steps:
-            self._by_name[step.target.name] = turn = Turn(step)
+        found = sorted(map(self._turn, steps), key=lambda turn: turn.asks is None)
+        for turn in found:  # what may still run comes first, and has its host
+            self._by_name[turn.name] = turn
             turns.add(turn)
         self._scope.add(turns, turns.hurry)
         try:
@@ -82,6 +87,15 @@ class Dispatch:
             )
         finally:
             self._scope.remove(turns)
+
+    def _turn(self, step: Step) -> Turn:
+        before = self._started.get(step.target.name)
+        if before is None:
+            return Turn(step)
+        if before.over:
+            return Turn(step, attempt=before.attempt + 1, starts=before.starts)
+        asks = Inquiry(before.age_s, heard=before.heard)
+        return Turn(step, attempt=before.attempt, starts=before.starts, asks=asks)
 
     # -- before a start ------------------------------------------------------------------------
 
@@ -102,21 +116,23 @@ class Dispatch:
         chosen = [turn for turn in turns if self._may_start(turn, refusal)]
         if not self._scope.cancelled:
             for turn in chosen:
-                turn.starts += 1
+                turn.starts += turn.asks is None
                 plugin = turn.step.plugin and turn.step.plugin.name
                 data = {"plugin": plugin, "attempt": turn.attempt}
-                self._journal.emit("target.started", turn.name, data)
-            if self._recorder is not None and chosen:
-                self._recorder.starting([turn.name for turn in chosen])
+                kind = "target.asked" if turn.asks else "target.started"
+                self._journal.emit(kind, turn.name, data)
+            started = [turn.name for turn in chosen if not turn.asks]
+            if self._recorder is not None and started:
+                self._recorder.starting(started)
         return [self._invocation_of(turn) for turn in chosen]
 
     def _may_start(self, turn: Turn, refusal: RuneError | None) -> bool:
-        if refusal is None and self._scope.cancelled:
-            if turn.last is None:
+        if self._scope.cancelled:
+            if turn.last is None or turn.asks:
                 return True  # mediation words what was cancelled before it was started
             self._finish(turn, turn.last)
             return False
-        if refusal is not None:
+        if refusal is not None and not turn.asks:
             self._give_up(turn, refusal)
             return False
         return self._has_host(turn)
@@ -134,6 +150,8 @@ class Dispatch:
         if taken is Taken.BEHIND:
             self._tell_waiting(turn, self._plan.run_id)
             return False
+        if turn.asks:
+            return True  # it was started long ago, and to ask changes nothing
         now = time.monotonic()
         if turn.locked_since is None:
             turn.locked_since = now
@@ -158,7 +176,12 @@ class Dispatch:
         plan, options, step = self._plan, self._plan.options, turn.step
         assert step.plugin
         assert step.capability
-        timeout = max(0.001, self._gate.cut(timeout_of(step.capability, options.timeout_s)))
+        timeout = timeout_of(step.capability, options.timeout_s)
+        if not turn.asks:
+            timeout = max(0.001, self._gate.cut(timeout))
+        on_disconnect = options.on_disconnect or step.capability.on_disconnect
+        key = receipt_key(plan.run_id, turn.name, turn.starts)
+        ids = message_ids(key)
         return Invocation(
             run_id=plan.run_id,
             target=step.target,
@@ -174,11 +197,17 @@ class Dispatch:
                 attempt=turn.attempt,
                 trace_id=plan.request["observability"]["trace_id"],
                 correlation_id=plan.request["message_metadata"]["message_id"],
+                message_id=ids["message_id"],
+                span_id=ids["span_id"],
             ),
             output_schema=step.capability.output_schema,
             write_only=plan.secret_params,
             limits=Limits(timeout, options.max_stdout, options.max_stderr),
             attempt=turn.attempt,
+            # who keeps no record of the run cannot ask for what became of it later
+            receipt=key if self._recorder or on_disconnect is OnDisconnect.CONTINUE else None,
+            on_disconnect=on_disconnect,
+            inquiry=turn.asks,
         )
 
     # -- after an attempt ----------------------------------------------------------------------
@@ -186,9 +215,15 @@ class Dispatch:
     def _take_result(self, result: Result) -> None:
         turn = self._by_name[result.target]
         pause_s = self._pause_before_retry(turn, result)
+        turn.asks = None
         if pause_s is None:
             self._finish(turn, result)
-            return
+        else:
+            self._retry(turn, result, pause_s)
+        if self._recorder is not None:
+            self._recorder.settle()  # the host removes what it has kept when this returns
+
+    def _retry(self, turn: Turn, result: Result, pause_s: float) -> None:
         turn.last, turn.attempt = result, result.attempt + 1
         self._hand_on(turn)
         self._journal.emit(
@@ -207,11 +242,12 @@ class Dispatch:
         """Return how long to wait before the target is tried again; None if it is not to be."""
         options = self._plan.options
         assert turn.step.capability
-        if turn.starts > options.retries or self._scope.cancelled:
+        was_left = turn.asks is not None and is_left_undone(result)
+        if self._scope.cancelled or (turn.starts > options.retries and not was_left):
             return None
         if not is_worth_retrying(result, turn.step.capability.retry_safe):
             return None
-        pause_s = wait_s(options.retry_wait_s, turn.starts)
+        pause_s = 0.0 if was_left else wait_s(options.retry_wait_s, turn.starts)
         if self._gate.refusal() is not None or self._gate.cut(pause_s) < pause_s:
             return None
         return pause_s

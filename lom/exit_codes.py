@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
     PARTIAL = 7, "partial: some targets ok and some not, or several kinds of trouble"
     LOST = 8, "every target lost: the connection went away, the plugin may have run"
     INTERNAL = 70, "internal error"
-    CANCELLED = 130, "cancelled by Ctrl-C or SIGTERM"
+    CANCELLED = 130, "cancelled by Ctrl-C or SIGTERM, or by the hosts as the connections dropped"
     READER_GONE = 141, "the reader of stdout went away; what still ran was cancelled"
 
 

@@ -1,47 +1,11 @@
-"""Layers of settings: what one place of an inventory gives, one over the other, to a target.
-
-``vars``, ``ssh``, ``ssh.options``, ``ssm`` and ``become`` merge per key, all else is replaced.
-"""
+"""From layers of settings, one over the other, to a target."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from lmm.model import Become, SshSettings, SsmSettings, Target
-from lom.inventory_model import SettingsModel
-
-Layer = Mapping[str, Any]  # settings that are given in one place; the merged ones are mappings
-
-
-def layer_of(settings: SettingsModel) -> Layer:
-    """Return the settings that are given, as a mapping; null takes a setting back."""
-    layer = {name: getattr(settings, name) for name in settings.model_fields_set}
-    for name in ("ssh", "ssm", "become"):
-        block = layer.get(name)
-        if block is not None:
-            layer[name] = {key: getattr(block, key) for key in block.model_fields_set}
-    ssh = layer.get("ssh")
-    if ssh:
-        for name in ("identity_files", "known_hosts"):
-            if name in ssh:
-                ssh[name] = tuple(ssh[name])
-    return layer
-
-
-def over(base: Layer, layer: Layer) -> Layer:
-    """Return ``base`` with ``layer`` over it."""
-    if not layer or not base:
-        return layer or base
-    merged = {**base, **layer}
-    for name in ("vars", "ssh", "ssm", "become"):
-        below, above = base.get(name), layer.get(name)
-        if below and above is not None:
-            merged[name] = {**below, **above}
-            if name == "ssh" and "options" in below and "options" in above:
-                merged[name]["options"] = {**below["options"], **above["options"]}
-    return merged
+from lom.inventory_settings import Layer, over
 
 
 @dataclass(frozen=True, slots=True)

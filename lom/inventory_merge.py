@@ -16,8 +16,8 @@ from lmm.errors import RequestError
 from lmm.model import JSON, Target
 from lom.inventory import Inventory
 from lom.inventory_files import Document, Location
-from lom.inventory_layers import Base, Layer, layer_of, over, target_of
-from lom.inventory_model import GroupModel, SettingsModel, validate
+from lom.inventory_layers import Base, target_of
+from lom.inventory_settings import Layer, group_of, layer_of, over, settings_of
 from lom.names import LOCAL, did_you_mean, name_fault, shown
 from lom.ranges import RangeError, expand, has_range
 
@@ -111,9 +111,9 @@ class _Builder:
             if key not in TOP_KEYS:
                 hint = did_you_mean(key, TOP_KEYS) or f"; known are {', '.join(TOP_KEYS)}"
                 document.fault((key,), f"unknown key {key!r}{hint}")
-        defaults = validate(SettingsModel, top.get("defaults"), document, ("defaults",))
+        defaults = settings_of(top.get("defaults"), document, ("defaults",))
         if defaults:
-            self.defaults = over(self.defaults, layer_of(defaults))
+            self.defaults = over(self.defaults, defaults)
         for key, data in _mapping(document, ("targets",), top.get("targets")).items():
             self._add_targets(document, key, data)
         for key, data in _mapping(document, ("sources",), top.get("sources")).items():
@@ -123,8 +123,7 @@ class _Builder:
 
     def _add_targets(self, document: Document, key: str, data: JSON) -> None:
         here: Location = ("targets", key)
-        settings = validate(SettingsModel, data, document, here)
-        layer = layer_of(settings) if settings else {}
+        layer = settings_of(data, document, here) or {}
         names = _names(document, here, key)
         hosts = _hosts(document, (*here, "host"), layer.get("host"), len(names))
         for name, host in zip(names, hosts, strict=True):
@@ -150,16 +149,17 @@ class _Builder:
     def _add_group(self, document: Document, key: str, data: JSON) -> None:
         here: Location = ("groups", key)
         group = self._group(document, here, key)
-        model = validate(GroupModel, data, document, here)
-        if model is None:
+        settings = group_of(data, document, here)
+        if settings is None:
             return
-        for kind, found in (("targets", group.targets), ("groups", group.groups)):
-            for index, text in enumerate(getattr(model, kind)):
-                found.append((document, (*here, kind, index), text))
-        layer = over(layer_of(model.defaults), {"vars": model.vars} if model.vars else {})
-        group.layer = over(group.layer, layer)
+        for index, text in enumerate(settings.targets):
+            group.targets.append((document, (*here, "targets", index), text))
+        for index, text in enumerate(settings.groups):
+            group.groups.append((document, (*here, "groups", index), text))
+        group.layer = over(group.layer, settings.layer)
 
     def _add_source(self, document: Document, key: str, data: JSON) -> None:
+        from lom.inventory_model import validate
         from lom.inventory_sources import Source, SourceModel
 
         here: Location = ("sources", key)

@@ -1,13 +1,12 @@
 """The schema of the inventory: what may stand in a file, and how a fault in it is worded.
 
-Imported only when an inventory is loaded, because pydantic is. Values become the frozen
-dataclasses of ``lmm.model`` in ``inventory_merge``.
+Imported only for what ``inventory_settings`` does not take for plainly right, because pydantic is.
+Values become the frozen dataclasses of ``lmm.model`` in ``inventory_merge``.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,8 +23,8 @@ from pydantic import (
 )
 
 from lmm.aws import names as aws
-from lmm.errors import RequestError
 from lmm.model import JSON, SecretRef
+from lom import inventory_values as values
 from lom.inventory import TransportName
 from lom.inventory_files import Document, Location
 from lom.names import did_you_mean
@@ -33,54 +32,17 @@ from lom.names import did_you_mean
 M = TypeVar("M", bound="Strict")
 
 
-def _word(value: str) -> str:
-    """Refuse what could be taken for an option or for two words on a command line."""
-    if not value or value.startswith("-") or not value.isprintable() or " " in value:
-        raise ValueError("a text without spaces that does not start with '-' is needed")
-    return value
-
-
-def _host(value: str) -> str:
-    if "@" in value:
-        raise ValueError("a host holds no '@'; write the user under user")
-    return _word(value[1:-1] if value[:1] == "[" and value[-1:] == "]" else value)
-
-
-def _line(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("one line of text is needed")
-    return value
-
-
 def _path(value: str, info: ValidationInfo) -> str:
-    if not _line(value):
-        raise ValueError("a path is needed")
-    context: dict[str, Path] = info.context or {}
-    return str(context["folder"] / os.path.expanduser(value))
+    return values.path(value, _folder(info))
 
 
 def _secret(value: Any, info: ValidationInfo) -> SecretRef:
-    try:
-        reference = SecretRef(value if isinstance(value, str) else "").reference
-    except RequestError as error:
-        raise ValueError(error.message) from None
-    kind, _, rest = reference.partition(":")
-    return SecretRef(f"file:{_path(rest, info)}") if kind == "file" else SecretRef(reference)
+    return values.secret(value, _folder(info))
 
 
-def _become(value: Any) -> Any:
-    """``true`` and a user's name are short for the mapping, ``false`` takes it back."""
-    if value is True:
-        return {}
-    if value is False:
-        return None
-    return {"user": value} if isinstance(value, str) else value
-
-
-def _option(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value) if isinstance(value, int) else value
+def _folder(info: ValidationInfo) -> Path:
+    context: dict[str, Path] = info.context or {}
+    return context["folder"]
 
 
 def checked(fault: Callable[[str], str | None]) -> AfterValidator:
@@ -108,12 +70,12 @@ def _list(value: Any) -> Any:
     return [] if value is None else value
 
 
-WordText = Annotated[str, AfterValidator(_word)]
-HostText = Annotated[str, AfterValidator(_host)]
+WordText = Annotated[str, AfterValidator(values.word)]
+HostText = Annotated[str, AfterValidator(values.host)]
 PathText = Annotated[str, AfterValidator(_path)]
 Secret = Annotated[SecretRef, BeforeValidator(_secret)]
-Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
-OptionText = Annotated[str, AfterValidator(_line), BeforeValidator(_option)]
+Seconds = Annotated[float, Field(gt=0, le=values.DAY_S, allow_inf_nan=False)]
+OptionText = Annotated[str, AfterValidator(values.line), BeforeValidator(values.option)]
 Profile = Annotated[str, checked(_profile_fault)]
 Region = Annotated[str, checked(aws.region_fault)]
 RoleArn = Annotated[str, checked(aws.role_fault)]
@@ -149,9 +111,11 @@ class SshModel(Strict):
     connect_timeout_s: Seconds | None = None
     banner_timeout_s: Seconds = 15.0
     auth_timeout_s: Seconds = 20.0
-    keepalive_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 15.0
-    connect_attempts: Annotated[int, Field(ge=1, le=100)] = 3
-    persist_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 600.0
+    keepalive_s: Annotated[float, Field(ge=0, le=values.DAY_S, allow_inf_nan=False)] = 15.0
+    connect_attempts: Annotated[
+        int, Field(ge=values.CONNECT_ATTEMPTS[0], le=values.CONNECT_ATTEMPTS[1])
+    ] = 3
+    persist_s: Annotated[float, Field(ge=0, le=values.DAY_S, allow_inf_nan=False)] = 600.0
     options: dict[WordText, OptionText] = {}
 
 
@@ -179,13 +143,13 @@ class SettingsModel(Strict):
     """A target, the ``defaults`` of the inventory or those of a group."""
 
     host: HostText | None = None
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    port: Annotated[int, Field(ge=values.PORTS[0], le=values.PORTS[1])] | None = None
     user: WordText | None = None
     transport: TransportName | None = None
     vars: Vars = {}
     ssh: Annotated[SshModel | None, BeforeValidator(mapping)] = None  # copying a model is slow
     ssm: Annotated[SsmModel | None, BeforeValidator(mapping)] = None
-    become: Annotated[BecomeModel | None, BeforeValidator(_become)] = None
+    become: Annotated[BecomeModel | None, BeforeValidator(values.become)] = None
 
 
 class GroupModel(Strict):

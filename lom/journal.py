@@ -17,8 +17,8 @@ Event = dict[str, Any]
 class Journal:
     """Makes events (``specs/event_v1.json``), from any thread; one at a time is handed on.
 
-    What a listener raises goes to ``on_crash``, once; it hears nothing more afterwards. An event
-    that nobody wants is not made.
+    They are numbered on from ``seq``. What a listener raises goes to ``on_crash``, once; it hears
+    nothing more afterwards. An event that nobody wants is not made.
     """
 
     def __init__(
@@ -27,13 +27,14 @@ class Journal:
         listener: Callable[[Event], None] | None,
         recorder: Recorder | None,
         on_crash: Callable[[BaseException], None],
+        seq: int = 0,
     ) -> None:
         self._run_id = run_id
         self._listener = listener
         self._recorder = recorder
         self._on_crash = on_crash
         self._lock = threading.RLock()  # a listener may cancel the run, which makes events
-        self._seq = 0
+        self._seq = seq
 
     def emit(self, kind: str, target: str | None, data: Mapping[str, Any]) -> None:
         """Make the next event; ``data`` is kept as it is and must not change later."""

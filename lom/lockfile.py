@@ -1,8 +1,8 @@
 """The lock file of plugins: which bytes may be sent, by SHA-256.
 
 It names for each plugin every file that decides what runs on a host: the manifest (interpreter,
-risk, schemas) and the entrypoint. What is compared in a run are the bytes that were read for it
-and will be sent; nothing is read a second time.
+risk, schemas), the entrypoint and all files that are sent beside it. What is compared in a run are
+the bytes that were read for it and will be sent; nothing is read a second time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from lmm.envelope import loads_request
 from lmm.errors import PolicyDenied, RequestError
+from lom import bundle
 from lom.manifest import MANIFEST, Plugin
 
 LOCK_FILE = "plugins.lock.json"
@@ -40,20 +41,13 @@ def locked(plugin: Plugin, files: Mapping[str, bytes]) -> Locked:
     return Locked(plugin.version, dict(sorted(hashes.items())))
 
 
-def files_of(plugin: Plugin, entrypoint: bytes | None = None) -> dict[str, bytes]:
+def files_of(plugin: Plugin, sent: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
     """Return the bytes that decide what runs; the manifest's are those it was loaded from.
 
-    ``entrypoint`` are the bytes that will be sent; None reads them. Raises RequestError
+    ``sent`` are the bytes that will be sent, by path; None reads them. Raises RequestError
     (``local_io_error``).
     """
-    if entrypoint is None:
-        try:
-            entrypoint = plugin.entrypoint.read_bytes()
-        except OSError as error:
-            raise RequestError(
-                "local_io_error", f"cannot read {plugin.entrypoint}: {error.strerror}"
-            ) from None
-    return {MANIFEST: plugin.manifest, plugin.entrypoint.name: entrypoint}
+    return {MANIFEST: plugin.manifest, **(bundle.read(plugin.files) if sent is None else sent)}
 
 
 def read_lock(path: str | Path) -> dict[str, Locked]:
@@ -119,13 +113,13 @@ def difference(wanted: Locked | None, found: Locked | None) -> str | None:
 
 
 def check_locked(
-    locks: Iterable[str], plugins: Iterable[tuple[Plugin, bytes]]
+    locks: Iterable[str], plugins: Iterable[tuple[Plugin, Mapping[str, bytes]]]
 ) -> PolicyDenied | None:
-    """Return why plugins with these entrypoints may not be sent, None if every lock has them.
+    """Return why plugins with these files may not be sent, None if every lock has them.
 
     Raises RequestError (``config_invalid``) for a lock file that cannot be read.
     """
-    found = [(plugin, locked(plugin, files_of(plugin, content))) for plugin, content in plugins]
+    found = [(plugin, locked(plugin, files_of(plugin, sent))) for plugin, sent in plugins]
     for path in locks:
         known = read_lock(path)
         for plugin, one in found:

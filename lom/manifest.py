@@ -14,6 +14,8 @@ from typing import Any
 from lmm.contract import Violation, check_schema, spec_validator
 from lmm.envelope import loads_request
 from lmm.errors import RequestError
+from lmm.model import OnDisconnect
+from lom import bundle
 
 MANIFEST = "plugin.json"
 DEFAULT_TIMEOUT_S = 60.0
@@ -32,7 +34,7 @@ class Capability:
     """One action that a plugin offers; ``timeout_s`` in seconds, schemas are JSON Schemas.
 
     ``requires`` are commands that the host must have and ``key=value`` facts that the target
-    must not contradict.
+    must not contradict. ``on_disconnect`` holds where the run's options leave it open.
     """
 
     action: str
@@ -44,12 +46,14 @@ class Capability:
     requires: tuple[str, ...]
     platforms: tuple[str, ...]
     retry_safe: bool
+    on_disconnect: OnDisconnect
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plugin:
     """A plugin that may be run. ``interpreter`` is empty for a program; ``origin`` says which
-    search place its folder was found in; ``manifest`` are the bytes all this was read from."""
+    search place its folder was found in; ``manifest`` are the bytes all this was read from;
+    ``files`` are all that are sent, the entrypoint too, by their path on the host."""
 
     name: str
     version: str
@@ -60,6 +64,7 @@ class Plugin:
     directory: Path
     origin: str
     manifest: bytes
+    files: Mapping[str, Path]
 
     def capability(self, action: str) -> Capability | None:
         return next((one for one in self.capabilities if one.action == action), None)
@@ -89,6 +94,7 @@ def load_plugin(directory: Path, origin: str) -> Plugin:
         directory=directory,
         origin=origin,
         manifest=content,
+        files=bundle.sources(directory, manifest["entrypoint"], manifest.get("lib", ())),
     )
 
 
@@ -103,6 +109,7 @@ def _capability(entry: Mapping[str, Any]) -> Capability:
         requires=tuple(entry.get("requires", ())),
         platforms=tuple(entry.get("platforms", ())),
         retry_safe=entry.get("retry_safe", False),
+        on_disconnect=OnDisconnect(entry.get("on_disconnect", OnDisconnect.KILL)),
     )
 
 
@@ -118,7 +125,12 @@ def _faults(manifest: Mapping[str, Any], directory: Path) -> list[Violation]:
         for key in ("input_schema", "output_schema"):
             for fault in check_schema(entry[key]):
                 faults.append(Violation(f"{at}.{key}{fault.path[1:]}", fault.message))
-    return faults + _entrypoint_faults(manifest, directory)
+    faults += _entrypoint_faults(manifest, directory)
+    try:
+        bundle.sources(directory, manifest["entrypoint"], manifest.get("lib", ()))
+    except (ValueError, OSError) as error:
+        faults.append(Violation("$", str(error)))
+    return faults
 
 
 def _entrypoint_faults(manifest: Mapping[str, Any], directory: Path) -> list[Violation]:

@@ -20,6 +20,7 @@ from lmm.redact import has_secrets
 from lmm.transports import TransportPool
 from lom import locks
 from lom.admission import Decision, admit, judge
+from lom.audit.records import waits
 from lom.checks import adjusted, check_buckets, check_secrets, checked
 from lom.config import Settings, load_settings, state_folder
 from lom.inventory import Inventory, find_inventory, load_inventory
@@ -173,18 +174,24 @@ class Orchestrator:
 
     def start(self, plan: Plan, on_event: Callable[[Event], None] | None = None) -> Run:
         """Carry out a plan. Raises before anything is touched: PolicyDenied, RequestError where
-        the ledger cannot be written."""
+        the ledger cannot be written, has a run with the same idempotency key
+        (``idempotency_key_used``), or the run of a plan that ``resumes`` goes on or is through
+        (``run_not_resumable``)."""
         scripts = load_scripts(plan)
         ledger = self._ledger()
+        if ledger is not None and plan.options.idempotency_key is not None:
+            ledger.check_key(plan)
+        elif ledger is None and (plan.resumes or plan.options.idempotency_key is not None):
+            raise RequestError("invalid_request", "without a ledger no run is found again")
         try:
             admission = admit(plan, scripts, self.settings, lambda: self.inventory)
         except PolicyDenied as error:
-            if ledger and error.reason == "approval_required" and plan.options.approved is None:
+            if ledger and waits(plan, error):
                 from lom.ledger import facts_of
 
                 ledger.wait(facts_of(plan, timestamp()), error.data["plan_hash"])
             raise
-        if ledger and plan.options.approved is not None:
+        if ledger and plan.options.approved is not None and not plan.resumes:
             ledger.approved(plan.run_id, admission.approved_by)
         return Run(
             plan,

@@ -14,7 +14,7 @@ from typing import Any
 
 from lmm.envelope import timestamp
 from lmm.errors import RequestError, RuneError
-from lmm.model import Become, Limits, Target
+from lmm.model import Become, Limits, OnDisconnect, SecretRef, Target
 from lom.config import WAIT
 from lom.manifest import Capability, Plugin
 
@@ -30,7 +30,9 @@ class RunOptions:
     the whole run. ``retries`` is how often a target is started again, first after about
     ``retry_wait_s``. ``on_locked`` says what becomes of a target whose host another run is
     changing: ``wait``, for ``lock_timeout_s`` at most, or ``fail``. ``approved`` is the id under
-    which the run waits for its approval. ``confirm`` is asked for actions whose risk is
+    which the run waits for its approval. ``on_disconnect`` is what hosts do with a plugin when its
+    connection drops; None: as its manifest says. ``idempotency_key`` makes the same request the
+    same run. ``confirm`` is asked for actions whose risk is
     destructive, unless ``yes`` or approved, and between batches with ``confirm_between``.
     """
 
@@ -50,6 +52,8 @@ class RunOptions:
     max_stderr: int = DEFAULT_LIMITS.stderr_bytes
     connect_timeout_s: float | None = None
     become: Become | None = None
+    on_disconnect: OnDisconnect | None = None
+    idempotency_key: str | None = None
     yes: bool = False
     approved: str | None = None
     confirm: Callable[[str], bool] | None = None
@@ -61,8 +65,21 @@ class RunOptions:
             "password": self.become.password and self.become.password.reference,
         }
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        del values["yes"], values["approved"], values["confirm"]  # a confirmation counts once
+        # a confirmation counts once, and a key is no part of the request that it stands for
+        del values["yes"], values["approved"], values["confirm"], values["idempotency_key"]
         return {**values, "become": become}
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], **given: Any) -> RunOptions:
+        """Return the options that a ``document`` tells, with what is given beside."""
+        known = {one.name for one in fields(cls)}
+        values = {name: value for name, value in document.items() if name in known}
+        if become := values.get("become"):
+            password = become["password"]
+            values["become"] = Become(become["user"], SecretRef(password) if password else None)
+        if values.get("on_disconnect"):
+            values["on_disconnect"] = OnDisconnect(values["on_disconnect"])
+        return cls(**{**values, **given})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +98,7 @@ class Plan:
     """A validated request and what it comes to on each target, in the order of the output.
 
     ``origin`` are the paths that inventory and plugins came from: ``inventory``, ``plugin_path``.
+    With ``resumes`` it is that of a run which the ledger has, and which is taken up again.
     """
 
     run_id: str
@@ -92,6 +110,7 @@ class Plan:
     options: RunOptions
     batches: tuple[tuple[int, ...], ...] = field(default=())
     origin: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    resumes: bool = False
 
     @property
     def max_failures(self) -> int | None:

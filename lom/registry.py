@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from lmm.errors import RequestError, RuneError
+from lom.bundle import bundled_plugins as bundled_plugins
 from lom.manifest import MANIFEST, Capability, Plugin, load_plugin
 
 ENTRY_POINTS = "rune.plugins"
@@ -53,6 +53,8 @@ class Registry:
     def __init__(self, places: Iterable[Place], broken: Iterable[BrokenPlugin] = ()) -> None:
         self.places = tuple(places)
         self._broken = tuple(broken)
+        self._facts: dict[str, list[str]] = {}  # by action: what its plugins ask of a target
+        self._chosen: dict[tuple[str | None, ...], Choice] = {}
 
     @cached_property
     def _found(self) -> tuple[list[Plugin], list[BrokenPlugin], list[Plugin]]:
@@ -103,6 +105,17 @@ class Registry:
         then the place, then the version, then the name. Raises RequestError (``unknown_action``
         with the nearest name, ``no_plugin_fits``).
         """
+        if action not in self._facts:
+            needs = [need for _, one in self.candidates(action) for need in one.requires]
+            self._facts[action] = [need.partition("=")[0] for need in needs if "=" in need]
+        platform = target_vars.get("platform")
+        facts = [str(target_vars[n]) if n in target_vars else None for n in self._facts[action]]
+        alike = (action, platform if isinstance(platform, str) else None, *facts)
+        if alike not in self._chosen:
+            self._chosen[alike] = self._choose(action, target_vars)
+        return self._chosen[alike]
+
+    def _choose(self, action: str, target_vars: Mapping[str, Any]) -> Choice:
         candidates = self.candidates(action)
         if not candidates:
             raise self._unknown(action)
@@ -227,12 +240,6 @@ def _plugin_folders(place: Path) -> Iterator[Path]:
 
 
 # -- places ------------------------------------------------------------------------------------
-
-
-def bundled_plugins() -> Path:
-    """Return the folder of RUNE's own plugins, installed or beside the checkout."""
-    packaged = Path(str(resources.files("lom"))) / "plugins"
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parent.parent / "plugins"
 
 
 def default_registry(extra_paths: Sequence[str | Path] = (), cwd: Path | None = None) -> Registry:

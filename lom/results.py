@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lmm.errors import InternalError, RuneError
@@ -43,6 +43,12 @@ def result_document(result: Result) -> dict[str, Any]:
     return document
 
 
+def result_of(document: Mapping[str, Any]) -> Result:
+    """Return the result that a document tells, as far as it does."""
+    values = {"stderr": "", **document}
+    return Result(**{**values, "outcome": Outcome(values["outcome"])})
+
+
 def not_run(plan: Plan, step: Step, error: RuneError) -> Result:
     """Return the result of a target that was not started."""
     return failed_result(
@@ -57,13 +63,16 @@ def not_run(plan: Plan, step: Step, error: RuneError) -> Result:
 
 
 class Results:
-    """The results of a run's targets. All methods may be called from any thread."""
+    """The results of a run's targets. All methods may be called from any thread.
 
-    def __init__(self, plan: Plan) -> None:
+    ``earlier`` are documents of those that were there when the run was taken up.
+    """
+
+    def __init__(self, plan: Plan, earlier: Sequence[Mapping[str, Any]] = ()) -> None:
         self._plan = plan
         self._lock = threading.Lock()
-        self._results: dict[str, Result] = {}
-        self._documents: dict[str, dict[str, Any]] = {}
+        self._documents = {document["target"]: dict(document) for document in earlier}
+        self._results = {document["target"]: result_of(document) for document in earlier}
 
     def add(self, result: Result) -> dict[str, Any]:
         """Keep a target's result; return its document."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from lmm.model import Outcome, Result
 
@@ -22,7 +23,13 @@ def is_worth_retrying(result: Result, retry_safe: bool) -> bool:
     """
     if result.outcome is Outcome.UNREACHABLE:
         return True
-    return retry_safe and result.outcome in _MAY_HAVE_RUN and not _declined(result)
+    may_have_run = result.outcome in _MAY_HAVE_RUN or _reason(result) == "disconnected"
+    return retry_safe and may_have_run and not _declined(result)
+
+
+def is_left_undone(result: Result) -> bool:
+    """Tell whether a host, asked what became of a start, has said that RUNE left it undone."""
+    return _reason(result) in ("never_started", "disconnected")
 
 
 def wait_s(first_s: float, retry: int) -> float:
@@ -48,6 +55,15 @@ def _waits(first_s: float) -> tenacity.wait.wait_base:
 
 def _declined(result: Result) -> bool:
     """Whether the plugin's own error says ``retryable: false``."""
-    data = result.error["error_data"]["error"]["data"] if result.error else {}
-    own = data.get("details")
+    own = _data(result).get("details")
     return isinstance(own, dict) and own.get("retryable") is False
+
+
+def _reason(result: Result) -> str | None:
+    reason: str | None = _data(result).get("reason")
+    return reason
+
+
+def _data(result: Result) -> Mapping[str, Any]:
+    data: Mapping[str, Any] = result.error["error_data"]["error"]["data"] if result.error else {}
+    return data

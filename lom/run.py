@@ -24,7 +24,7 @@ from lom.results import Results, not_run
 from lom.slots import AT_ONCE, PROCESS, Slots
 
 if TYPE_CHECKING:
-    from lom.ledger import Ledger, Recorder
+    from lom.ledger import Earlier, Ledger, Recorder
 
 
 class Run:
@@ -53,13 +53,13 @@ class Run:
         self.run_id = plan.run_id
         self._on_end = on_end
         self._scope = Scope()
-        self._results = Results(plan)
         self._gate = Gate(plan.max_failures, plan.options.deadline_s)
         self._cancelled = False
         self._crash: BaseException | None = None
         self._queue: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
         self._started_at = timestamp()
         self._finished_at: str | None = None
+        self._earlier: Earlier | None = None
         self._locks = Locks(lock_file, plan.run_id) if lock_file and _changes(plan) else None
         try:
             self._recorder = self._begin(ledger) if ledger else None
@@ -67,7 +67,10 @@ class Run:
             if self._locks is not None:
                 self._locks.close()
             raise
-        self._journal = Journal(plan.run_id, on_event, self._recorder, self._crashed)
+        earlier = self._earlier
+        self._results = Results(plan, earlier.results if earlier else ())
+        seq = earlier.last_seq if earlier else 0
+        self._journal = Journal(plan.run_id, on_event, self._recorder, self._crashed, seq)
         self._slots = slots
         slots.join(self._scope, at_once or max(AT_ONCE, plan.options.concurrency))
         self._scope.add(slots, lambda: slots.leave(self._scope))
@@ -82,6 +85,7 @@ class Run:
             locks=self._locks,
             slots=slots,
             deliver=self._deliver,
+            started=earlier.started if earlier else {},
         )
         self._thread = threading.Thread(target=self._work, name=f"rune-run-{plan.run_id}")
         self._thread.daemon = True
@@ -158,13 +162,21 @@ class Run:
 
     def _work(self) -> None:
         try:
-            self._journal.emit(
-                "run.started", None, {"action": self.plan.action, "targets": len(self.plan.steps)}
-            )
+            left = {step.target.name for step in self._results.missing()}
+            data = {"action": self.plan.action, "targets": len(left)}
+            self._journal.emit("run.resumed" if self.plan.resumes else "run.started", None, data)
+            for result in self._results:
+                self._count(result)
+            worked = False
             for number, batch in enumerate(self.plan.batches):
-                if number:
+                steps = [self.plan.steps[index] for index in batch]
+                steps = [step for step in steps if step.target.name in left]
+                if not steps:
+                    continue
+                if worked:
                     between(self.plan.options, self._gate, self._scope, self._how_far(number))
-                self._run_batch([self.plan.steps[index] for index in batch])
+                self._run_batch(steps)
+                worked = True
         except BaseException as error:
             self._crashed(error)
         finally:
@@ -209,18 +221,26 @@ class Run:
 
     def _deliver(self, result: Result) -> None:
         document = self._results.add(result)
-        if not result.ok and result.outcome is not Outcome.SKIPPED:
-            self._gate.count_failure()
+        self._count(result)
         if self._recorder is not None:
             self._recorder.result(document)
         self._journal.emit("target.finished", result.target, document)
         self._queue.put(result)
+
+    def _count(self, result: Result) -> None:
+        if not result.ok and result.outcome is not Outcome.SKIPPED:
+            self._gate.count_failure()
 
     def _crashed(self, error: BaseException) -> None:
         self._crash = self._crash or error
         self._scope.cancel()
 
     def _begin(self, ledger: Ledger) -> Recorder:
+        if self.plan.resumes:
+            unseen = self.plan.options.yes
+            recorder, self._earlier = ledger.resume(self.run_id, self.cancel, unseen=unseen)
+            self._started_at = self._earlier.started_at
+            return recorder
         from lom.ledger import facts_of
 
         return ledger.begin(facts_of(self.plan, self._started_at), self.cancel)

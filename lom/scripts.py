@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lmm.errors import RequestError
-from lmm.model import Script
+from lmm.model import File, Script
+from lom import bundle
 from lom.manifest import Plugin
 from lom.plan import Plan, Step
 
@@ -17,10 +17,9 @@ def load_scripts(plan: Plan) -> dict[Plugin, Script]:
 def _load_script(step: Step) -> Script:
     assert step.plugin
     assert step.capability
-    path = step.plugin.entrypoint
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RequestError("local_io_error", f"cannot read {path}: {error.strerror}") from None
-    commands = tuple(need for need in step.capability.requires if "=" not in need)
-    return Script(path.name, content, step.plugin.interpreter, commands)
+    plugin, commands = step.plugin, [need for need in step.capability.requires if "=" not in need]
+    found = bundle.read(plugin.files)
+    content = found.pop(plugin.entrypoint.name)
+    files = [File(p, c, bundle.is_executable(plugin.files[p])) for p, c in found.items()]
+    name = plugin.entrypoint.name
+    return Script(name, content, plugin.interpreter, tuple(commands), tuple(files))

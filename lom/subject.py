@@ -29,7 +29,7 @@ def subject_of(plan: Plan, scripts: Mapping[Plugin, Script]) -> dict[str, Any]:
             {
                 "name": plugin.name,
                 "version": plugin.version,
-                "sha256": hashlib.sha256(script.content).hexdigest(),
+                "sha256": script.sha256(),
                 "manifest_sha256": hashlib.sha256(plugin.manifest).hexdigest(),
             }
             for plugin, script in sorted(scripts.items(), key=lambda one: one[0].name)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lmm.model import Result
+from lmm.model import Inquiry, Result
 from lmm.transports import Transport
 from lom.plan import Step
 
@@ -21,14 +21,16 @@ class Turn:
     """A target on its way through a run.
 
     ``attempt`` is the number of its next attempt, ``starts`` how often this run has started it,
-    ``last`` what came of the last start, if that was not good enough. The rest is about the lock
-    of its host (``lom.locks``).
+    ``last`` what came of the last start, if that was not good enough. ``asks`` is set while its
+    host is to be asked what became of a start by an earlier process. The rest is about the lock of
+    its host (``lom.locks``).
     """
 
     step: Step
     attempt: int = 1
     starts: int = 0
     last: Result | None = None
+    asks: Inquiry | None = None
     places: tuple[int, ...] | None = None
     locked_since: float | None = None
     behind: list[Turn] = field(default_factory=list)

@@ -41,12 +41,14 @@ settings.load_profile("rune")
 
 
 _ROOTED = pytest.StashKey[int]()
+_BEGAN = pytest.StashKey[float]()
 _DIRECTORIES = pytest.StashKey[set[Path]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.stash[_BEGAN] = time.time()
     config.stash[_DIRECTORIES] = _plugin_directories()
     config.addinivalue_line(
         "markers",
@@ -223,7 +225,8 @@ def _new_descriptors(before: dict[int, str], keeps: bool) -> list[str]:
 
 
 def _plugin_directories() -> set[Path]:
-    return {path for top in ("/dev/shm", "/tmp") for path in Path(top).glob(".rune-*")}
+    found = {path for top in ("/dev/shm", "/tmp") for path in Path(top).glob(".rune-*")}
+    return {path for path in found if not path.name.startswith(".rune-receipts-")}
 
 
 def _still_there(directories: set[Path]) -> list[str]:
@@ -253,5 +256,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     for words in [*directories, *(f"process {processes.describe(pid)}" for pid in left)]:
         print(f"\nleft behind by the run: {words}")
     processes.end(left)
+    for state in Path("/var/tmp").glob(f".rune-receipts-{os.getuid()}/*/*"):
+        with contextlib.suppress(OSError):  # this machine, as a host, keeps them for a day
+            if state.stat().st_mtime >= session.config.stash[_BEGAN]:
+                state.unlink()
     if left or directories:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

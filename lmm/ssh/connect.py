@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from lmm.errors import RuneError, Unreachable
+from lmm.errors import GREETING, RuneError, Unreachable
 from lmm.ssh.config import HostConfig
 from lmm.ssh.connection import LOST, Connection
 from lmm.ssh.keys import Credentials
@@ -110,8 +110,8 @@ def hang_up(connections: Sequence[paramiko.Transport]) -> None:
             connection.close()
 
 
-def _fail(reason: str, config: HostConfig, message: str) -> Unreachable:
-    return Unreachable(reason, message, host=config.hostname, port=config.port)
+def _fail(reason: str, config: HostConfig, message: str, **data: str) -> Unreachable:
+    return Unreachable(reason, message, host=config.hostname, port=config.port, **data)
 
 
 # -- TCP ---------------------------------------------------------------------------------------
@@ -242,11 +242,11 @@ def _handshake(config: HostConfig, transport: paramiko.Transport, known: KnownHo
     try:
         transport.start_client(timeout=config.banner_timeout_s)
     except paramiko.SSHException as error:
-        raise _handshake_error(config, error, time.monotonic() - began) from None
+        raise _handshake_error(config, transport, error, time.monotonic() - began) from None
     except (OSError, EOFError) as error:
         if isinstance(error, TimeoutError):
             raise _fail("banner_timeout", config, _slow(config)) from None
-        raise _dropped(config, error) from None
+        raise _dropped(config, error, **_phase(transport)) from None
     if not transport.initial_kex_done:
         raise _fail("banner_timeout", config, _slow(config))
 
@@ -265,13 +265,19 @@ def _slow(config: HostConfig) -> str:
     return f"{where} did not complete the SSH handshake within {config.banner_timeout_s:g} s"
 
 
-def _dropped(config: HostConfig, error: BaseException) -> Unreachable:
+def _dropped(config: HostConfig, error: BaseException, **data: str) -> Unreachable:
     why = str(error) or type(error).__name__
-    return _fail("connection_reset", config, f"{config.hostname} closed the connection: {why}")
+    message = f"{config.hostname} closed the connection: {why}"
+    return _fail("connection_reset", config, message, **data)
+
+
+def _phase(transport: paramiko.Transport) -> dict[str, str]:
+    """Return ``GREETING`` where the host has not greeted yet."""
+    return {} if transport.remote_version else GREETING
 
 
 def _handshake_error(
-    config: HostConfig, error: paramiko.SSHException, seconds: float
+    config: HostConfig, transport: paramiko.Transport, error: paramiko.SSHException, seconds: float
 ) -> Unreachable:
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         return _fail("key_exchange_failed", config, f"{config.hostname}: {error}")
@@ -279,7 +285,7 @@ def _handshake_error(
         return _fail("banner_timeout", config, _slow(config))
     if "protocol banner" in str(error) and "Invalid" in str(error):
         return _fail("key_exchange_failed", config, f"{config.hostname} does not speak SSH")
-    return _dropped(config, error)
+    return _dropped(config, error, **_phase(transport))
 
 
 def _check_host_key(config: HostConfig, transport: paramiko.Transport, known: KnownHosts) -> None:

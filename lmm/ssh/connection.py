@@ -27,6 +27,7 @@ from lmm.ssh.library import (
     common,
     paramiko,
 )
+from lmm.ssh.session import KINDS, Session
 
 TICK_S = 0.2  # how long a cancelled job, and a keepalive that is due, may wait to be noticed
 STALL_S = 15.0  # how long a packet that has begun may stop coming, or the host stop reading
@@ -62,9 +63,13 @@ class _Wire(Packetizer):
         self._at = 0
         self.stop_at: Callable[[], float] = _never
 
+    def has_more(self) -> bool:
+        """Return whether something of the next packet was read with the last one."""
+        return self._at < len(self._data)
+
     def has_begun(self, seconds: float) -> bool:
         """Return whether something of the next packet is there, after waiting so long for it."""
-        return self._at < len(self._data) or self._fill(seconds)
+        return self.has_more() or self._fill(seconds)
 
     def _fill(self, seconds: float) -> bool:
         if self._poll is None:
@@ -157,9 +162,9 @@ class _Login(AuthOnlyHandler):
 class Connection(ServiceRequestingTransport):
     """paramiko's transport without its thread; ``read`` takes the thread's place.
 
-    ``start_client``, logging in and opening channels wait by reading; what else of paramiko's waits
-    (``renegotiate_keys``, ``Channel.exec_command``, …) would wait for ever. All methods raise one
-    of LOST when the connection is of no more use; it is closed then.
+    ``start_client``, logging in and ``start_session`` wait by reading; what else of paramiko's
+    waits (``renegotiate_keys``, ``open_channel``, …) would wait for ever. All methods raise one of
+    LOST when the connection is of no more use; it is closed then.
     """
 
     packetizer: _Wire
@@ -168,8 +173,6 @@ class Connection(ServiceRequestingTransport):
     active: bool
     auth_handler: Any
     kex_engine: Any
-    _channels: Any
-    _channel_handler_table: Mapping[int, Callable[[paramiko.Channel, Message], None]]
     _check_banner: Callable[[], None]
     _enforce_strict_kex: Callable[[int], None]
     _expect_packet: Callable[[int], None]
@@ -182,6 +185,13 @@ class Connection(ServiceRequestingTransport):
         super().__init__(sock, packetizer_class=_Wire)
         self._keepalive_s = math.inf
         self._keepalive_at = math.inf
+        self._sessions: dict[int, Session] = {}  # until the host has closed them
+        self._session_count = 0  # sessions so far: their numbers are those below
+
+    def _filter_algorithm(self, kind: str) -> tuple[str, ...]:
+        """Return what is preferred as it is: paramiko asks sixteen times for each connection."""
+        preferred: tuple[str, ...] = getattr(self, f"_preferred_{kind}")
+        return preferred
 
     # -- what paramiko's thread would do ---------------------------------------------------------
 
@@ -212,13 +222,17 @@ class Connection(ServiceRequestingTransport):
         self.packetizer.stop_at = _never
 
     def read(self, seconds: float, stop_at: Callable[[], float] = _never) -> bool:
-        """Handle one packet; return False if none has begun to come after so many seconds.
+        """Handle what has come; return False if nothing has after so many seconds.
 
         Raises TimeoutError, and closes, for one that is not complete at ``stop_at`` (monotonic).
         """
         self.packetizer.stop_at = stop_at
         try:
-            return self._read(min(seconds, TICK_S))
+            if not self._read(min(seconds, TICK_S)):
+                return False
+            while self.packetizer.has_more():
+                self._read(0)
+            return True
         except Exception as error:
             raise self._lost(error) from None
 
@@ -248,15 +262,10 @@ class Connection(ServiceRequestingTransport):
             if 30 <= kind <= 41:  # these belong to the method of the key exchange
                 self.kex_engine.parse_next(kind, message)
                 return
-        if kind in self._handler_table:
+        if kind in KINDS:
+            self._hear(kind, message)
+        elif kind in self._handler_table:
             self._handler_table[kind](message)
-        elif kind in self._channel_handler_table:
-            number = message.get_int()
-            channel = self._channels.get(number)
-            if channel is not None:
-                self._channel_handler_table[kind](channel, message)
-            elif number not in self.channels_seen:
-                raise paramiko.SSHException(f"a packet came for channel {number}: there is none")
         elif self.auth_handler and kind in (login := self.auth_handler._handler_table):
             login[kind](message)
         elif kind != common.MSG_UNIMPLEMENTED:
@@ -265,10 +274,32 @@ class Connection(ServiceRequestingTransport):
             answer.add_int(message.seqno)
             self._send_message(answer)
 
+    def _hear(self, kind: int, message: Message) -> None:
+        number = message.get_int()
+        if number >= self._session_count:
+            raise paramiko.SSHException(f"a packet came for channel {number}: there is none")
+        session = self._sessions.get(number)
+        if session is None:
+            return
+        session.hear(kind, message)
+        if session.closed or session.refusal is not None:
+            self._sessions.pop(number, None)
+
     def _lost(self, error: Exception) -> Exception:
         """Close, and return what to raise: one of LOST, also where a packet made no sense."""
         self.close()
         return error if isinstance(error, LOST) else paramiko.SSHException(f"nonsense: {error!r}")
+
+    # -- sessions --------------------------------------------------------------------------------
+
+    def start_session(self) -> Session:
+        """Return a session that the host has opened, or refused."""
+        session = Session(self._session_count, self._send_user_message)
+        self._sessions[session.number] = session
+        self._session_count += 1
+        session.open()
+        self.read_until(lambda: session.is_open or session.refusal is not None, self.auth_timeout)
+        return session
 
     # -- waiting, elsewhere in paramiko ----------------------------------------------------------
 
@@ -286,14 +317,12 @@ class Connection(ServiceRequestingTransport):
         return _Login(self)
 
     def _send_user_message(self, data: Message) -> None:
-        """Send what no key exchange may be under way for; await the answer to an open."""
+        """Send what no key exchange may be under way for."""
         if not self.active:
             return
         if not self.clear_to_send.is_set():
             self.read_until(self.clear_to_send.is_set, self.clear_to_send_timeout)
         self._send_message(data)
-        if data.asbytes()[:1] == common.cMSG_CHANNEL_OPEN:
-            self.read_until(lambda: not self.channel_events, self.auth_timeout)
 
     def _send_message(self, data: Message) -> None:
         try:
@@ -312,18 +341,3 @@ class Connection(ServiceRequestingTransport):
         elif now >= self._keepalive_at and not self.in_kex:
             self._keepalive_at = now + self._keepalive_s
             self.global_request("keepalive@openssh.com", wait=False)
-
-
-def execute(channel: paramiko.Channel, command: str) -> None:
-    """Ask for the command without awaiting the answer, as ``Channel.exec_command`` would.
-
-    ``Channel.event_ready`` says that it was granted; a channel that was refused it is closed.
-    """
-    request = Message()
-    request.add_byte(common.cMSG_CHANNEL_REQUEST)
-    request.add_int(channel.remote_chanid)
-    request.add_string("exec")
-    request.add_boolean(True)
-    request.add_string(command)
-    connection: Any = channel.transport
-    connection._send_user_message(request)

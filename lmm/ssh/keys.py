@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Generator
@@ -42,9 +43,9 @@ class Credentials:
 
     def _file(self, config: HostConfig, path: str) -> paramiko.PKey | None:
         certificate = next(
-            (c for c in (*config.certificate_files, f"{path}-cert.pub") if Path(c).exists()), None
+            (c for c in (*config.certificate_files, f"{path}-cert.pub") if os.path.exists(c)), None
         )
-        if not Path(path).exists():  # only its public half is here: the agent has the key
+        if not os.path.exists(path):  # only its public half is here: the agent has the key
             return None
         with self._lock:
             known = (path, certificate, config.passphrase)

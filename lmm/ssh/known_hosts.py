@@ -63,6 +63,7 @@ class KnownHosts:
     def __init__(self, paths: tuple[str, ...], files: tuple[HostFile, ...]) -> None:
         self.paths = paths
         self._files = files
+        self._asked: dict[tuple[str, int], HostKeys] = {}
 
     @classmethod
     def load(cls, paths: Iterable[str | os.PathLike[str]]) -> KnownHosts:
@@ -72,6 +73,11 @@ class KnownHosts:
 
     def lookup(self, host: str, port: int = DEFAULT_PORT) -> HostKeys:
         """Return what the files say of ``host`` (for a HostKeyAlias: of the alias, port 22)."""
+        if (host, port) not in self._asked:
+            self._asked[host, port] = self._lookup(host, port)
+        return self._asked[host, port]
+
+    def _lookup(self, host: str, port: int) -> HostKeys:
         name = _encoded_name(host, port).decode("latin-1")
         lines = tuple(
             line for file in self._files for line in file.lookup(name) if line.key is not None

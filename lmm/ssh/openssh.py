@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
-from lmm.errors import RequestError, Unreachable
+from lmm.errors import GREETING, RequestError, Unreachable
 from lmm.model import SshSettings, Target
 from lmm.ssh.config import HostConfig
 
@@ -217,12 +217,12 @@ _ROWS: Sequence[tuple[str, str]] = (
         r"|Broken pipe|Received disconnect|Disconnected from|Timeout, server ",
     ),
 )
-_COMPILED = tuple((reason, re.compile(pattern)) for reason, pattern in _ROWS)
 _THROUGH_PROXY = re.compile(r"UNKNOWN port 65535|stdio forwarding failed")
 _OUTER = re.compile(
     r"UNKNOWN port 65535|stdio forwarding failed"
     r"|kex_exchange_identification: Connection closed by remote host"
 )
+_NO_GREETING = re.compile(r"_exchange_identification: ")
 # What a failure on the way is called by its own name: a matter of trust, or worth another try.
 _SAME_ON_THE_WAY = frozenset(
     {
@@ -269,13 +269,16 @@ def classify(stderr: str, exit_status: int | None) -> Unreachable:
         message = "; ".join([message, *_DETAILS.findall(text)])
     if reason in _REMEDIES:
         message = f"{message.rstrip('.')}; {_REMEDIES[reason]}"
-    return Unreachable(reason, message, ssh_output=text[-OUTPUT_CHARS:], exit_status=exit_status)
+    data = GREETING if reason == "connection_reset" and _NO_GREETING.search(message) else {}
+    return Unreachable(
+        reason, message, ssh_output=text[-OUTPUT_CHARS:], exit_status=exit_status, **data
+    )
 
 
 def _reason(text: str) -> tuple[str, str]:
     """Return the reason and the line that tells it."""
-    for reason, pattern in _COMPILED:
-        found = pattern.search(text)
+    for reason, pattern in _ROWS:  # compiled at the first failure, then kept by re
+        found = re.search(pattern, text)
         if found:
             return reason, _line_at(text, found.start()).strip("@ ")
     lines = text.splitlines()

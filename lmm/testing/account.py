@@ -89,7 +89,8 @@ class Account:
         _run_locked(["userdel", "-f", self.name])
         if self.home != Path():
             shutil.rmtree(self.home, ignore_errors=True)
-            shutil.rmtree(f"/var/tmp/.rune-receipts-{self.uid}", ignore_errors=True)
+            for place in ("/var/tmp", "/dev/shm"):
+                shutil.rmtree(f"{place}/.rune-receipts-{self.uid}", ignore_errors=True)
 
     def _furnish(self, group: int) -> None:
         ssh = self.home / ".ssh"

@@ -15,6 +15,8 @@ from lmm.bootstrap import Stream
 from lmm.errors import RuneError
 from lmm.model import Invocation
 
+QUIET_S, LATE_S = 0.1, 5.0
+
 
 class Job(Protocol):
     """One script on its way to one target. All methods may be called from any thread."""
@@ -34,7 +36,9 @@ class Job(Protocol):
 
     @property
     def stop_at(self) -> float:
-        """Instant (``time.monotonic``) after which to give up waiting for the host."""
+        """Instant (``time.monotonic``) after which to give up waiting for the host. What it has
+        said by then still counts, also where RUNE itself was stopped (SIGSTOP, a lid that was
+        closed): read on until ``QUIET_S`` pass without a byte, for at most ``LATE_S``."""
 
     @property
     def settled(self) -> bool:

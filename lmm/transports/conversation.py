@@ -11,7 +11,7 @@ from typing import Protocol
 
 from lmm.bootstrap import CANCEL, READ, Opening
 from lmm.errors import RuneError
-from lmm.transports.base import Job
+from lmm.transports.base import LATE_S, QUIET_S, Job
 
 CHUNK = 64 * 1024
 AFTER_EXIT_S = 5.0  # how long after the shell's end its output may still be held open
@@ -101,11 +101,15 @@ class _Conversation:
 
     def _loop(self) -> None:
         job, gone_at, ask = self._job, None, True
+        give_up_at, is_quiet = 0.0, False  # once ``stop_at`` has passed
         while not job.settled:
             now = time.monotonic()
-            if now >= job.stop_at:
-                job.expire()
-                return
+            is_late = now >= job.stop_at
+            if is_late:
+                give_up_at = give_up_at or now + LATE_S
+                if now >= give_up_at or self._to_send or self._opening.pending or is_quiet:
+                    job.expire()
+                    return
             if ask and self._peer.gone():
                 gone_at, ask = now, False
                 self._close_stdin()  # whatever of it is left on this host ends by that
@@ -116,8 +120,10 @@ class _Conversation:
             if gone_at is not None and (not self._pipes or now > gone_at + AFTER_EXIT_S):
                 job.hung_up(self._peer.status)
                 return
-            wait = min(job.stop_at - now, self._patience(gone_at))
-            for key, _ in self._selector.select(max(wait, 0)):
+            wait = QUIET_S if is_late else min(job.stop_at - now, self._patience(gone_at))
+            ready = self._selector.select(wait)
+            is_quiet = is_late and not ready
+            for key, _ in ready:
                 if key.data == "cancel":
                     self._selector.unregister(key.fileobj)
                     if not self._say(CANCEL):

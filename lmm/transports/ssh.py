@@ -13,12 +13,12 @@ from lmm.bootstrap import CANCEL, READ, Opening
 from lmm.errors import RuneError, Unreachable
 from lmm.ssh.config import HostConfig, resolve
 from lmm.ssh.connect import connect, connect_shared, hang_up
-from lmm.ssh.connection import LOST, Connection, execute
+from lmm.ssh.connection import LOST, Connection
 from lmm.ssh.keys import Credentials
 from lmm.ssh.library import paramiko
-from lmm.transports.base import Job
+from lmm.ssh.session import Session
+from lmm.transports.base import LATE_S, QUIET_S, Job
 
-CHUNK = 64 * 1024
 AFTER_EOF_S = 5.0  # how long after the end of output the exit status may still be on its way
 
 Chain = tuple[HostConfig, ...]  # the jump hosts on the way and the host itself
@@ -54,12 +54,12 @@ class SshTransport:
             config = resolve(job.invocation.target)
             chain = (*config.proxy_jump, config)
             opening = Opening(job.stream, job.invocation.target.become)
-            connection, channel = self._open(job, chain)
+            connection, session = self._open(job, chain)
             try:
-                execute(channel, opening.command)
-                _talk(connection, channel, job, opening)
+                session.execute(opening.command)
+                _talk(connection, session, job, opening)
             finally:
-                channel.close()
+                session.close()
                 if connection.is_active():
                     with self._lock:
                         self._idle.setdefault(chain, []).append(connection)
@@ -68,7 +68,7 @@ class SshTransport:
         except LOST as error:
             job.hung_up(None, f"the connection was lost: {error}")
 
-    def _open(self, job: Job, chain: Chain) -> tuple[Connection, paramiko.Channel]:
+    def _open(self, job: Job, chain: Chain) -> tuple[Connection, Session]:
         """Open a session on an idle connection, or on a new one when those have gone stale."""
         host = chain[-1].hostname
         while True:
@@ -81,16 +81,18 @@ class SshTransport:
                     chain[-1], self._credentials, job.on_cancel, self._parent(job, chain[:-1])
                 )
             try:
-                return connection, connection.open_session()
-            except paramiko.ChannelException as error:
-                connection.close()
-                message = f"{host} refused a session: {error.text}"
-                raise Unreachable("channel_denied", message, host=host) from None
+                session = connection.start_session()
             except LOST as error:
                 connection.close()
                 if is_new:
                     message = f"{host} closed the connection: {error}"
                     raise Unreachable("connection_reset", message, host=host) from None
+                continue
+            if session.refusal is None:
+                return connection, session
+            connection.close()
+            message = f"{host} refused a session: {session.refusal}"
+            raise Unreachable("channel_denied", message, host=host)
 
     def _parent(self, job: Job, chain: Chain) -> paramiko.Transport | None:
         """Return the connection to the jump host that ends the chain, None for an empty one."""
@@ -118,69 +120,69 @@ class SshTransport:
             hang_up([connection for chain, connection in found if len(chain) == hops])
 
 
-def _talk(connection: Connection, channel: paramiko.Channel, job: Job, opening: Opening) -> None:
-    """Send the stream, feed the job, until it is settled or the channel has ended."""
+def _talk(connection: Connection, session: Session, job: Job, opening: Opening) -> None:
+    """Send the stream, feed the job, until it is settled or the session has ended."""
     cancelled = threading.Event()
     job.on_cancel(cancelled.set)
     is_told = False  # the host, that the job was cancelled
-    to_send = opening.first()
-    channel.settimeout(0.0)
+    give_up_at = 0.0  # once ``stop_at`` has passed
+    to_send = memoryview(opening.first())
     while not job.settled:
         if cancelled.is_set() and not is_told:
             is_told = True
-            if not _say(CANCEL, channel, job, opening, to_send):
-                to_send = b""
-                channel.shutdown_write()
-        ended = channel.eof_received or channel.closed  # asked before the last data is read
-        while channel.recv_ready():
-            job.feed_stdout(channel.recv(CHUNK))
-        while channel.recv_stderr_ready():
-            data = channel.recv_stderr(CHUNK)
-            if opening.pending:
-                to_send += opening.receive(data)
-            job.feed_stderr(data)
+            if not _say(CANCEL, session, job, opening, to_send):
+                to_send = memoryview(b"")
+                session.send_eof()
+        # no data comes after that
+        ended = session.eof_received or session.closed or session.granted is False
+        out, err = session.take()
+        if out:
+            job.feed_stdout(out)
+        if err:
+            if opening.pending and not is_told:
+                to_send = memoryview(bytes(to_send) + opening.receive(err))
+            job.feed_stderr(err)
         if job.settled:
             break
         if ended:
-            _end(connection, channel, job)
+            _end(connection, session, job)
             return
-        if to_send and channel.send_ready():
-            try:
-                to_send = to_send[channel.send(to_send[:CHUNK]) :]
-            except OSError:
-                if not connection.is_active():
-                    raise
-                to_send = b""  # the far end closed the channel: its exit status tells why
-                continue
+        if to_send and session.room:
+            to_send = to_send[session.send(to_send) :]
             if not to_send and not opening.pending:
                 job.stream_sent()
-        left = job.stop_at - time.monotonic()
-        if left <= 0:
+        now = time.monotonic()
+        if now < job.stop_at:
+            wait = 0.0 if to_send and session.room else job.stop_at - now
+            connection.read(wait, lambda: job.stop_at + LATE_S)
+            continue
+        give_up_at = give_up_at or now + LATE_S
+        if to_send or opening.pending or now >= give_up_at or not connection.read(QUIET_S):
             job.expire()
             return
-        wait = 0.0 if to_send and channel.send_ready() else left
-        connection.read(wait, lambda: job.stop_at)
-    _say(READ, channel, job, opening, to_send)
+    _say(READ, session, job, opening, to_send)
 
 
-def _say(
-    word: bytes, channel: paramiko.Channel, job: Job, opening: Opening, to_send: bytes
-) -> bool:
-    """Tell a host that keeps a receipt, and so listens, if it has read the whole stream."""
-    if not job.invocation.receipt or to_send or opening.pending or channel.eof_sent:
+def _say(word: bytes, session: Session, job: Job, opening: Opening, to_send: memoryview) -> bool:
+    """Tell a host that keeps a receipt, and so listens, if it has read the whole stream.
+
+    Without room, or to a session that has ended, nothing is said: then it goes by the end of its
+    stdin.
+    """
+    if not job.invocation.receipt or to_send or opening.pending:
         return False
-    try:
-        return channel.send(word) == len(word)
-    except OSError:  # gone, or not reading: then it goes by the end of its stdin
-        return False
+    return session.send(word) == len(word)
 
 
-def _end(connection: Connection, channel: paramiko.Channel, job: Job) -> None:
-    """Settle a job whose channel has ended, by its exit status."""
+def _end(connection: Connection, session: Session, job: Job) -> None:
+    """Settle a job whose session has ended, by its exit status."""
+
+    def is_over() -> bool:
+        return session.exit_status is not None or session.closed or session.granted is False
+
     with contextlib.suppress(*LOST):
-        connection.read_until(channel.status_event.is_set, AFTER_EOF_S)
-    status = channel.exit_status if channel.exit_status_ready() else -1
-    if status < 0 and not channel.event_ready and connection.is_active():
+        connection.read_until(is_over, AFTER_EOF_S)
+    if not session.granted and session.exit_status is None and connection.is_active():
         host = job.invocation.target.address
         job.fail(Unreachable("channel_denied", f"{host} refused to start a shell", host=host))
-    job.hung_up(status if status >= 0 else None)
+    job.hung_up(session.exit_status)

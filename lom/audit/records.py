@@ -27,7 +27,7 @@ def decided(
     error: RuneError | None,
     approval: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the record of a decision: ``run.admitted``, or ``run.denied`` by ``error``.
+    """Return the record of a decision: ``run.admitted``, ``run.resumed``, or ``run.denied``.
 
     A run that now waits for an approval is ``run.waiting``; ``approval`` is what is known of one.
     """
@@ -42,7 +42,7 @@ def decided(
             {
                 "name": plugin.name,
                 "version": plugin.version,
-                "sha256": hashlib.sha256(script.content).hexdigest(),
+                "sha256": script.sha256(),
             }
             for plugin, script in scripts.items()
         ],
@@ -86,9 +86,14 @@ def answered(
 
 def _decision(plan: Plan, error: RuneError | None) -> str:
     if error is None:
-        return "run.admitted"
-    new = error.reason == "approval_required" and plan.options.approved is None
-    return "run.waiting" if new else "run.denied"
+        return "run.resumed" if plan.resumes else "run.admitted"
+    return "run.waiting" if waits(plan, error) else "run.denied"
+
+
+def waits(plan: Plan, error: RuneError) -> bool:
+    """Whether a plan that is refused with ``error`` waits for an approval from now on."""
+    asked_before = plan.resumes or plan.options.approved is not None
+    return error.reason == "approval_required" and not asked_before
 
 
 def _who(caller: Caller) -> dict[str, Any]:

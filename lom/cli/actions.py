@@ -75,6 +75,7 @@ def _offer(plugin: Plugin, capability: Capability) -> dict[str, Any]:
         "risk": capability.risk,
         "timeout_s": capability.timeout_s,
         "retry_safe": capability.retry_safe,
+        "on_disconnect": str(capability.on_disconnect),
         "requires": list(capability.requires),
         "platforms": list(capability.platforms),
         "directory": str(plugin.directory),

@@ -24,8 +24,12 @@ _ASK_S = 0.1  # how often a person who is asked is looked at
 
 def carry_out(common: Common, orchestrator: Orchestrator, plan: Plan, dry_run: bool) -> int:
     """Carry out the plan; with ``dry_run`` print it, and what the policy says to it."""
-    if not dry_run:
+    if not dry_run and plan.options.idempotency_key is None:
         return execute(common, orchestrator, plan)
+    if not dry_run:
+        from lom.cli.once import once
+
+        return once(common, orchestrator, plan)
     decision = orchestrator.judge(plan)
     document = {**plan.document(), "policy": decision.document()}
     common.emit(document, document["targets"], lambda view: _plan_text(document, view))

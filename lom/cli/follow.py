@@ -53,7 +53,7 @@ def events(common: Common, run: str, follow: bool, from_seq: int) -> int:
         found = ledger.find(run)
         told = ledger.events(found, from_seq - 1)
         if follow:
-            told = _following(ledger, found, from_seq - 1)
+            told = following(ledger, found, from_seq - 1)
         if not streamed:
             rows = list(told)
             common.emit({"run_id": found.run_id, "events": rows}, rows, lambda view: "")
@@ -68,7 +68,7 @@ def events(common: Common, run: str, follow: bool, from_seq: int) -> int:
     return ExitCode.OK
 
 
-def _following(ledger: LedgerReader, run: RunRow, after: int) -> Iterator[dict[str, Any]]:
+def following(ledger: LedgerReader, run: RunRow, after: int) -> Iterator[dict[str, Any]]:
     """Yield events as they come, until the run has finished, its process died or it was pruned."""
     seen, quiet = -1, 0
     while True:

@@ -16,12 +16,15 @@ from lom.cli.runs import open_ledger, run_argument
 from lom.cli.types import secret_references
 
 if TYPE_CHECKING:
-    from lmm.model import Become, SecretRef
+    from lmm.model import SecretRef
     from lom.config import Settings
     from lom.ledger import RunRow, TargetRow
 
 # The options that say how a target is run; how the targets are gone through is chosen anew.
-_KEPT = ("timeout_s", "concurrency", "transport", "connect_timeout_s", "max_stdout", "max_stderr")
+_KEPT = (
+    *("timeout_s", "concurrency", "transport", "connect_timeout_s", "max_stdout", "max_stderr"),
+    *("become", "on_disconnect"),
+)
 STATES = ("started", "not_started")
 OUTCOMES = (
     *("ok", "failed", "unreachable", "timed_out"),
@@ -72,22 +75,23 @@ def rerun(
     Inventory and plugins come from where RUN had them, unless -i or --plugin-path say otherwise.
     Secrets are not kept: a run that had some needs --secret for each.
     """
+    from lom.plan import RunOptions
+
     with open_ledger(common) as ledger:
         found = ledger.find(run)
         names = chosen(found, ledger.targets(found), only)
     references = secret_references(secrets)
     params = parameters(found, references)
-    common = replace(common, settings=_settings(common, found))
+    common = replace(common, settings=settings_of(common, found))
+    options = RunOptions.of(found.options)
     with common.orchestrator() as orchestrator:
-        options = {key: found.options[key] for key in _KEPT}
         plan = orchestrator.plan(
             found.action,
             [", ".join(names)],
             params,
             secrets=references,
             options=orchestrator.options(
-                **options,
-                become=_become(found.options["become"]),
+                **{name: getattr(options, name) for name in _KEPT},
                 yes=yes,
                 approved=approved,
                 confirm=confirmation(common),
@@ -144,7 +148,7 @@ def parameters(run: RunRow, given: Mapping[str, SecretRef]) -> dict[str, Any]:
     return params
 
 
-def _settings(common: Common, run: RunRow) -> Settings:
+def settings_of(common: Common, run: RunRow) -> Settings:
     """Return the settings with the run's own inventory and plugins where no flag names others."""
     settings = common.settings
     paths = {
@@ -154,12 +158,3 @@ def _settings(common: Common, run: RunRow) -> Settings:
         for key in ("inventory", "plugin_path")
     }
     return replace(settings, inventory=paths["inventory"], plugin_path=paths["plugin_path"])
-
-
-def _become(kept: Mapping[str, Any] | None) -> Become | None:
-    from lmm.model import Become, SecretRef
-
-    if kept is None:
-        return None
-    password = kept["password"]
-    return Become(kept["user"], None if password is None else SecretRef(password))

@@ -147,6 +147,13 @@ class RunCommand(click.Command):
     help="Run the plugin as USER through sudo; --become alone is root.",
 )
 @click.option(
+    "--on-disconnect",
+    type=click.Choice(("kill", "continue")),
+    help="What a host does with the plugin when the connection drops: kill it, or let it run on to"
+    " its deadline and keep its result for `rune runs resume`.  [default: as the plugin says, else"
+    " kill]",
+)
+@click.option(
     "--max-stdout",
     "max_stdout_bytes",
     type=Size(),
@@ -159,6 +166,12 @@ class RunCommand(click.Command):
     type=Size(),
     metavar="SIZE",
     help="Most that a plugin may log.  [default: 1M]",
+)
+@click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    help="A name for this request: the same command with the same KEY makes no second run, but"
+    " prints what the first one came to, or finishes it.",
 )
 @click.option("--yes", is_flag=True, help="Confirm what would ask.")
 @click.option(
@@ -184,6 +197,8 @@ def run(
     confirm_between: bool,
     deadline_s: float | None,
     become: str | None,
+    on_disconnect: str | None,
+    idempotency_key: str | None,
     yes: bool,
     approved: str | None,
     dry_run: bool,
@@ -200,7 +215,7 @@ def run(
     A value given by -p or --params is only data; secrets are read for --secret alone. Ctrl-C
     cancels and reports, twice quits at once; neither leaves anything running on a host.
     """
-    from lmm.model import Become
+    from lmm.model import Become, OnDisconnect
 
     with common.orchestrator() as orchestrator:
         plan = orchestrator.plan(
@@ -216,6 +231,8 @@ def run(
                 confirm_between=confirm_between,
                 deadline_s=deadline_s,
                 become=None if become is None else Become(become),
+                on_disconnect=None if on_disconnect is None else OnDisconnect(on_disconnect),
+                idempotency_key=idempotency_key,
                 yes=yes,
                 approved=approved,
                 confirm=confirmation(common),

@@ -31,10 +31,11 @@ STATUSES = (
     commands_at={
         "events": "lom.cli.follow:events",
         "rerun": "lom.cli.rerun:rerun",
+        "resume": "lom.cli.resume:resume",
     },
 )
 def runs() -> None:
-    """Show, follow, cancel, repeat and prune the runs that the ledger keeps.
+    """Show, follow, cancel, finish, repeat and prune the runs that the ledger keeps.
 
     RUN is an id, the beginning of one, or `last` for the newest.
     """

@@ -8,14 +8,17 @@ sake.
 from lom.ledger.database import FILE_NAME
 from lom.ledger.ledger import Ledger, Recorder, RunFacts, facts_of
 from lom.ledger.reader import LedgerReader, RunRow, TargetRow
+from lom.ledger.resuming import Earlier, Started
 
 __all__ = [
     "FILE_NAME",
+    "Earlier",
     "Ledger",
     "LedgerReader",
     "Recorder",
     "RunFacts",
     "RunRow",
+    "Started",
     "TargetRow",
     "facts_of",
 ]

@@ -10,18 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lmm import __version__
 from lmm.envelope import timestamp
+from lmm.errors import RequestError
 from lom.ledger.database import connect_writer, faults_of, transaction
 from lom.ledger.processes import is_alive, this_process
-from lom.ledger.reader import is_waiting, process_of
 from lom.ledger.recorder import Recorder
+from lom.ledger.resuming import Earlier, take_up
+from lom.ledger.rows import is_waiting, process_of
 from lom.plan import Plan
 
 __all__ = ["Ledger", "Recorder", "RunFacts", "facts_of"]
 
+_T = TypeVar("_T")
 _FREED_AT_ONCE = 256  # pages; other writers wait no longer than this takes
 
 
@@ -31,6 +34,7 @@ class RunFacts:
 
     ``request`` is the RCS message, ``secret_params`` the JSON pointers of parameters that were
     masked in it, ``targets`` name, transport and plugin of each target in the plan's order.
+    ``idempotency_key`` is what only one run of a ledger can have.
     """
 
     run_id: str
@@ -41,6 +45,7 @@ class RunFacts:
     version: str
     started_at: str
     targets: Sequence[tuple[str, str, str | None]]
+    idempotency_key: str | None = None
 
 
 def facts_of(plan: Plan, started_at: str) -> RunFacts:
@@ -57,6 +62,7 @@ def facts_of(plan: Plan, started_at: str) -> RunFacts:
             (step.target.name, step.target.transport, step.plugin.name if step.plugin else None)
             for step in plan.steps
         ],
+        idempotency_key=plan.options.idempotency_key,
     )
 
 
@@ -79,16 +85,25 @@ class Ledger:
     def begin(self, facts: RunFacts, on_cancel: Callable[[], None]) -> Recorder:
         """Write down a run and all its targets as not started; return what records it.
 
-        ``on_cancel`` is called when another process asks for the run to be cancelled.
+        ``on_cancel`` is called when another process asks for the run to be cancelled. Raises
+        RequestError also for a key that another run has (``idempotency_key_used``).
         """
-        connection = connect_writer(self.path)
-        try:
-            with faults_of(self.path), transaction(connection):
-                number = _insert(connection, facts)
-        except BaseException:
-            connection.close()
-            raise
-        return Recorder(connection, number, [name for name, *_ in facts.targets], on_cancel)
+        names = [name for name, *_ in facts.targets]
+        connection, number = self._open(lambda connection: _insert(connection, facts))
+        return Recorder(connection, number, names, on_cancel)
+
+    def resume(
+        self, run_id: str, on_cancel: Callable[[], None], *, unseen: bool
+    ) -> tuple[Recorder, Earlier]:
+        """Take up a run that another process has left; return what records it, and how far it came.
+
+        With ``unseen`` also one whose process cannot be seen from here. Raises RequestError also
+        for one that goes on or has finished (``run_not_resumable``).
+        """
+        connection, (number, names, earlier) = self._open(
+            lambda connection: take_up(connection, run_id, unseen)
+        )
+        return Recorder(connection, number, names, on_cancel), earlier
 
     def wait(self, facts: RunFacts, plan_hash: str) -> None:
         """Write down a run that waits for an approval of the plan with this hash."""
@@ -111,6 +126,11 @@ class Ledger:
                 " AND approved_by IS NULL",
                 (json.dumps(users), run_id),
             )
+
+    def check_key(self, plan: Plan) -> None:
+        """Raise RequestError (``idempotency_key_used``) if another run has the plan's key."""
+        with closing(connect_writer(self.path)) as connection, faults_of(self.path):
+            _check_key(connection, plan.run_id, plan.options.idempotency_key)
 
     def request_cancel(self, run_id: str) -> bool:
         """Ask the process that carries out the run to cancel it; False if the run has finished."""
@@ -150,9 +170,34 @@ class Ledger:
             _shrink(connection)
             return pruned
 
+    def _open(self, work: Callable[[sqlite3.Connection], _T]) -> tuple[sqlite3.Connection, _T]:
+        """Do work in a transaction; return the connection, still open, and what came of it."""
+        connection = connect_writer(self.path)
+        try:
+            with faults_of(self.path), transaction(connection):
+                done = work(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection, done
+
+
+def _check_key(connection: sqlite3.Connection, run_id: str, key: str | None) -> None:
+    """Raise RequestError (``idempotency_key_used``) if another run has the key."""
+    found = connection.execute(
+        "SELECT run_id FROM run WHERE idempotency_key = ? AND run_id != ?", (key, run_id)
+    ).fetchone()
+    if found:
+        raise RequestError(
+            "idempotency_key_used",
+            f"the idempotency key {key!r} is that of the run {found[0]}",
+            run_id=found[0],
+        )
+
 
 def _insert(connection: sqlite3.Connection, facts: RunFacts, plan_hash: str | None = None) -> int:
     """Insert a run and its targets; one that waited and was approved is taken over."""
+    _check_key(connection, facts.run_id, facts.idempotency_key)
     process = this_process()
     approved_by = None
     if plan_hash is None:
@@ -181,6 +226,7 @@ def _insert(connection: sqlite3.Connection, facts: RunFacts, plan_hash: str | No
         "targets": len(facts.targets),
         "plan_hash": plan_hash,
         "approved_by": approved_by,
+        "idempotency_key": facts.idempotency_key,
     }
     marks = ", ".join("?" * len(row))
     inserted = connection.execute(

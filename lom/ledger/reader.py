@@ -14,7 +14,8 @@ from typing import Any
 from lmm.errors import RequestError
 from lmm.model import Outcome
 from lom.ledger.database import connect_reader, faults_of
-from lom.ledger.processes import Process, is_alive
+from lom.ledger.processes import is_alive
+from lom.ledger.rows import is_waiting, process_of
 
 RUNNING, INTERRUPTED, UNKNOWN, WAITING = UNFINISHED = (
     *("running", "interrupted", "unknown"),
@@ -70,6 +71,7 @@ class RunRow:
     targets: int
     plan_hash: str | None
     approved_by: tuple[str, ...] | None
+    idempotency_key: str | None
 
     @property
     def finished(self) -> bool:
@@ -94,6 +96,7 @@ class RunRow:
             "incomplete": self.gap,
             "plan_hash": self.plan_hash,
             "approved_by": self.approved_by,
+            "idempotency_key": self.idempotency_key,
         }
 
 
@@ -299,6 +302,7 @@ class LedgerReader:
             targets=row["targets"],
             plan_hash=row["plan_hash"],
             approved_by=row["approved_by"] and tuple(json.loads(row["approved_by"])),
+            idempotency_key=row["idempotency_key"],
         )
 
     def _summary(self, number: int) -> dict[str, int]:
@@ -307,13 +311,3 @@ class LedgerReader:
             "SELECT outcome, count(*) FROM result WHERE run = ? GROUP BY outcome", number
         )
         return dict.fromkeys(map(str, Outcome), 0) | {row[0]: row[1] for row in rows}
-
-
-def is_waiting(row: sqlite3.Row) -> bool:
-    """Whether a row of the table ``run`` is one that nobody has approved yet."""
-    return row["plan_hash"] is not None and row["approved_by"] is None
-
-
-def process_of(row: sqlite3.Row) -> Process:
-    """Return the process that a row of the table ``run`` names."""
-    return Process(row["boot_id"], row["pid_space"], row["pid"], row["pid_started"])

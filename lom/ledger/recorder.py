@@ -34,11 +34,15 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 @dataclass(slots=True)
 class _Changes:
-    """What one commit writes; ``settled`` is set when it was written, or could not be."""
+    """What one commit writes; ``settled`` is set when it was written, or could not be.
+
+    It is ``awaited`` when somebody waits for that.
+    """
 
     starts: list[str] = field(default_factory=list)
     results: list[Mapping[str, Any]] = field(default_factory=list)
     events: list[Mapping[str, Any]] = field(default_factory=list)
+    awaited: bool = False
     settled: threading.Event = field(default_factory=threading.Event)
 
     def __len__(self) -> int:
@@ -65,6 +69,8 @@ class Recorder:
         self._on_cancel = on_cancel
         self._changed = threading.Condition()
         self._next = _Changes()
+        self._taken = _Changes()  # the newest that the writer has taken
+        self._taken.settled.set()
         self._late: list[_Changes] = []  # could not be written yet; the writer's own
         self._finish: tuple[Any, ...] | None = None
         self._closing = False
@@ -91,13 +97,22 @@ class Recorder:
         False, at once or after the attempt, if the ledger cannot be written.
         """
         with self._changed:
-            changes = self._next
-            changes.starts += targets
+            self._next.starts += targets
             if self.problem or self._closing:
                 return False
-            self._changed.notify_all()
-        changes.settled.wait()
+        self.settle()
         return self.problem is None
+
+    def settle(self) -> None:
+        """Return when all that was handed over is durable, or the ledger could not be written."""
+        with self._changed:
+            changes = self._next if len(self._next) else self._taken
+            if self._closing:
+                return
+            if changes is self._next:
+                changes.awaited = True
+                self._changed.notify_all()
+        changes.settled.wait()
 
     def result(self, document: Mapping[str, Any]) -> None:
         """Note a target's result (``specs/result_v1.json``); it is not to be changed later."""
@@ -164,25 +179,25 @@ class Recorder:
         """Wait for changes, as long as sharing a commit is worth, and return them."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or len(self._next), POLL_S)
-            if not self._next.starts:
-                self._changed.wait_for(lambda: self._closing or self._next.starts, LINGER_S)
+            if not self._next.awaited:
+                self._changed.wait_for(lambda: self._closing or self._next.awaited, LINGER_S)
             early = self._committed_at + APART_S - time.monotonic()
             if early > 0:
                 self._changed.wait_for(lambda: self._closing, early)
-            changes, self._next = self._next, _Changes()
+            self._taken = changes = self._next
+            self._next = _Changes()
             self._changed.notify_all()
             return changes, self._closing
 
     def _write(self, changes: _Changes, last: bool) -> None:
         if self._given_up is None and len(changes):
             self._late.append(changes)
-        now = time.monotonic()
-        if self._trouble is None or last or now >= self._retry_at:
+        if self._trouble is None or last or time.monotonic() >= self._retry_at:
             try:
                 self._commit(self._late, self._finish if last else None)
             except sqlite3.Error as error:
                 self._trouble = why(error)
-                self._retry_at = now + RETRY_S
+                self._retry_at = time.monotonic() + RETRY_S
                 if last or is_damage(error):
                     self._give_up(self._trouble)
             else:
@@ -207,7 +222,8 @@ class Recorder:
             for rows in _chunks(starts):
                 marks = ", ".join("?" * len(rows))
                 execute(
-                    f"UPDATE target SET started_at = ? WHERE run = ? AND position IN ({marks})",
+                    "UPDATE target SET started_at = ?, starts = starts + 1"
+                    f" WHERE run = ? AND position IN ({marks})",
                     (timestamp(), self._number, *chain.from_iterable(rows)),
                 )
             for table, added in (("result", results), ("event", events)):

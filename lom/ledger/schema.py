@@ -69,7 +69,15 @@ ALTER TABLE run ADD COLUMN plan_hash TEXT;
 ALTER TABLE run ADD COLUMN approved_by TEXT;
 """
 
-STEPS: tuple[str, ...] = (_FIRST, _APPROVALS)
+# How often a target was started, which is part of the key of its receipt on the host; and the key
+# by which a request that is made again finds the run that it made.
+_RESUMING = """
+ALTER TABLE target ADD COLUMN starts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE run ADD COLUMN idempotency_key TEXT;
+CREATE UNIQUE INDEX run_by_key ON run (idempotency_key);
+"""
+
+STEPS: tuple[str, ...] = (_FIRST, _APPROVALS, _RESUMING)
 
 
 def migrate(connection: sqlite3.Connection, steps: Sequence[str] = STEPS) -> None:

@@ -42,11 +42,11 @@ class State:
     def take(self, event: Mapping[str, Any], now: float) -> None:
         """Count one event (``specs/event_v1.json``) that came at ``now``."""
         kind, data = event["kind"], event["data"]
-        if kind == "run.started":
+        if kind in ("run.started", "run.resumed"):
             self.total, self.since = data["targets"], now
         elif kind == "target.waiting":
             self.waiting[event["target"]] = now, f"for {data['holder'] or 'another run'}"
-        elif kind == "target.started":
+        elif kind in ("target.started", "target.asked"):
             self.waiting.pop(event["target"], None)
             self.running[event["target"]] = now, {}
             self.most_running = max(self.most_running, len(self.running))

@@ -52,7 +52,7 @@ class Progress:
         """Take one event of the run."""
         with self._lock:
             self._state.take(event, time.monotonic())
-        if event["kind"] == "run.started":
+        if event["kind"] in ("run.started", "run.resumed"):
             self._thread.start()
 
     def say(self, text: str) -> None:

@@ -37,6 +37,24 @@ from lmm.transports import TransportPool, disconnect
 REPOSITORY = Path(__file__).resolve().parents[2]
 SUCCESS = '{"payload":{"result":"success","output_data":%s}}'
 
+# Sets guard to the main shell's only other child; kill_guard kills it as soon as it has a second.
+GUARD = """\
+kill_guard() {
+  local i next
+  for ((i = 0; i < 100; i++)); do
+    read -r next _ </proc/$guard/task/$guard/children && break
+    sleep 0.05
+  done
+  kill -KILL $guard
+  guard=$next
+}
+for proc in /proc/[0-9]*; do
+  IFS= read -r stat <$proc/stat || continue
+  set -- ${stat##*) }
+  [[ $2 == "$PPID" && ${proc#/proc/} != "$$" ]] && guard=${proc#/proc/}
+done 2>/dev/null
+"""
+
 
 @dataclass
 class Host:
@@ -186,6 +204,8 @@ def streaming(
 class Keeper:
     """Makes invocations with a receipt, finds the receipts, and removes them."""
 
+    PLACES = (Path("/var/tmp"), Path("/dev/shm"))
+
     def __init__(self) -> None:
         self._keys: list[str] = []
 
@@ -210,7 +230,8 @@ class Keeper:
         return result
 
     def files(self, invocation: Invocation) -> dict[str, Path]:
-        found = Path("/var/tmp").glob(f".rune-receipts-*/*/{invocation.receipt}.*")
+        pattern = f".rune-receipts-*/*/{invocation.receipt}.*"
+        found = (path for place in self.PLACES for path in place.glob(pattern))
         return {path.suffix[1:]: path for path in found}
 
     def state(self, invocation: Invocation) -> str:
@@ -219,11 +240,12 @@ class Keeper:
 
     def clear(self) -> None:
         """Remove the receipts, when the shells that may still write to them have ended."""
-        states = (p for key in self._keys for p in Path("/var/tmp").glob(f".rune-*/*/{key}.state"))
-        words = [path.read_text().split() for path in states]
+        roots = [root for place in self.PLACES for root in place.glob(".rune-receipts-*")]
+        files = [path for root in roots for key in self._keys for path in root.glob(f"*/{key}.*")]
+        words = [path.read_text().split() for path in files if path.suffix == ".state"]
         shells = {int(found[3]) for found in words if found[:1] == ["started"]}
         processes.wait_gone(shells, 15.0)
-        for root in Path("/var/tmp").glob(".rune-receipts-*"):
+        for root in roots:
             for key in self._keys:
                 for path in root.glob(f"*/{key}.*"):
                     path.unlink(missing_ok=True)
@@ -244,7 +266,8 @@ SecondRune = Callable[[Invocation], contextlib.AbstractContextManager["subproces
 
 @pytest.fixture
 def second_rune(scratch: Path) -> SecondRune:
-    """Runs an invocation in a process of its own, which is killed with -9 after the block."""
+    """Runs an invocation in a process of its own, which prints the outcome; it is killed with -9
+    after the block."""
 
     @contextlib.contextmanager
     def started(invocation: Invocation) -> Iterator[subprocess.Popen[bytes]]:
@@ -255,13 +278,14 @@ def second_rune(scratch: Path) -> SecondRune:
             "from lmm.transports import TransportPool\n"
             "job = pickle.loads(open(sys.argv[1], 'rb').read())\n"
             "fan_out([job], TransportPool().get, concurrency=1, scope=Scope(),"
-            " may_start=lambda b: True, on_event=lambda *a: None, on_result=lambda r: None)\n"
+            " may_start=lambda b: True, on_event=lambda *a: None,"
+            " on_result=lambda r: print(r.outcome.value))\n"
         )
-        rune = subprocess.Popen([sys.executable, "-c", code, scratch / "job"], cwd=REPOSITORY)
-        try:
-            yield rune
-        finally:
-            rune.kill()
-            rune.wait()
+        argv = [sys.executable, "-c", code, str(scratch / "job")]
+        with subprocess.Popen(argv, cwd=REPOSITORY, stdout=subprocess.PIPE) as rune:
+            try:
+                yield rune
+            finally:
+                rune.kill()
 
     return started

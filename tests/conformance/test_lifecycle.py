@@ -18,6 +18,7 @@ import pytest
 
 from lmm.model import Become, Limits, Outcome, SecretRef, Target
 from lmm.testing import Account, Sshd, TcpProxy, processes
+from tests.conformance.conftest import GUARD
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OK = '{"payload":{"result":"success","output_data":{"from":"%s"}}}'
@@ -276,6 +277,53 @@ def test_dropped_connection_leaves_no_process(remote: Any, sshd: Sshd, scratch: 
     assert (result.outcome, reason(result)) == (Outcome.LOST, "connection_lost")
     assert gone(pids(scratch))
     assert tidied(scratch)
+
+
+@pytest.mark.parametrize("killed", [1, 2])
+def test_a_killed_guard_has_a_successor(
+    remote: Any, proxy: TcpProxy, scratch: Path, killed: int
+) -> None:
+    """After a second the guard has a child that takes its place, and then has one, too."""
+    script = f"""{GUARD}
+for ((n = 0; n < {killed}; n++)); do kill_guard; done
+echo ${{0%/*}} >{scratch}/where
+trap '' TERM
+echo $$ >{scratch}/pid
+sleep 600"""
+
+    def cut() -> bool:
+        if (scratch / "pid").exists() and (scratch / "pid").read_text():
+            proxy.cut()
+        return False
+
+    watcher = remote.cancel_when(cut)
+    result = remote.run(script, limits=Limits(timeout_s=60))
+    remote.scope.cancel()
+    watcher.join()
+    assert (result.outcome, reason(result)) == (Outcome.LOST, "connection_lost")
+    assert gone([int((scratch / "pid").read_text())])
+    assert tidied(scratch)
+
+
+@pytest.mark.parametrize(
+    ("late", "script"),
+    [
+        ("set?+m", "kill -STOP $$; sleep 600"),
+        ("printf*rune_payload*", "exec <&-; sleep 600"),
+    ],
+    ids=["stops", "closes-stdin"],
+)
+def test_a_plugin_that_is_faster_than_its_shell(
+    host_factory: Any, scratch: Path, late: str, script: str
+) -> None:
+    """What it does at once, while the shell is held up, does not cost the deadline."""
+    wait = f"trap '[[ $BASH_COMMAND != {late} ]] || sleep 0.5' DEBUG"
+    (scratch / "hold_up").write_text(f"[[ $- != *s* ]] || {{ set -T; {wait}; }}\n")
+    with Sshd(environment={"BASH_ENV": str(scratch / "hold_up")}) as server:
+        host = host_factory(server.target("x"))
+        result = host.run(script, limits=Limits(timeout_s=3))
+        host.pool.close()
+    assert (result.outcome, reason(result)) == (Outcome.TIMED_OUT, "timed_out")
 
 
 def test_kill_9_of_rune_leaves_no_process(host: Any, scratch: Path) -> None:

@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,7 +207,7 @@ def test_expired_receipts_are_removed(host_factory: Any, sshd: Sshd, keep: Any) 
         subprocess.run(["rm", "-rf", root], check=True)
 
 
-@pytest.mark.parametrize("what", ["link", "foreign", "full"])
+@pytest.mark.parametrize("what", ["link", "foreign"])
 def test_somebody_elses_directory_is_not_used(
     host_factory: Any, sshd: Sshd, keep: Any, scratch: Path, what: str
 ) -> None:
@@ -228,13 +228,55 @@ def test_somebody_elses_directory_is_not_used(
             assert not list(root.iterdir())
             instead = user.home / root.name
             assert list(instead.glob(f"*/{kept.receipt}.state"))
-            if what == "full":
-                subprocess.run(["rm", "-rf", instead], check=True)
-                instead.touch()
-                result = host.carry(keep(host, f"echo '{OK}'"))[0]
-                assert reason(result) == "no_writable_directory"
         finally:
             if root.is_symlink():
                 root.unlink()
             else:
                 subprocess.run(["rm", "-rf", root], check=True)
+
+
+@pytest.fixture
+def refused(host_factory: Any, sshd: Sshd) -> Iterator[tuple[Any, Path]]:
+    """A host on which neither /var/tmp nor $HOME takes a receipt, and the last place that may."""
+    with Account() as user:
+        name = f".rune-receipts-{user.uid}"
+        Path("/var/tmp", name).touch()
+        (user.home / name).touch()
+        yield host_factory(sshd.target("x", user=user.name)), Path("/dev/shm", name)
+        Path("/var/tmp", name).unlink()
+        subprocess.run(["rm", "-rf", f"/dev/shm/{name}"], check=True)
+
+
+def test_the_last_place_is_in_memory(refused: Any, keep: Any) -> None:
+    """A plugin that is to outlive its connection, and so perhaps the last login, is refused."""
+    host, root = refused
+    kept = keep(host, f"echo '{OK}'")
+    assert host.carry(kept)[0].ok
+    assert list(root.glob(f"*/{kept.receipt}.state"))
+    result = host.carry(keep(host, f"echo '{OK}'", CONTINUE))[0]
+    assert (result.outcome, reason(result)) == (Outcome.FAILED, "no_writable_directory")
+
+
+def test_no_place_takes_a_receipt(refused: Any, keep: Any) -> None:
+    host, root = refused
+    root.touch()
+    kept = keep(host, f"echo '{OK}'")
+    result = host.carry(kept)[0]
+    assert (result.outcome, reason(result)) == (Outcome.FAILED, "no_writable_directory")
+    asked = keep.ask(host, kept)
+    assert (asked.outcome, reason(asked)) == (Outcome.LOST, "receipt_incomplete")
+
+
+def test_what_only_memory_could_have_kept_is_not_called_never_started(
+    refused: Any, keep: Any, scratch: Path
+) -> None:
+    """It may have been emptied since; but from now on nothing starts under this key."""
+    host, _ = refused
+    scratch.chmod(0o777)
+    kept = keep(host, f"touch {scratch}/ran")
+    for _ in range(2):
+        asked = keep.ask(host, kept)
+        assert (asked.outcome, reason(asked)) == (Outcome.LOST, "receipt_incomplete")
+    result = host.carry(kept)[0]
+    assert (result.outcome, reason(result)) == (Outcome.LOST, "receipt_incomplete")
+    assert not (scratch / "ran").exists()

@@ -70,6 +70,29 @@ def test_a_cut_at_any_moment(
         assert runs == ""
 
 
+def test_a_plugin_may_tidy_up_when_the_connection_drops(
+    remote: Any, proxy: TcpProxy, keep: Any, scratch: Path
+) -> None:
+    """Bash says on stderr that its child was terminated, and must not die of that."""
+    script = (
+        f"trap 'echo tidied >{scratch}/tidied; exit 0' TERM; echo up >{scratch}/up;"
+        " while :; do sleep 0.05; done"
+    )
+
+    def cut() -> bool:
+        if written(scratch, "up"):
+            (scratch / "up").unlink()
+            proxy.cut()
+        return False
+
+    watcher = remote.cancel_when(cut)
+    (result,) = remote.carry(keep(remote, script))
+    remote.scope.cancel()
+    watcher.join()
+    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "disconnected")
+    assert (scratch / "tidied").read_text() == "tidied\n"
+
+
 def test_a_run_that_reconnects_misses_nothing(
     remote: Any, proxy: TcpProxy, keep: Any, scratch: Path
 ) -> None:
@@ -196,6 +219,26 @@ def test_another_rune_still_holds_the_connection(
         result = keep.ask(streaming, kept, kill=kill)
     assert result.outcome is (Outcome.CANCELLED if kill else Outcome.OK), result.error
     assert gone(scratch)
+
+
+@pytest.mark.parametrize("ends", ["ok", "timed_out"])
+def test_rune_was_stopped_until_the_grace_was_over(
+    streaming: Any, scratch: Path, second_rune: Any, ends: str
+) -> None:
+    """As by SIGSTOP or a laptop's lid: what the host has said meanwhile is the result."""
+    wait = f"echo >{scratch}/runs; until [[ -e {scratch}/go ]]; do sleep 0.02; done"
+    answer = OK.replace('"n":1', f'"n":"{"1" * 40_000}"')  # several packets
+    limits = Limits(timeout_s=1.5, grace_s=0.2)
+    with second_rune(streaming.invocation(f"{wait}; echo '{answer}'", limits=limits)) as rune:
+        until((scratch / "runs").exists)
+        began = time.monotonic()
+        rune.send_signal(signal.SIGSTOP)
+        if ends == "ok":
+            (scratch / "go").touch()
+        until(lambda: time.monotonic() > began + limits.timeout_s + limits.grace_s + 1)
+        rune.send_signal(signal.SIGCONT)
+        told, _ = rune.communicate(timeout=20)
+    assert told.decode().split() == [ends]
 
 
 def test_the_deadline_holds_with_nobody_there(

@@ -19,7 +19,7 @@ from lmm.errors import Unreachable
 from lmm.model import Target
 from lmm.ssh.config import resolve
 from lmm.ssh.connect import connect
-from lmm.ssh.connection import LOST, Connection, execute
+from lmm.ssh.connection import LOST, Connection
 from lmm.ssh.keys import Credentials
 from lmm.testing import Sshd, TcpProxy
 
@@ -37,22 +37,19 @@ def connected(target: Target) -> Iterator[Connection]:
 
 def answer(connection: Connection, command: str, stdin: bytes = b"") -> bytes:
     """Run a command; return what it wrote to stdout."""
-    channel = connection.open_session()
-    channel.settimeout(0.0)
-    execute(channel, command)
+    session = connection.start_session()
+    session.execute(command)
     found = b""
     until = time.monotonic() + 30
-    while not channel.eof_received or channel.recv_ready():
+    while not session.eof_received:
         assert time.monotonic() < until
-        while channel.recv_ready():
-            found += channel.recv(65536)
-        if stdin and channel.send_ready():
-            stdin = stdin[channel.send(stdin[:65536]) :]
+        connection.read(0.0 if stdin and session.room else 0.1)
+        found += session.take()[0]
+        if stdin:
+            stdin = stdin[session.send(stdin) :]
             if not stdin:
-                channel.shutdown_write()
-        if not channel.eof_received:
-            connection.read(0.0 if stdin and channel.send_ready() else 0.1)
-    channel.close()
+                session.send_eof()
+    session.close()
     return found
 
 
@@ -100,13 +97,13 @@ def test_a_silent_connection_is_kept_alive() -> None:
         Sshd(config=["LogLevel DEBUG1"]) as server,
         connected(server.target("x", settings={"keepalive_s": 1.0})) as connection,
     ):
-        channel = connection.open_session()
-        execute(channel, "sleep 20")
+        session = connection.start_session()
+        session.execute("sleep 20")
         until = time.monotonic() + 15
         while "keepalive@openssh.com" not in server.log:
             assert time.monotonic() < until
             connection.read(0.1)
-        channel.close()
+        session.close()
         assert answer(connection, "echo hello") == b"hello\n"
 
 
@@ -165,14 +162,14 @@ def test_a_host_that_stops_in_the_middle(sshd: Sshd, tmp_path: Path) -> None:
         known.write_text(f"[127.0.0.1]:{proxy.port} {sshd.host_key}\n")
         target = replace(sshd.target("x", settings={"known_hosts": (str(known),)}), port=proxy.port)
         with connected(target) as connection:
-            channel = connection.open_session()
+            session = connection.start_session()
             proxy.freeze()
-            execute(channel, "echo hello")
+            session.execute("echo hello")
             with pytest.raises(TimeoutError):
-                connection.read_until(lambda: bool(channel.eof_received), 0.5)
+                connection.read_until(lambda: session.eof_received, 0.5)
             assert not connection.is_active()
             with pytest.raises(LOST):
-                connection.open_session()
+                connection.start_session()
             proxy.cut()
 
 
@@ -239,10 +236,11 @@ def test_a_host_that_refuses_to_execute(sshd: Sshd, tmp_path: Path) -> None:
         trusting = {"known_hosts": (str(known),), "host_key_policy": "accept-new"}
         target = replace(sshd.target("x", settings=trusting), port=port)
         with connected(target) as connection:
-            channel = connection.open_session()
-            execute(channel, "true")
-            connection.read_until(lambda: channel.closed, 10)
-            assert not channel.event_ready
+            session = connection.start_session()
+            session.execute("true")
+            connection.read_until(lambda: session.granted is not None, 10)
+            assert session.granted is False
+            session.close()
             assert connection.is_active()
 
 

@@ -170,12 +170,23 @@ def test_cut_while_connecting_is_tried_again(
         known = tmp_path / "known_hosts"
         known.write_text(f"[127.0.0.1]:{proxy.port} {sshd.host_key}\n")
         through = with_ssh(
-            replace(target, port=proxy.port), known_hosts=(str(known),), connect_attempts=2
+            replace(target, port=proxy.port),
+            known_hosts=(str(known),),
+            connect_attempts=2,
+            banner_timeout_s=1.5,
         )
         result = client.one(through)
         assert told(result) == ("unreachable", "connection_reset")
-        assert result.attempt == 2
-        assert proxy.connections == 2
+        assert result.attempt == proxy.connections
+        # without a greeting it may be a refusal under load, which is waited out for a time
+        assert result.attempt > 2 if after < 40 else result.attempt == 2
+
+
+def test_one_attempt_is_one_attempt(client: Client, target: Target, sshd: Sshd) -> None:
+    with TcpProxy("127.0.0.1", sshd.port, cut_down=0) as proxy:
+        result = client.one(with_ssh(replace(target, port=proxy.port), connect_attempts=1))
+        assert told(result) == ("unreachable", "connection_reset")
+        assert result.attempt == proxy.connections == 1
 
 
 def test_connection_that_comes_up_at_the_second_try(
@@ -201,13 +212,7 @@ def test_connection_that_comes_up_at_the_second_try(
 
 def test_max_startups_refusals_are_waited_out(client: Client, target: Target) -> None:
     with Sshd(max_startups="3:60:6") as busy:
-        hosts = [
-            replace(
-                busy.target(f"node{i}", transport=target.transport),
-                ssh=replace(busy.target("x").ssh, connect_attempts=12),
-            )
-            for i in range(20)
-        ]
+        hosts = [busy.target(f"node{i}", transport=target.transport) for i in range(20)]
         results = client.run(*hosts, timeout_s=60)
         client.pool.close()
     assert [r.outcome for r in results] == [Outcome.OK] * 20

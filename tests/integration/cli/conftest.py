@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lmm.testing import Account
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -67,13 +69,14 @@ class Rune:
         *arguments: str,
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
+        timeout: float = 60,
         **options: Any,
     ) -> Done:
         """Run ``rune ARGUMENTS`` to its end."""
         if stdin is not None:
             options["stdin"] = subprocess.PIPE
         with self.start(*arguments, env=env, **options) as process:
-            out, err = process.communicate(stdin, timeout=60)
+            out, err = process.communicate(stdin, timeout=timeout)
         return Done(process.returncode, out or b"", (err or b"").decode())
 
     def python(self, code: str, *arguments: str) -> Done:
@@ -180,3 +183,12 @@ def fleet(rune: Rune) -> Rune:
 def answers() -> Callable[[Any], str]:
     """``success``: the text of a script that answers with the given object."""
     return success
+
+
+@pytest.fixture
+def office(account: Account) -> Iterator[Any]:
+    """People who share a folder where what is destructive needs an approval."""
+    from .office import open_office
+
+    with open_office(account) as made:
+        yield made

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lmm.testing import Sshd
+from lmm.testing import Sshd, processes
 from lom.ledger import LedgerReader
 
 from .conftest import Fleet, reasons
@@ -70,6 +70,20 @@ def test_on_this_machine(fleet: Fleet, clock: Clock) -> None:
     ]
     for command in (("runs", "list"), ("runs", "show", "last"), ("audit", "verify")):
         assert fleet.rune(*command).code == 0
+
+
+def test_set_back_while_the_host_kills(fleet: Fleet, clock: Clock, tmp_path: Path) -> None:
+    """KILL follows TERM by the time that passes."""
+    pids = tmp_path / "pids"
+    fleet.plugin(
+        f"echo $$ >>{pids}; trap '{clock.set_to(-2 * DAY_S)}' TERM; while :; do sleep 0.2; done"
+    )
+    with Sshd(environment=clock.environment) as server:
+        fleet.targets(["transport: ssh", "transport: openssh"], server)
+        done = fleet.run("--timeout", "2")
+    assert fleet.count(done.document) == {"timed_out": 2}, reasons(done.document)
+    assert clock.file.exists()
+    assert not processes.wait_gone({int(pid) for pid in pids.read_text().split()}, 5)
 
 
 def test_on_the_host(fleet: Fleet, clock: Clock) -> None:

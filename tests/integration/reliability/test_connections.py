@@ -35,7 +35,12 @@ def test_cut_at_any_byte(fleet: Fleet, sshd: Sshd, tmp_path: Path, transport: st
             setattr(proxy, "cut_up" if at % 2 else "cut_down", moments.randrange(8000))
             ports.append(stack.enter_context(proxy).port)
         lines = [f"transport: {transport}, port: {port}" for port in ports]
-        fleet.targets(lines, known_hosts=trusted(sshd, ports, tmp_path), connect_attempts=2)
+        fleet.targets(
+            lines,
+            known_hosts=trusted(sshd, ports, tmp_path),
+            connect_attempts=2,
+            banner_timeout_s=3,
+        )
         done = fleet.run()
         found = fleet.count(done.document)
     assert done.code == 7
@@ -77,7 +82,7 @@ def test_refusals_under_load_are_waited_out(fleet: Fleet) -> None:
     """sshd with its own default of MaxStartups, and forty that log in at once."""
     with Sshd(max_startups="10:30:100") as busy:
         lines = [f"transport: {('ssh', 'openssh')[at % 2]}" for at in range(TARGETS)]
-        fleet.targets(lines, busy, connect_attempts=12)
+        fleet.targets(lines, busy)
         done = fleet.run("--concurrency", str(TARGETS))
         assert fleet.count(done.document) == {"ok": TARGETS}, reasons(done.document)
         assert "MaxStartups" in busy.log

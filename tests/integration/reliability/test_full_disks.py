@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from lmm.testing import Sshd
+from lmm.transports import TransportPool, disconnect
+from tests.conformance.conftest import SUCCESS, Host, Keeper
 
 from .conftest import Fleet, comes_true, reasons
 
 pytestmark = pytest.mark.needs_root  # mounts file systems
+
+ANSWER = SUCCESS % "{}"
 
 # A login that sees full file systems, by a mount namespace that ends with it.
 LOGIN = """\
@@ -45,10 +49,38 @@ def test_no_directory_of_the_host_has_room(fleet: Fleet, tmp_path: Path) -> None
     assert fleet.ran == []
 
 
-def test_the_next_directory_is_taken(fleet: Fleet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("transport", ["ssh", "openssh"])
+def test_with_full_disks_the_receipt_is_kept_in_memory(tmp_path: Path, transport: str) -> None:
+    keep, pool = Keeper(), TransportPool()
+    with host_with_full(tmp_path, "/var/tmp", "/root") as server:
+        host = Host(server.target("x", transport=transport), pool)
+        kept = keep(host, f"until [[ -e {tmp_path}/go ]]; do sleep 0.05; done; echo '{ANSWER}'")
+        seen: list[Path] = []
+
+        def look() -> bool:
+            seen.extend(keep.files(kept).values())
+            if seen:
+                (tmp_path / "go").touch()
+            return False
+
+        try:
+            watcher = host.cancel_when(look)
+            (result,) = host.carry(kept)
+            host.scope.cancel()
+            watcher.join()
+        finally:
+            pool.close()
+            disconnect()
+            keep.clear()
+    assert result.ok, result.error
+    assert {path.parts[:3] for path in seen} == {("/", "dev", "shm")}
+
+
+@pytest.mark.parametrize("size", [0, 300_000])  # the larger one is not read by the shell itself
+def test_the_next_directory_is_taken(fleet: Fleet, tmp_path: Path, size: int) -> None:
     """The plugin's own writes to the full one fail, and its own error says so."""
     fleet.plugin(
-        "[[ $0 == /dev/shm/* ]] && exit 9\n"
+        f"#{'x' * size}\n[[ $0 == /dev/shm/* ]] && exit 9\n"
         "if ((10#${t#n} % 2)) && ! head -c 1M /dev/zero 2>/dev/null >/dev/shm/more; then\n"
         """ echo '{"error": {"code": 2, "message": "No space left on device"}}'; exit 2; fi"""
     )

@@ -13,19 +13,10 @@ import pytest
 from lmm.model import Limits, Outcome, Result, Target
 from lmm.testing import Sshd, processes
 from lmm.transports import TransportPool, disconnect
-from tests.conformance.conftest import SUCCESS, Host
+from tests.conformance.conftest import GUARD, SUCCESS, Host
 from tests.integration.reliability.conftest import TRANSPORTS, comes_true
 
 ANSWER = f"echo '{SUCCESS % '{}'}'"
-
-# The guard is the main shell's only other child.
-GUARD = """\
-for proc in /proc/[0-9]*; do
-  IFS= read -r stat <$proc/stat || continue
-  set -- ${stat##*) }
-  [[ $2 == "$PPID" && ${proc#/proc/} != "$$" ]] && guard=${proc#/proc/}
-done 2>/dev/null
-"""
 
 PATIENT = Limits(60.0, grace_s=30.0)
 
@@ -42,6 +33,13 @@ FAULTS = {
     "shell-killed": ("kill -KILL $PPID; sleep 600", PATIENT, "lost", "connection_lost"),
     "shell-terminated": ("kill -TERM $PPID; sleep 600", PATIENT, "lost", "connection_lost"),
     "guard-killed": (f"{GUARD}kill -KILL $guard; sleep 0.2; {ANSWER}", PATIENT, "ok", None),
+    "guard-killed-alone": (
+        f"{GUARD}kill_guard; sleep 600",
+        replace(PATIENT, timeout_s=8.0),
+        "timed_out",
+        "timed_out",
+    ),
+    "shell-hung-up": (f"kill -HUP $PPID; sleep 0.3; {ANSWER}", PATIENT, "ok", None),
     "guard-terminated": (f"{GUARD}kill -TERM $guard; sleep 0.2; {ANSWER}", PATIENT, "ok", None),
     "guard-stopped": (f"{GUARD}kill -STOP $guard; sleep 0.2; {ANSWER}", PATIENT, "ok", None),
     "untouched": (ANSWER, PATIENT, "ok", None),

@@ -42,7 +42,8 @@ def invocation(**fields: Any) -> Invocation:
         (End(141, "flood", "stderr"), 1, Outcome.INVALID_OUTPUT, "stderr_too_large"),
         (End(100, "missing", "jq"), 1, Outcome.FAILED, "dependency_missing"),
         (End(100, "no_directory"), 1, Outcome.FAILED, "no_writable_directory"),
-        (End(100, "no_receipt"), 1, Outcome.FAILED, "no_writable_directory"),
+        (End(100, "no_receipt"), None, Outcome.FAILED, "no_writable_directory"),
+        (End(100, "no_receipt"), 1, Outcome.LOST, "receipt_incomplete"),
         (End(100, "old_bash", "3.2"), 1, Outcome.FAILED, "bootstrap_failed"),
         (End(100, "short"), 1, Outcome.UNREACHABLE, "connection_reset"),
         (End(100, "taken"), 1, Outcome.LOST, "receipt_incomplete"),
@@ -53,8 +54,10 @@ def invocation(**fields: Any) -> Invocation:
         (End(100, "unknown", "9999999.00"), KEPT_S, Outcome.LOST, "receipt_incomplete"),
     ],
 )
-def test_meanings(end: End, age_s: float, outcome: Outcome, reason: str) -> None:
-    error = error_of(end, invocation(receipt="0" * 32, inquiry=Inquiry(age_s)))
+def test_meanings(end: End, age_s: float | None, outcome: Outcome, reason: str) -> None:
+    """Without an age it is the start's own answer, else that to an inquiry."""
+    inquiry = None if age_s is None else Inquiry(age_s)
+    error = error_of(end, invocation(receipt="0" * 32, inquiry=inquiry))
     assert error is not None
     assert (outcome_of(error), error.reason) == (outcome, reason)
 

@@ -511,3 +511,4 @@ def test_a_connection_cut_before_the_login_may_be_tried_again(
         done = attempt(made_of("127.0.0.1", proxy.port)(sshd.target("h")))
     error = classify(done.stderr, done.returncode)
     assert (error.reason, error.retryable) == ("connection_reset", True)
+    assert error.data.get("phase") == ("greeting" if cut_down == 0 else None)

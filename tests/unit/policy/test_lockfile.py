@@ -130,7 +130,7 @@ def test_a_manifest_that_is_put_back_after_it_was_read_does_not_help(
 
 def test_every_lock_must_agree(folder: Path, lock: str, tmp_path: Path) -> None:
     plugin = load_plugin(folder, "test")
-    sent = [(plugin, plugin.entrypoint.read_bytes())]
+    sent = [(plugin, {"main.sh": plugin.entrypoint.read_bytes()})]
     other = tmp_path / "other.json"
     write_lock(other, {})
     assert check_locked([lock], sent) is None

@@ -1,0 +1,88 @@
+"""Which files of a plugin are sent to a host, beside its script: its ``files/`` and libraries."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from lmm.errors import RequestError
+
+FOLDER = "files"
+MOST_FILES = 1000
+MOST_BYTES = 256 * 1024 * 1024  # of all files together: they are held in memory while they are sent
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]*")
+
+
+def bundled_plugins() -> Path:
+    """Return the folder of RUNE's own plugins, installed or beside the checkout."""
+    packaged = Path(str(resources.files("lom"))) / "plugins"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parent.parent / "plugins"
+
+
+def sources(directory: Path, entrypoint: str, lib: Sequence[str]) -> dict[str, Path]:
+    """Return where the files come from, by the path that they have on the host.
+
+    Libraries lie beside the script there, files keep their path. Raises ValueError, in words.
+    """
+    found = {entrypoint: directory / entrypoint}
+    shelf = bundled_plugins() / "lib"
+    for name in lib:
+        if not (shelf / name).is_file():
+            known = ", ".join(sorted(one.name for one in shelf.iterdir() if one.is_file()))
+            raise ValueError(f"there is no library {name}; known are {known}")
+        if name in found:
+            raise ValueError(f"{name} is the entrypoint's name")
+        found[name] = shelf / name
+    found.update(_tree(directory))
+    if len(found) > MOST_FILES:
+        raise ValueError(f"{len(found)} files are more than {MOST_FILES}")
+    size = sum(path.stat().st_size for path in found.values() if path.exists())
+    if size > MOST_BYTES:
+        raise ValueError(f"its files have {size} bytes, more than {MOST_BYTES}")
+    return found
+
+
+def read(found: Mapping[str, Path]) -> dict[str, bytes]:
+    """Return the contents of files. Raises RequestError (``local_io_error``)."""
+    contents = {}
+    for name, path in found.items():
+        try:
+            contents[name] = path.read_bytes()
+        except OSError as error:
+            raise RequestError("local_io_error", f"cannot read {path}: {error.strerror}") from None
+    return contents
+
+
+def is_executable(path: Path) -> bool:
+    """Whether its owner may execute a file."""
+    return bool(path.stat().st_mode & stat.S_IXUSR)
+
+
+def _tree(directory: Path) -> Iterator[tuple[str, Path]]:
+    root = directory / FOLDER
+    if not os.path.lexists(root):
+        return
+    inside = directory.resolve()
+    for folder, folders, names in os.walk(root, onerror=_unread):
+        folders.sort()
+        for name in (*folders, *sorted(names)):
+            path = Path(folder, name)
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{str(path)!r} has a name that not every host takes")
+            if path.is_symlink() and inside not in path.resolve().parents:
+                raise ValueError(f"{path} leads out of the plugin's folder")
+            if path.is_symlink() and path.is_dir():
+                raise ValueError(f"{path} is a link to a folder")
+        for name in sorted(names):
+            path = Path(folder, name)
+            if not (path.is_file() and os.access(path, os.R_OK)):
+                raise ValueError(f"{path} is no file that can be read")
+            yield path.relative_to(directory).as_posix(), path
+
+
+def _unread(error: OSError) -> None:
+    raise ValueError(f"{error.filename} cannot be read: {error.strerror}")
