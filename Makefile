@@ -24,7 +24,7 @@ check: system-deps .venv/dev ## lint, format, types, import layers, shell script
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	shellcheck --shell=bash lmm/*.sh lmm/aws/agent.sh plugins/lib/*.sh
+	shellcheck --shell=bash lmm/*.sh lmm/aws/agent.sh lom/authoring/*.sh plugins/lib/*.sh
 	shellcheck .ci/run .ci/install-system $$(grep -rlIE '^#!.*[/ ](ba|da)?sh$$' plugins)
 
 bench: .venv/bench ## time RUNE against other ways to do the same, as ratios

@@ -76,7 +76,7 @@ def cli_md() -> str:
     for path, command in commands:
         arguments = [
             one.make_metavar(click.Context(command))
-            for one in command.params[::-1]
+            for one in command.params
             if isinstance(one, click.Argument)
         ]
         lines += ["", f"## `{' '.join([path, *arguments])}`", ""]

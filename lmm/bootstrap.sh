@@ -105,7 +105,7 @@ rune_watch() { # DEADLINE, as rune_clock tells it; fd 3: control
     IFS= read -r -N 1 -t "$left" -u 3 byte
     got=$?
     case $got$byte in
-      0o) why=flood-stdout ;; # from rune_bound
+      0o) why=flood-stdout ;; # from rune_record
       0e) why=flood-stderr ;;
       0*) why=cancel ;;
       *) ((got > 128)) && kill -0 $$ || why=disconnect ;;

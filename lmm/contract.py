@@ -32,6 +32,7 @@ SPECS = (
     "event_v1",
     "runs_v1",
     "approval_v1",
+    "fleet_v1",
 )
 BASE_URI = "https://rune.dev/specs/"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -4,16 +4,16 @@
 
 # Sets the streams up so that nothing of the plugin depends on the connection.
 rune_survive() {
-  exec 3<> <(:) # never ends: the guard reads from it, rune_bound and rune_stop write to it
+  exec 3<> <(:) # never ends: the guard reads from it, rune_record and rune_stop write to it
   rune_read
   rune_follow <&0 &
   rune_follower=$!
-  exec 1> >(rune_bound o "$rune_most_out" "$rune_kept.out")
-  exec 2> >(rune_bound e "$rune_most_err" "$rune_kept.err")
+  exec 1> >(rune_record o "$rune_most_out" "$rune_kept.out")
+  exec 2> >(rune_record e "$rune_most_err" "$rune_kept.err")
 }
 
 # Writes what comes to FILE, at most MAX bytes; for more it has the guard kill the plugin.
-rune_bound() { # LETTER MAX FILE
+rune_record() { # LETTER MAX FILE
   local left=$2 first rest format LC_ALL=C
   if [[ $1 == o ]]; then
     head -c "$2" >>"$3"

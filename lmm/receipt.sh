@@ -112,13 +112,16 @@ rune_tap() {
 rune_drink() {
   exec 5>&- 6>&-
   rune_sip 7 out 1 && rune_sip 8 err 2
+  # Each pipe gets its writer before its reader, which would else end with the plugin.
   if [[ ! ${rune_dry_out-} ]]; then # what cannot be sent any more must still be kept
-    tee -a -- "$rune_kept.out" <&7 7<&- 8<&- 2>/dev/null &
-    exec 1>/proc/self/fd/7
+    exec 5>/proc/self/fd/7
+    tee -a -- "$rune_kept.out" <&7 5>&- 7<&- 8<&- 2>/dev/null &
+    exec 1>&5 5>&-
   fi
   if [[ ! ${rune_dry_err-} ]]; then
-    tee -a -- "$rune_kept.err" <&8 7<&- 8<&- >&2 2>/dev/null &
-    exec 2>/proc/self/fd/8
+    exec 6>/proc/self/fd/8
+    tee -a -- "$rune_kept.err" <&8 6>&- 7<&- 8<&- >&2 2>/dev/null &
+    exec 2>&6 6>&-
   fi
   exec 7<&- 8<&-
 }
@@ -130,7 +133,7 @@ rune_sip() { # FD STREAM TO_FD
   got=$? # 0 for a NUL or enough, 1 for the end, more when time is up
   ((got || ${#text} == 4096)) || format='%s\0'
   # shellcheck disable=SC2059
-  printf "$format" "$text" >>"$rune_kept.$2"
+  printf "$format" "$text" 2>/dev/null >>"$rune_kept.$2"
   # shellcheck disable=SC2059,SC2261 # TO_FD may be stderr, then the message goes elsewhere
   printf "$format" "$text" >&"$3" 2>/dev/null
   ((got == 1)) && printf -v "rune_dry_$2" 1
@@ -138,9 +141,11 @@ rune_sip() { # FD STREAM TO_FD
 
 # Notes how it ended, and in the files that nothing else writes any more what the end lines will say.
 rune_ended() { # STATUS REASON [DETAIL]
-  printf 'ended %s %s\n' "$1" "$2" >>"$rune_kept.state"
-  if [[ ${rune_dry_out-} ]]; then printf '##rune-%s end %s %s \n' "$rune_nonce" "$1" "$2" >>"$rune_kept.out"; fi
-  if [[ ${rune_dry_err-} ]]; then printf '##rune-%s end %s %s \n' "$rune_nonce" "$1" "$2" >>"$rune_kept.err"; fi
+  { # what goes wrong here is no output of the plugin
+    printf 'ended %s %s\n' "$1" "$2" >>"$rune_kept.state"
+    if [[ ${rune_dry_out-} ]]; then printf '##rune-%s end %s %s \n' "$rune_nonce" "$1" "$2" >>"$rune_kept.out"; fi
+    if [[ ${rune_dry_err-} ]]; then printf '##rune-%s end %s %s \n' "$rune_nonce" "$1" "$2" >>"$rune_kept.err"; fi
+  } 2>/dev/null
   case $2:${3-} in # its own reader takes no more
     flood:stdout) exec >>"$rune_kept.out" ;;
     flood:stderr) exec 2>>"$rune_kept.err" ;;

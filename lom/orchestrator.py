@@ -32,7 +32,7 @@ from lom.params import (
     write_only_paths,
 )
 from lom.plan import Plan, RunOptions, Step, build_request, count_of, split
-from lom.registry import Registry, default_registry
+from lom.registry import Registry, default_registry, full_version
 from lom.run import Run
 from lom.scripts import load_scripts
 from lom.selectors import select
@@ -135,7 +135,8 @@ class Orchestrator:
         if self._inventory is not None or self.settings.sources.get("inventory") == "flag":
             _ = self.inventory  # one that was named must be good, also when it is not needed
         chosen = select(selectors, self._inventory_as_it_is()) if selectors else [LOCAL]
-        steps = tuple(self._step(action, adjusted(target, options)) for target in chosen)
+        wanted = options.min_version and full_version(options.min_version)
+        steps = tuple(self._step(action, adjusted(target, options), wanted) for target in chosen)
         ruled_out = [step.error for step in steps if step.error is not None]
         if len(ruled_out) == len(steps):
             raise ruled_out[0]
@@ -150,6 +151,7 @@ class Orchestrator:
             mask_write_only(values, secret_params),
             run_id,
             context or {},
+            wanted,
         )
         violations = spec_validator("rcs_v3").violations(request)
         if violations:
@@ -255,9 +257,9 @@ class Orchestrator:
         }
         return {key: tuple(map(os.path.abspath, found)) for key, found in paths.items()}
 
-    def _step(self, action: str, target: Target) -> Step:
+    def _step(self, action: str, target: Target, min_version: str | None) -> Step:
         try:
-            choice = self.registry.choose(action, target.vars)
+            choice = self.registry.choose(action, target.vars, min_version)
         except RequestError as error:
             if error.reason == "unknown_action":
                 raise

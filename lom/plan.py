@@ -28,12 +28,13 @@ class RunOptions:
     ``max_failures`` is a count (``"10"``) or a share of the targets (``"10%"``); ``batch`` is one,
     or lists the batches' sizes, of which the last repeats (``"1,10%,100%"``). ``deadline_s`` bounds
     the whole run. ``retries`` is how often a target is started again, first after about
-    ``retry_wait_s``. ``on_locked`` says what becomes of a target whose host another run is
-    changing: ``wait``, for ``lock_timeout_s`` at most, or ``fail``. ``approved`` is the id under
-    which the run waits for its approval. ``on_disconnect`` is what hosts do with a plugin when its
-    connection drops; None: as its manifest says. ``idempotency_key`` makes the same request the
-    same run. ``confirm`` is asked for actions whose risk is
-    destructive, unless ``yes`` or approved, and between batches with ``confirm_between``.
+    ``retry_wait_s``. ``min_version`` is the lowest version of a plugin that will do. ``on_locked``
+    says what becomes of a target whose host another run is changing: ``wait``, for
+    ``lock_timeout_s`` at most, or ``fail``. ``approved`` is the id under which the run waits for
+    its approval. ``on_disconnect`` is what hosts do with a plugin when its connection drops; None:
+    as its manifest says. ``idempotency_key`` makes the same request the same run. ``confirm`` is
+    asked for actions whose risk is destructive, unless ``yes`` or approved, and between batches
+    with ``confirm_between``.
     """
 
     timeout_s: float | None = None
@@ -48,6 +49,7 @@ class RunOptions:
     on_locked: str = WAIT
     lock_timeout_s: float = 300.0
     transport: str | None = None
+    min_version: str | None = None
     max_stdout: int = DEFAULT_LIMITS.stdout_bytes
     max_stderr: int = DEFAULT_LIMITS.stderr_bytes
     connect_timeout_s: float | None = None
@@ -190,6 +192,7 @@ def build_request(
     params: Mapping[str, Any],
     run_id: str,
     context: Mapping[str, Any],
+    min_version: str | None = None,
 ) -> dict[str, Any]:
     """Return the RCS message of a run; ``params`` hold no secret any more."""
     return {
@@ -203,6 +206,7 @@ def build_request(
             "source_module": "lom",
             "action": action,
             "targets": list(targets),
+            **({"min_version": min_version} if min_version else {}),
         },
         "payload": {
             "schema_version": "3.0.0",

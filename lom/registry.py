@@ -17,6 +17,9 @@ from lom.manifest import MANIFEST, Capability, Plugin, load_plugin
 
 ENTRY_POINTS = "rune.plugins"
 
+_NUMBER = "(0|[1-9][0-9]*)"
+_VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?")
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -98,8 +101,10 @@ class Registry:
         offers = ((plugin, plugin.capability(action)) for plugin in self.plugins)
         return [(plugin, capability) for plugin, capability in offers if capability]
 
-    def choose(self, action: str, target_vars: Mapping[str, Any]) -> Choice:
-        """Return the plugin for a target with these variables.
+    def choose(
+        self, action: str, target_vars: Mapping[str, Any], min_version: str | None = None
+    ) -> Choice:
+        """Return the plugin for a target with these variables, of ``min_version`` at least.
 
         Platform and facts decide (one that contradicts excludes, one that is not known weakens),
         then the place, then the version, then the name. Raises RequestError (``unknown_action``
@@ -110,12 +115,14 @@ class Registry:
             self._facts[action] = [need.partition("=")[0] for need in needs if "=" in need]
         platform = target_vars.get("platform")
         facts = [str(target_vars[n]) if n in target_vars else None for n in self._facts[action]]
-        alike = (action, platform if isinstance(platform, str) else None, *facts)
+        alike = (action, platform if isinstance(platform, str) else None, min_version, *facts)
         if alike not in self._chosen:
-            self._chosen[alike] = self._choose(action, target_vars)
+            self._chosen[alike] = self._choose(action, target_vars, min_version)
         return self._chosen[alike]
 
-    def _choose(self, action: str, target_vars: Mapping[str, Any]) -> Choice:
+    def _choose(
+        self, action: str, target_vars: Mapping[str, Any], min_version: str | None
+    ) -> Choice:
         candidates = self.candidates(action)
         if not candidates:
             raise self._unknown(action)
@@ -123,7 +130,12 @@ class Registry:
         refusals = []
         for plugin, capability in candidates:
             fit = _fit(capability, target_vars)
-            if isinstance(fit, str):
+            if min_version and _Newest(min_version) < _Newest(plugin.version):
+                refusals.append(
+                    f"{plugin.name} of {plugin.origin} is version {plugin.version}, asked for is"
+                    f" {min_version} or newer"
+                )
+            elif isinstance(fit, str):
                 refusals.append(f"{plugin.name} needs {fit}")
             else:
                 known, unknown = fit
@@ -197,6 +209,22 @@ def _covers(wide: str, narrow: str) -> bool:
     return narrow == wide or narrow.startswith(f"{wide}/")
 
 
+def full_version(text: str) -> str:
+    """Return a version with all its numbers: 1.2 gives 1.2.0.
+
+    Raises RequestError (``invalid_request``).
+    """
+    core, dash, pre = text.partition("-")
+    version = core + ".0" * (2 - core.count(".")) + dash + pre
+    if not _VERSION.fullmatch(version):
+        raise RequestError(
+            "invalid_request",
+            f"{text!r} is not a version such as 1.2 or 1.2.0 @ $.min_version",
+            field="$.min_version",
+        )
+    return version
+
+
 class _Newest:
     """Sorts versions the newest first, by the precedence of semver.org."""
 
@@ -242,11 +270,18 @@ def _plugin_folders(place: Path) -> Iterator[Path]:
 # -- places ------------------------------------------------------------------------------------
 
 
+def installed_plugins() -> Path:
+    """Return the folder that `rune plugin install` puts plugins into."""
+    shelf = os.environ.get("XDG_DATA_HOME")
+    return (Path(shelf) if shelf else Path.home() / ".local" / "share") / "rune" / "plugins"
+
+
 def default_registry(extra_paths: Sequence[str | Path] = (), cwd: Path | None = None) -> Registry:
     """Return the registry over the places that are searched, the strongest first.
 
     ``extra_paths`` (``--plugin-path``, ``RUNE_PLUGIN_PATH``), ``./plugins``,
-    ``~/.config/rune/plugins``, third-party packages, RUNE's own.
+    ``~/.config/rune/plugins``, what `rune plugin install` has put into
+    ``~/.local/share/rune/plugins``, third-party packages, RUNE's own.
     """
     packages, broken = _packages()
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
@@ -254,6 +289,7 @@ def default_registry(extra_paths: Sequence[str | Path] = (), cwd: Path | None = 
         *(Place("plugin path", Path(path).expanduser()) for path in extra_paths),
         Place("project", (cwd or Path.cwd()) / "plugins"),
         Place("user", config / "rune" / "plugins"),
+        Place("installed", installed_plugins()),
         *packages,
     ]
     bundled = bundled_plugins()

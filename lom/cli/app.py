@@ -24,6 +24,8 @@ from lom.exit_codes import ExitCode, for_error
         "plugin": "lom.cli.plugins:plugin",
         "target": "lom.cli.targets:target",
         "runs": "lom.cli.runs:runs",
+        "fleet": "lom.cli.fleet:fleet",
+        "baseline": "lom.cli.baselines:baseline",
         "approve": "lom.cli.approve:approve",
         "audit": "lom.cli.audit:audit",
         "config": "lom.cli.settings:config",

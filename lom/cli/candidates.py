@@ -32,7 +32,10 @@ def candidates(kind: str, context: click.Context, incomplete: str) -> list[Compl
         before, incomplete = incomplete[:cut], incomplete[cut:]
         found = dict.fromkeys(_target_names(settings), "")
     elif kind == "run":
-        found = dict(_runs(settings))
+        query = "SELECT run_id, action FROM run ORDER BY number DESC LIMIT 100"
+        found = dict(_recorded(settings, query))
+    elif kind == "baseline":
+        found = dict(_recorded(settings, "SELECT name, action FROM baseline ORDER BY name"))
     elif kind == "transport":
         from lom.inventory import TRANSPORTS
 
@@ -87,10 +90,12 @@ def plugin_places(settings: Settings) -> list[Path]:
     here = Path(__file__).resolve().parents[1]
     bundled = here / "plugins"
     shelf = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return [
         *(Path(path).expanduser() for path in settings.plugin_path),
         Path.cwd() / "plugins",
         Path(shelf) / "rune" / "plugins",
+        Path(data) / "rune" / "plugins",
         bundled if bundled.is_dir() else here.parent / "plugins",
     ]
 
@@ -116,8 +121,8 @@ def _target_names(settings: Settings) -> Iterator[str]:
                         yield from expand(str(name))
 
 
-def _runs(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield the newest runs, read without the ledger's own module, which costs more than this."""
+def _recorded(settings: Settings, query: str) -> Iterator[tuple[str, str]]:
+    """Yield names and actions in the ledger, without its own module, which costs more than this."""
     import sqlite3
 
     from lom.config import state_folder
@@ -129,7 +134,6 @@ def _runs(settings: Settings) -> Iterator[tuple[str, str]]:
             sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
         ) as connection,
     ):
-        query = "SELECT run_id, action FROM run ORDER BY number DESC LIMIT 100"
         yield from connection.execute(query).fetchall()
 
 

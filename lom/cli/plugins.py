@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmm.errors import RequestError
-from lom.cli.common import Common, columns, common_options, completing
+from lmm.errors import Cancelled, RequestError
+from lom.cli.common import Common, columns, common_options
 from lom.cli.group import Group
 from lom.exit_codes import ExitCode
 from lom.names import did_you_mean
@@ -15,24 +17,40 @@ from lom.names import did_you_mean
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lom.authoring.trials import Trials
     from lom.manifest import Plugin
     from lom.registry import Registry
 
 
-@click.group(cls=Group)
+@click.group(
+    cls=Group,
+    commands_at={
+        "new": "lom.cli.plugin_files:new",
+        "check": "lom.cli.plugin_checks:check",
+        "test": "lom.cli.plugin_checks:test",
+        "run-local": "lom.cli.plugin_trial:run_local",
+        "install": "lom.cli.plugin_files:install",
+        "remove": "lom.cli.plugin_files:remove",
+        "lock": "lom.cli.plugin_locks:lock",
+        "verify": "lom.cli.plugin_locks:verify",
+    },
+)
 def plugin() -> None:
-    """List the plugins, check a manifest, lock and verify their bytes."""
+    """Write, check, test and install plugins; lock and verify their bytes."""
 
 
 @plugin.command("list")
 @common_options()
 def list_plugins(common: Common) -> int:
-    """List all plugins: those that work, shadowed ones, and broken ones with the reason."""
+    """List all plugins: those that work, shadowed ones, and broken ones with the reason.
+
+    One that was installed and has been changed since is told of as changed.
+    """
     from lom.render.table import table
 
     with common.orchestrator() as orchestrator:
         registry = orchestrator.registry
-    rows = [_row(one, "ok") for one in registry.plugins]
+    rows = [*_rows(registry)]
     rows += [_row(one, "shadowed") for one in registry.shadowed]
     rows += [
         {
@@ -55,143 +73,52 @@ def list_plugins(common: Common) -> int:
     return ExitCode.OK
 
 
-@plugin.command("check")
-@click.argument("path", metavar="PATH|NAME", shell_complete=completing("plugin"))
-@common_options()
-def check(common: Common, path: str) -> int:
-    """Check the manifest of the plugin in folder PATH, or of the known plugin NAME."""
-    from pathlib import Path
+def _rows(registry: Registry) -> Iterator[dict[str, Any]]:
+    """Yield the plugins that may be run, the installed ones with where they are from."""
+    records = None
+    for one in registry.plugins:
+        row = _row(one, "ok")
+        if one.origin == "installed":
+            from dataclasses import asdict
 
-    from lom.manifest import load_plugin
+            from lom.authoring.installing import change, read_records
+
+            if records is None:
+                records = read_records(one.directory.parent)
+            record = records.get(one.name)
+            row["reason"] = change(one, records)
+            row["status"] = "changed" if row["reason"] else "ok"
+            row["installed"] = asdict(record) if record else None
+        yield row
+
+
+def folder_of(common: Common, path: str) -> Path:
+    """Return the folder that PATH is, or in which the known plugin of that name is found.
+
+    Raises RequestError (``invalid_request``) for neither.
+    """
+    from pathlib import Path
 
     folder = Path(path)
     if folder.name == "plugin.json" and folder.is_file():
         folder = folder.parent
-    if not folder.is_dir():
-        with common.orchestrator() as orchestrator:
-            folder = _folder_of(path, orchestrator.registry)
-    row = _row(load_plugin(folder.resolve(), "checked"), "ok")
-    common.emit(
-        row,
-        [row],
-        lambda view: f"ok: {row['plugin']} {row['version']} offers {', '.join(row['actions'])}\n",
-    )
-    return ExitCode.OK
-
-
-_LOCK_OPTION = click.option(
-    "--file",
-    "lock_file",
-    metavar="PATH",
-    shell_complete=completing("file"),
-    help="The lock file.  [default: the one in force, else ./plugins.lock.json]",
-)
-
-
-@plugin.command("lock")
-@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=completing("plugin"))
-@_LOCK_OPTION
-@common_options()
-def lock(common: Common, names: tuple[str, ...], lock_file: str | None) -> int:
-    """Write the SHA-256 of the plugins into the lock file: of all, or only of those named.
-
-    Where a lock file is in force, a run sends no plugin that is not in it or differs from it.
-    """
-    import os
-
-    from lom.config import LOCK_FILE
-    from lom.lockfile import Locked, difference, files_of, locked, read_lock, write_lock
-    from lom.render.table import table
-
-    path = lock_file or next(reversed(_locks(common)), LOCK_FILE)
-    old = read_lock(path) if os.path.exists(path) else {}
+    if folder.is_dir():
+        return folder.resolve()
     with common.orchestrator() as orchestrator:
-        registry = orchestrator.registry
-        known = {one.name: one for one in registry.plugins}
-        broken = [one.directory.name for one in registry.broken]
-    for name in names:
-        if name not in known:
-            raise RequestError(
-                "invalid_request", f"there is no plugin {name!r}{did_you_mean(name, known)}"
-            )
-    chosen = names or tuple(known)
-    new: dict[str, Locked] = {**old} if names else {}
-    new |= {name: locked(known[name], files_of(known[name])) for name in chosen}
-    rows = []
-    for name in sorted({*old, *new}):
-        before, after = old.get(name), new.get(name)
-        change = "added" if before is None else "removed" if after is None else None
-        details = difference(before, after) if before and after else None
-        rows.append(
-            {
-                "plugin": name,
-                "version": (after or before or new[name]).version,
-                "change": change or ("changed" if details else "unchanged"),
-                "details": details,
-            }
-        )
-    write_lock(path, new)
-    columns_shown = ("plugin", "version", "change", "details")
-    common.emit(
-        {"lock_file": str(path), "plugins": rows},
-        rows,
-        lambda view: table(columns_shown, columns(rows, columns_shown), view),
-    )
-    for name in broken:
-        common.tell(f"not locked, because its manifest is wrong: {name}")
-    common.tell(f"wrote {path}")
-    return ExitCode.OK
+        return _known(path, orchestrator.registry)
 
 
-@plugin.command("verify")
-@_LOCK_OPTION
-@common_options()
-def verify(common: Common, lock_file: str | None) -> int:
-    """Compare all plugins with the lock files in force.
-
-    Exit code 0 when all are as they were locked, 1 otherwise.
-    """
-    from lom.lockfile import difference, files_of, locked, read_lock
-    from lom.render.table import table
-
-    paths = (lock_file,) if lock_file else _locks(common)
-    if not paths:
-        raise RequestError(
-            "invalid_request", "no lock file is in force; write one with `rune plugin lock`"
-        )
-    with common.orchestrator() as orchestrator:
-        known = {one.name: one for one in orchestrator.registry.plugins}
-    found = {name: locked(one, files_of(one)) for name, one in known.items()}
-    rows = []
-    for path in paths:
-        wanted = read_lock(path)
-        for name in sorted({*wanted, *found}):
-            why = difference(wanted.get(name), found.get(name))
-            rows.append(
-                {
-                    "plugin": name,
-                    "version": found[name].version if name in found else wanted[name].version,
-                    "status": "failed" if why else "ok",
-                    "details": why,
-                    "lock_file": str(path),
-                }
-            )
-    failed = sum(row["status"] == "failed" for row in rows)
-    names = ("plugin", "version", "status", "details", "lock_file")
-    common.emit(
-        {"plugins": rows, "summary": {"ok": len(rows) - failed, "failed": failed}},
-        rows,
-        lambda view: table(names, columns(rows, names), view, styled=2),
-    )
-    common.tell(f"{len(rows) - failed} ok, {failed} failed")
-    return ExitCode.FAILED if failed else ExitCode.OK
+@contextlib.contextmanager
+def cancelling(common: Common, trials: Trials) -> Iterator[None]:
+    """Within, a signal ends what is tried, and with it the command."""
+    try:
+        with common.interrupts.cancelling(trials.cancel):
+            yield
+    except Cancelled:
+        raise click.Abort from None
 
 
-def _locks(common: Common) -> tuple[str, ...]:
-    return common.settings.safeguards.locks if common.settings.safeguards else ()
-
-
-def _folder_of(name: str, registry: Registry) -> Path:
+def _known(name: str, registry: Registry) -> Path:
     folders = {one.directory.name: one.directory for one in registry.broken}
     folders |= {one.name: one.directory for one in registry.plugins}
     if name not in folders:

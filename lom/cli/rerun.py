@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # The options that say how a target is run; how the targets are gone through is chosen anew.
 _KEPT = (
     *("timeout_s", "concurrency", "transport", "connect_timeout_s", "max_stdout", "max_stderr"),
-    *("become", "on_disconnect"),
+    *("become", "on_disconnect", "min_version"),
 )
 STATES = ("started", "not_started")
 OUTCOMES = (

@@ -173,6 +173,11 @@ class RunCommand(click.Command):
     help="A name for this request: the same command with the same KEY makes no second run, but"
     " prints what the first one came to, or finishes it.",
 )
+@click.option(
+    "--min-version",
+    metavar="VERSION",
+    help="Take a plugin of this version or a newer one, such as 1.2.",
+)
 @click.option("--yes", is_flag=True, help="Confirm what would ask.")
 @click.option(
     "--approved",
@@ -199,6 +204,7 @@ def run(
     become: str | None,
     on_disconnect: str | None,
     idempotency_key: str | None,
+    min_version: str | None,
     yes: bool,
     approved: str | None,
     dry_run: bool,
@@ -233,6 +239,7 @@ def run(
                 become=None if become is None else Become(become),
                 on_disconnect=None if on_disconnect is None else OnDisconnect(on_disconnect),
                 idempotency_key=idempotency_key,
+                min_version=min_version,
                 yes=yes,
                 approved=approved,
                 confirm=confirmation(common),

@@ -32,10 +32,11 @@ STATUSES = (
         "events": "lom.cli.follow:events",
         "rerun": "lom.cli.rerun:rerun",
         "resume": "lom.cli.resume:resume",
+        "compare": "lom.cli.fleet:compare",
     },
 )
 def runs() -> None:
-    """Show, follow, cancel, finish, repeat and prune the runs that the ledger keeps.
+    """Show, follow, cancel, finish, repeat, compare and prune the runs that the ledger keeps.
 
     RUN is an id, the beginning of one, or `last` for the newest.
     """

@@ -15,7 +15,7 @@ _SELECTORS = click.argument(
 
 @click.group(cls=Group)
 def cache() -> None:
-    """Show or remove the large files of plugins that hosts keep, so that they are sent only once."""
+    """Show or remove the large files of plugins that hosts keep, to be sent them only once."""
 
 
 @cache.command("show")

@@ -216,7 +216,7 @@ def _insert(connection: sqlite3.Connection, facts: RunFacts, plan_hash: str | No
         "secret_params": json.dumps(sorted(facts.secret_params)),
         "options": json.dumps(facts.options),
         "version": facts.version,
-        "who": _who(),
+        "who": who(),
         "host": platform.node(),
         "boot_id": process.boot_id,
         "pid_space": process.pid_space,
@@ -241,7 +241,7 @@ def _insert(connection: sqlite3.Connection, facts: RunFacts, plan_hash: str | No
     return number
 
 
-def _who() -> str:
+def who() -> str:
     """Return the name of the user of the operating system, or the number of one without name."""
     import pwd
 

@@ -135,7 +135,7 @@ class LedgerReader:
         found: list[RunRow] = []
         below = None
         while limit is None or len(found) < limit:
-            rows = self._rows(
+            rows = self.rows(
                 "SELECT * FROM run WHERE (?1 IS NULL OR number < ?1)"
                 " AND (?2 IS NULL OR action = ?2) AND (?3 IS NULL OR status IS ?3)"
                 " AND (finished_at IS NULL OR NOT ?4) ORDER BY number DESC LIMIT 100",
@@ -157,11 +157,11 @@ class LedgerReader:
         Raises RequestError (``unknown_run``) when there is none or more than one.
         """
         if name == "last":
-            found = self._rows("SELECT * FROM run ORDER BY number DESC LIMIT 1")
+            found = self.rows("SELECT * FROM run ORDER BY number DESC LIMIT 1")
             if not found:
                 raise RequestError("unknown_run", f"the ledger {self.path} has no runs")
             return self._run(found[0])
-        found = self._rows(
+        found = self.rows(
             "SELECT * FROM run WHERE substr(run_id, 1, ?) = ? ORDER BY run_id LIMIT 4",
             len(name),
             name,
@@ -176,12 +176,12 @@ class LedgerReader:
 
     def refreshed(self, run: RunRow) -> RunRow | None:
         """Return the run as it stands now, None if it was pruned."""
-        rows = self._rows("SELECT * FROM run WHERE number = ?", run.number)
+        rows = self.rows("SELECT * FROM run WHERE number = ?", run.number)
         return self._run(rows[0]) if rows and rows[0]["run_id"] == run.run_id else None
 
     def targets(self, run: RunRow) -> list[TargetRow]:
         """Return the run's targets, in the order of its plan."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT name, transport, plugin, CASE WHEN outcome IS NOT NULL THEN 'done'"
             " WHEN started_at IS NOT NULL THEN 'started' ELSE 'not_started' END,"
             " started_at, outcome, attempt FROM target LEFT JOIN result USING (run, position)"
@@ -192,7 +192,7 @@ class LedgerReader:
 
     def results(self, run: RunRow) -> list[dict[str, Any]]:
         """Return the results that the ledger has, in the order of the plan."""
-        rows = self._rows("SELECT document FROM result WHERE run = ? ORDER BY position", run.number)
+        rows = self.rows("SELECT document FROM result WHERE run = ? ORDER BY position", run.number)
         return [json.loads(row["document"]) for row in rows]
 
     def document(self, run: RunRow) -> dict[str, Any]:
@@ -225,7 +225,7 @@ class LedgerReader:
     def events(self, run: RunRow, after: int = 0) -> Iterator[dict[str, Any]]:
         """Yield the events whose ``seq`` is greater than ``after``, as they were emitted."""
         while True:
-            rows = self._rows(
+            rows = self.rows(
                 "SELECT seq, time, kind, name, coalesce(data, document) AS data FROM event"
                 " LEFT JOIN target ON target.run = event.run AND target.position = event.target"
                 " LEFT JOIN result ON result.run = event.run AND result.position = event.target"
@@ -251,25 +251,26 @@ class LedgerReader:
 
     def changes(self) -> int:
         """Return a number that differs whenever another process has written in between."""
-        rows = self._rows("PRAGMA data_version")
+        rows = self.rows("PRAGMA data_version")
         return int(rows[0][0]) if rows else 0
+
+    def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        """Return the rows that a query finds; for the package's own modules."""
+        if self._connection is None:
+            return []
+        with faults_of(self.path):
+            return self._connection.execute(query, values).fetchall()
 
     # -- inside --------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _one_look(self) -> Iterator[None]:
         """Within, all that is read is of one moment."""
-        self._rows("BEGIN")
+        self.rows("BEGIN")
         try:
             yield
         finally:
-            self._rows("COMMIT")
-
-    def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        if self._connection is None:
-            return []
-        with faults_of(self.path):
-            return self._connection.execute(query, values).fetchall()
+            self.rows("COMMIT")
 
     def _run(self, row: sqlite3.Row) -> RunRow:
         status = row["status"]
@@ -279,7 +280,7 @@ class LedgerReader:
             alive = is_alive(process_of(row))
             status = RUNNING if alive else UNKNOWN if alive is None else INTERRUPTED
             if alive is False:  # it may have finished between the two looks
-                row = self._rows("SELECT * FROM run WHERE number = ?", row["number"])[0]
+                row = self.rows("SELECT * FROM run WHERE number = ?", row["number"])[0]
                 status = row["status"] or status
         return RunRow(
             number=row["number"],
@@ -302,12 +303,13 @@ class LedgerReader:
             targets=row["targets"],
             plan_hash=row["plan_hash"],
             approved_by=row["approved_by"] and tuple(json.loads(row["approved_by"])),
-            idempotency_key=row["idempotency_key"],
+            # a file that nobody has written since has no such column
+            idempotency_key=dict(row).get("idempotency_key"),
         )
 
     def _summary(self, number: int) -> dict[str, int]:
         """Count the outcomes so far."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT outcome, count(*) FROM result WHERE run = ? GROUP BY outcome", number
         )
         return dict.fromkeys(map(str, Outcome), 0) | {row[0]: row[1] for row in rows}

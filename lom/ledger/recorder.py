@@ -21,12 +21,14 @@ from typing import Any
 
 from lmm.envelope import timestamp
 from lom.ledger.database import is_damage, transaction, why
+from lom.ledger.metrics import measured_of
 
 APART_S = 0.005  # between two commits under load: most that a start waits for others to share one
 LINGER_S = 0.02  # how long results and events wait for others to share a commit with
 POLL_S = 0.5  # how often another process's wish to cancel is looked for
 RETRY_S = 1.0
-ROWS_AT_ONCE = 100  # SQLite before 3.32 takes 999 values
+ROWS_AT_ONCE = 100
+VALUES_AT_ONCE = 999  # as SQLite before 3.32 has it
 MOST_PENDING = 20_000  # changes; with more the run waits, or the record is given up
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -216,6 +218,7 @@ class Recorder:
         starts = [(self._positions[name],) for one in late for name in one.starts]
         results = [self._result_row(document) for one in late for document in one.results]
         events = [self._event_row(event) for one in late for event in one.events]
+        measured, metrics = self._measured_rows(late)
         execute = self._connection.execute
         with transaction(self._connection):
             # One statement for many rows: Python gives way to other threads at each.
@@ -226,7 +229,12 @@ class Recorder:
                     f" WHERE run = ? AND position IN ({marks})",
                     (timestamp(), self._number, *chain.from_iterable(rows)),
                 )
-            for table, added in (("result", results), ("event", events)):
+            for table, added in (
+                ("result", results),
+                ("event", events),
+                ("measured", measured),
+                ("metric", metrics),
+            ):
                 for rows in _chunks(added):
                     marks = f"({', '.join('?' * len(rows[0]))})"
                     execute(
@@ -248,6 +256,23 @@ class Recorder:
             document["attempt"],
             _encode(document),
         )
+
+    def _measured_rows(
+        self, late: Sequence[_Changes]
+    ) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+        measured: list[tuple[Any, ...]] = []
+        metrics: list[tuple[Any, ...]] = []
+        for document in chain.from_iterable(one.results for one in late):
+            found = measured_of(document["output_data"]) if document["outcome"] == "ok" else None
+            if found is not None:
+                key = (self._number, self._positions[document["target"]])
+                invalid = None if found.invalid is None else _encode(found.invalid)
+                about = (document["target"], document["plugin"], found.facts)
+                measured.append((*key, *about, invalid, found.unread))
+                for one in found.metrics:
+                    numbers = (one.value, one.center, one.error, one.samples)
+                    metrics.append((*key, *one.series, *numbers))
+        return measured, metrics
 
     def _event_row(self, event: Mapping[str, Any]) -> tuple[Any, ...]:
         target = event.get("target")
@@ -288,4 +313,5 @@ class Recorder:
 
 def _chunks(rows: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
     """Yield the rows in lists that one statement takes."""
-    return (rows[at : at + ROWS_AT_ONCE] for at in range(0, len(rows), ROWS_AT_ONCE))
+    most = min(ROWS_AT_ONCE, VALUES_AT_ONCE // len(rows[0])) if rows else ROWS_AT_ONCE
+    return (rows[at : at + most] for at in range(0, len(rows), most))

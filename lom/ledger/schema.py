@@ -77,7 +77,59 @@ ALTER TABLE run ADD COLUMN idempotency_key TEXT;
 CREATE UNIQUE INDEX run_by_key ON run (idempotency_key);
 """
 
-STEPS: tuple[str, ...] = (_FIRST, _APPROVALS, _RESUMING)
+# What results say for comparison, so that a host's history needs no reading of whole results.
+# labels and facts are JSON in one form, fit to be compared as text; center, error and samples are
+# as in metrics.py. invalid is a JSON array of reasons, null where the result can be compared. A
+# baseline outlives the run that it was saved from.
+_METRICS = """
+CREATE TABLE measured (
+  run INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+  position INTEGER NOT NULL,
+  target TEXT NOT NULL,
+  plugin TEXT NOT NULL,
+  facts TEXT NOT NULL,
+  invalid TEXT,
+  unread INTEGER NOT NULL,
+  PRIMARY KEY (run, position)
+);
+CREATE INDEX measured_of_host ON measured (target, plugin, facts, run);
+CREATE TABLE metric (
+  run INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  labels TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  better TEXT NOT NULL,
+  value REAL NOT NULL,
+  center REAL NOT NULL,
+  error REAL,
+  samples INTEGER NOT NULL,
+  PRIMARY KEY (run, position, name, labels, unit, better),
+  FOREIGN KEY (run, position) REFERENCES measured ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE TABLE baseline (
+  name TEXT PRIMARY KEY,
+  action TEXT NOT NULL,
+  run_id TEXT NOT NULL,
+  saved_at TEXT NOT NULL,
+  who TEXT NOT NULL
+);
+CREATE TABLE baseline_metric (
+  baseline TEXT NOT NULL REFERENCES baseline ON DELETE CASCADE,
+  plugin TEXT NOT NULL,
+  facts TEXT NOT NULL,
+  name TEXT NOT NULL,
+  labels TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  better TEXT NOT NULL,
+  center REAL NOT NULL,
+  spread REAL NOT NULL,
+  hosts INTEGER NOT NULL,
+  PRIMARY KEY (baseline, plugin, facts, name, labels, unit, better)
+) WITHOUT ROWID;
+"""
+
+STEPS: tuple[str, ...] = (_FIRST, _APPROVALS, _RESUMING, _METRICS)
 
 
 def migrate(connection: sqlite3.Connection, steps: Sequence[str] = STEPS) -> None:

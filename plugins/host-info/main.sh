@@ -8,66 +8,8 @@ if [[ ! -r /proc/meminfo ]]; then
   exit 2
 fi
 
-# From plugins/lib/json.sh:
-# Sets REPLY to TEXT as a JSON string. Bytes that are not UTF-8 become U+FFFD; where they abound
-# (over 64 in 2 KiB) the text is taken for binary and the good characters among them are lost too.
-# shellcheck disable=SC2053,SC2295 # matching is what is wanted
-json_encode() { # TEXT
-  local block chunk valid one size block_at=0 at=0 length=${#1}
-  local high=$'[\x80-\xff]' low=$'[\x01-\x7f]' more=$'[\x80-\xbf]'
-  local -a dots=(.. ... ... ... .... .... ....) characters=( # as RFC 3629 has them
-    $'[\xc2-\xdf]'"$more" $'\xe0[\xa0-\xbf]'"$more" $'[\xe1-\xec\xee\xef]'"$more$more"
-    $'\xed[\x80-\x9f]'"$more" $'\xf0[\x90-\xbf]'"$more$more" $'[\xf1-\xf3]'"$more$more$more"
-    $'\xf4[\x80-\x8f]'"$more$more"
-  )
-  REPLY='"'
-  # Cutting and replacing cost the length of the text each time, so blocks are cut into chunks,
-  # none of which may end within a character.
-  while ((at < ${#block} || block_at < length)); do
-    if ((at >= ${#block})); then
-      block=${1:block_at:65536} at=0
-      ((block_at += 65536))
-      for ((size = 0; size < 3; size++)); do
-        [[ $block == *$high && ${1:block_at:1} == $more ]] || break
-        block+=${1:block_at++:1}
-      done
-    fi
-    chunk=${block:at:2048}
-    ((at += 2048))
-    for ((size = 0; size < 3; size++)); do
-      [[ $chunk == *$high && ${block:at:1} == $more ]] || break
-      chunk+=${block:at++:1}
-    done
-    chunk=${chunk//\\/\\\\}
-    chunk=${chunk//\"/\\\"}
-    if [[ $chunk == *[[:cntrl:]]* ]]; then
-      chunk=${chunk//$'\n'/\\n}
-      chunk=${chunk//$'\t'/\\t}
-      chunk=${chunk//$'\r'/\\r}
-      while valid=${chunk%%[[:cntrl:]]*} && ((${#valid} < ${#chunk})); do
-        one=${chunk:${#valid}:1}
-        printf -v valid '\\u%04x' "'$one"
-        chunk=${chunk//"$one"/"$valid"}
-      done
-    fi
-    if [[ $chunk == *$high* ]]; then
-      valid=$chunk # as long as chunk, with its good characters dotted out
-      for one in "${!characters[@]}"; do valid=${valid//${characters[one]}/${dots[one]}}; done
-      one=${valid//$low/}
-      if ((${#one} > 64)); then
-        chunk=${chunk//$high/\\ufffd}
-      elif [[ $one ]]; then
-        while one=${valid%%$high*} && ((${#one} < ${#valid})); do
-          valid=$one.${valid:${#one}+1}
-          chunk=${chunk:0:${#one}}$'\x02'${chunk:${#one}+1}
-        done
-        chunk=${chunk//$'\x02'/\\ufffd}
-      fi
-    fi
-    REPLY+=$chunk
-  done
-  REPLY+='"'
-}
+# shellcheck source=/dev/null
+. "${0%/*}/json.sh"
 
 json_or_null() { # TEXT
   if [[ $1 ]]; then json_encode "$1"; else REPLY=null; fi

@@ -108,14 +108,29 @@ def test_specs_and_plugins_arrive_as_they_are(installed: Path, tmp_path: Path) -
     assert Path(lmm, "bootstrap.sh").read_bytes() == (ROOT / "lmm/bootstrap.sh").read_bytes()
     assert Path(lmm, "py.typed").exists()
     assert Path(lom, "py.typed").exists()
+    page = Path(lom, "render", "fleet.html")
+    assert page.read_bytes() == (ROOT / "lom/render/fleet.html").read_bytes()
+
+
+def test_authors_have_what_they_need(installed: Path, tmp_path: Path) -> None:
+    """Templates, the kit, and the kit as a plugin that pytest finds by itself."""
+    rune = installed / "rune"
+    run(rune, "plugin", "new", "t-new", cwd=tmp_path)
+    tested = run(rune, "plugin", "test", "t-new", "--only", "orphans", cwd=tmp_path)
+    assert tested == "ok: t-new 0.1.0 passes\n"
+    pytest_ = (installed / "python", "-m", "pytest", "--basetemp", tmp_path / "temporary", "-q")
+    said = run(*pytest_, "--rune-plugin", "plugins/t-new", "-k", "check or output", cwd=tmp_path)
+    assert "2 passed" in said
 
 
 def test_everything_that_is_imported_is_required() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     lines = config["options"]["install_requires"].split()
+    lines += config["options.extras_require"]["fleet"].split()
     required = {re.split("[<>=]", line)[0].lower().replace("-", "_") for line in lines}
     required = (required - {"pyyaml"}) | {"yaml", "lom", "lmm"}
+    required |= {"pytest"}  # it imports our plugin, never the other way round
     imported = set()
     for path in [*ROOT.glob("lom/**/*.py"), *ROOT.glob("lmm/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_bytes())):

@@ -18,11 +18,15 @@ except SystemExit as stop:
 HEAVY = {
     "boto3",
     "botocore",
+    "jinja2",
     "jsonschema",
     "jsonschema_rs",
+    "matplotlib",
+    "numpy",
     "paramiko",
     "pydantic",
     "rich",
+    "scipy",
     "tenacity",
     "yaml",
 }

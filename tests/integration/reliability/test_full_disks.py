@@ -76,11 +76,11 @@ def test_with_full_disks_the_receipt_is_kept_in_memory(tmp_path: Path, transport
     assert {path.parts[:3] for path in seen} == {("/", "dev", "shm")}
 
 
-@pytest.mark.parametrize("size", [0, 300_000])  # the larger one is not read by the shell itself
-def test_the_next_directory_is_taken(fleet: Fleet, tmp_path: Path, size: int) -> None:
+@pytest.mark.parametrize("byte", ["x", "\0"], ids=["text", "bytes"])  # the shell reads text only
+def test_the_next_directory_is_taken(fleet: Fleet, tmp_path: Path, byte: str) -> None:
     """The plugin's own writes to the full one fail, and its own error says so."""
     fleet.plugin(
-        f"#{'x' * size}\n[[ $0 == /dev/shm/* ]] && exit 9\n"
+        f"# {byte}\n[[ $0 == /dev/shm/* ]] && exit 9\n"
         "if ((10#${t#n} % 2)) && ! head -c 1M /dev/zero 2>/dev/null >/dev/shm/more; then\n"
         """ echo '{"error": {"code": 2, "message": "No space left on device"}}'; exit 2; fi"""
     )

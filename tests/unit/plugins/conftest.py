@@ -70,7 +70,8 @@ class Bench:
         for folder in (work, private, path):
             folder.mkdir(mode=0o700, exist_ok=True)
         script = private / plugin.entrypoint.name
-        shutil.copy(plugin.entrypoint, script)
+        for name_there, source in plugin.files.items():
+            shutil.copy(source, private / name_there)
         for command, source in (commands or {}).items():
             (path / command).unlink(missing_ok=True)
             (path / command).symlink_to(source)

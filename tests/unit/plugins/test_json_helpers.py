@@ -166,7 +166,7 @@ SCRIPTS = sorted(bundled_plugins().glob("*/main.sh"))
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.parent.name))
 def test_copies_are_copies(helpers: Path, script: Path) -> None:
-    """A plugin travels as one file, so it holds the functions that it needs, unchanged."""
+    """One that does without the library holds the functions that it needs, unchanged."""
     ours = {m[1]: m[0] for m in FUNCTION.finditer(helpers.read_text(encoding="utf-8"))}
     theirs = {m[1]: m[0] for m in FUNCTION.finditer(script.read_text(encoding="utf-8"))}
     for name in theirs.keys() & ours.keys():

@@ -18,6 +18,8 @@ from lmm.errors import RequestError
 from lom.registry import bundled_plugins
 
 SCRIPT = bundled_plugins() / "logs-gather" / "main.sh"
+LIBRARY = bundled_plugins() / "lib" / "json.sh"
+WHOLE = SCRIPT.read_text().replace('. "${0%/*}/json.sh"', LIBRARY.read_text())
 LEAST, MOST = 256, 8_388_608
 MARK = "[beginning cut] "
 
@@ -243,7 +245,7 @@ def _run(script: str, path: str | None = None, **environment: str) -> dict[str, 
 
 
 def test_a_file_that_may_not_be_read() -> None:
-    answer = _run(SCRIPT.read_text(), RUNE_PARAM_PATH="/etc/shadow")
+    answer = _run(WHOLE, RUNE_PARAM_PATH="/etc/shadow")
     assert answer["error"]["code"] == 2
     assert answer["error"]["message"].startswith("/etc/shadow may not be read by ")
 
@@ -259,7 +261,7 @@ def var_log() -> Any:
             f"#!/bin/sh\nPATH={os.environ['PATH']}\n. {place}/answer\n"
         )
         (place / "bin" / "journalctl").chmod(0o755)
-        script = SCRIPT.read_text().replace("/var/log/", f"{folder}/")
+        script = WHOLE.replace("/var/log/", f"{folder}/")
         yield script, place
 
 

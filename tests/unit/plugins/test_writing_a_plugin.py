@@ -9,6 +9,10 @@ import subprocess
 from pathlib import Path
 
 from lmm.contract import validator_for
+from lom.authoring.cases import load_cases
+from lom.authoring.kit import KIT, checks_of
+from lom.authoring.review import review
+from lom.authoring.trials import Trials
 from lom.manifest import load_plugin
 from lom.registry import default_registry
 
@@ -29,6 +33,8 @@ def test_the_example_works(tmp_path: Path) -> None:
     }
     assert len(files["disk-free/main.sh"].splitlines()) == 5
     plugin = load_plugin(plugins / "disk-free", "project")
+    findings = [one.run() for one in checks_of(Trials(plugin), load_cases(plugin))]
+    assert not [one for one in (*review(plugin), *findings) if one.status == "failed"]
     assert "disk.free" in default_registry(cwd=tmp_path).actions()
 
     def run(path: str) -> tuple[int, dict[str, dict[str, object]]]:
@@ -47,3 +53,8 @@ def test_the_example_works(tmp_path: Path) -> None:
     assert validator_for(schema).violations(answer["payload"]["output_data"]) == []
     status, answer = run("/no/such/path")
     assert (status, answer["error"]["code"]) == (2, 2)
+
+
+def test_every_check_of_the_kit_is_explained() -> None:
+    table = DOCUMENT.read_text(encoding="utf-8").partition("## The conformance kit")[2]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)[: len(KIT)] == list(KIT)

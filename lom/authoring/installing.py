@@ -1,0 +1,219 @@
+"""Plugins installed from elsewhere: put into one folder, each with a record of where it is from.
+
+A plugin is there as a whole or not at all: it is copied beside its place, checked, and renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lmm.contract import validator_for
+from lmm.envelope import loads_request, timestamp
+from lmm.errors import PolicyDenied, RequestError
+from lom.authoring.findings import Status
+from lom.authoring.review import review
+from lom.authoring.sources import copy_plugin, fetch, plugin_folder, tree_sha256
+from lom.manifest import Plugin, load_plugin
+from lom.names import did_you_mean
+
+RECORDS = "installed.json"
+VERSION = 1
+
+_TEXT: Mapping[str, object] = {"type": "string"}
+_MAYBE: Mapping[str, object] = {"type": ["string", "null"]}
+_SCHEMA: Mapping[str, object] = {
+    "type": "object",
+    "required": ["version", "plugins"],
+    "properties": {
+        "version": {"const": VERSION},
+        "plugins": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "required": ["version", "kind", "source", "tree_sha256", "installed_at"],
+                "additionalProperties": False,
+                "properties": {
+                    **dict.fromkeys(
+                        ("version", "kind", "source", "tree_sha256", "installed_at"), _TEXT
+                    ),
+                    **dict.fromkeys(("sha256", "commit"), _MAYBE),
+                },
+            },
+        },
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Where an installed plugin is from: ``kind`` is folder, tarball or git.
+
+    ``tree_sha256`` is that of its folder as it was installed, ``sha256`` that of the tarball.
+    """
+
+    version: str
+    kind: str
+    source: str
+    tree_sha256: str
+    installed_at: str
+    sha256: str | None = None
+    commit: str | None = None
+
+
+def install(
+    source: str,
+    place: Path,
+    *,
+    sha256: str | None = None,
+    name: str | None = None,
+    replace: bool = False,
+) -> tuple[Plugin, Installed]:
+    """Install the plugin in ``source`` (see ``sources.fetch``) below ``place``.
+
+    ``sha256`` pins it: the tarball's bytes, or the folder as ``tree_sha256`` counts it. ``name``
+    chooses among several. Raises RequestError for what cannot be fetched or fails its check,
+    PolicyDenied (``plugin_pin_broken``); then nothing has changed.
+    """
+    with _locked(place), tempfile.TemporaryDirectory(prefix=".new-", dir=place) as temporary:
+        fetched = fetch(source, Path(temporary))
+        found = plugin_folder(fetched, name)
+        copy = Path(temporary) / "copy" / found.name
+        copy.parent.mkdir()
+        copy_plugin(found, copy)
+        tree = tree_sha256(copy)
+        if sha256 is not None and sha256.lower() not in (fetched.sha256, tree):
+            raise PolicyDenied(
+                "plugin_pin_broken",
+                f"{fetched.shown} is not what --sha256 pins: it has {fetched.sha256 or tree}",
+            )
+        plugin = load_plugin(copy, "installed")
+        _refuse_faults(plugin, fetched.shown)
+        records = read_records(place)
+        if plugin.name in records and not replace:
+            raise RequestError(
+                "invalid_request",
+                f"{plugin.name} {records[plugin.name].version} is installed already, from"
+                f" {records[plugin.name].source}; --replace puts this one in its place",
+            )
+        record = Installed(
+            version=plugin.version,
+            kind=fetched.kind,
+            source=fetched.shown,
+            tree_sha256=tree,
+            installed_at=timestamp(),
+            sha256=fetched.sha256,
+            commit=fetched.commit,
+        )
+        goal = place / plugin.name
+        _put(copy, goal, Path(temporary) / "old")
+        try:
+            _write_records(place, {**records, plugin.name: record})
+        except BaseException:
+            _put(Path(temporary) / "old", goal, Path(temporary) / "refused")
+            raise
+        return load_plugin(goal, "installed"), record
+
+
+def remove(name: str, place: Path) -> Installed:
+    """Remove an installed plugin and return its record. Raises RequestError for another one."""
+    with _locked(place), tempfile.TemporaryDirectory(prefix=".old-", dir=place) as temporary:
+        records = read_records(place)
+        if name not in records:
+            raise RequestError(
+                "invalid_request", f"{name!r} is not installed{did_you_mean(name, records)}"
+            )
+        _put(None, place / name, Path(temporary) / "old")
+        rest = {key: record for key, record in records.items() if key != name}
+        _write_records(place, rest)
+        return records[name]
+
+
+def read_records(place: Path) -> dict[str, Installed]:
+    """Return where the installed plugins are from. Raises RequestError (``config_invalid``)."""
+    file = place / RECORDS
+    try:
+        document = loads_request(file.read_bytes(), str(file))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise _unreadable(file, error.strerror or str(error)) from None
+    except RequestError as error:
+        raise _unreadable(file, error.message) from None
+    violations = validator_for(_SCHEMA).violations(document)
+    if violations:
+        raise _unreadable(file, str(violations[0]))
+    return {name: Installed(**entry) for name, entry in document["plugins"].items()}
+
+
+def change(plugin: Plugin, records: Mapping[str, Installed]) -> str | None:
+    """Return how an installed plugin differs from what was installed, None if it does not."""
+    record = records.get(plugin.name)
+    if record is None:
+        return "it was put there by hand"
+    same = tree_sha256(plugin.directory) == record.tree_sha256
+    return None if same else "its files have changed since it was installed"
+
+
+def _refuse_faults(plugin: Plugin, source: str) -> None:
+    faults = [one for one in review(plugin) if one.status is Status.FAILED]
+    if faults:
+        first = faults[0]
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise RequestError(
+            "manifest_invalid",
+            f"{plugin.name} from {source} fails its check {first.check}: {first.what}{more}",
+            validation_errors=[f"{one.check}: {one.what}" for one in faults],
+        )
+
+
+def _put(new: Path | None, goal: Path, old: Path) -> None:
+    """Put a folder in the place of another, which becomes ``old``."""
+    try:
+        if os.path.lexists(goal):
+            os.rename(goal, old)
+        if new is not None and new.exists():
+            os.rename(new, goal)
+    except OSError as error:
+        raise RequestError("local_io_error", f"cannot change {goal}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _locked(place: Path) -> Iterator[None]:
+    """Let one process at a time change the folder."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(place / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise RequestError("local_io_error", f"cannot write {place}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_records(place: Path, records: Mapping[str, Installed]) -> None:
+    plugins = {name: asdict(record) for name, record in sorted(records.items())}
+    text = json.dumps({"version": VERSION, "plugins": plugins}, indent=2) + "\n"
+    new = place / f".{RECORDS}"
+    try:
+        new.write_text(text, encoding="utf-8")
+        os.replace(new, place / RECORDS)
+    except OSError as error:
+        why = f"cannot write {place / RECORDS}: {error.strerror}"
+        raise RequestError("local_io_error", why) from None
+
+
+def _unreadable(file: Path, why: str) -> RequestError:
+    return RequestError(
+        "config_invalid",
+        f"{file} cannot be used: {why}; install the plugins beside it again",
+        file=str(file),
+    )

@@ -1,0 +1,224 @@
+"""Where a plugin is installed from: a folder, a tarball, a git repository, made into a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from lmm.errors import RequestError
+from lom.manifest import MANIFEST
+
+MOST_BYTES = 64 * 1024 * 1024  # of a plugin; more than any run should send to its hosts
+MOST_FILES = 10_000
+
+_IGNORED = (".git", "__pycache__")
+_GIT_TIMEOUT_S = 300.0
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://|[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:")
+_TARBALL = re.compile(r"\.(tar|tar\.(gz|xz|bz2)|tgz|txz|tbz2)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A source as a folder. ``sha256`` is that of a tarball's bytes, ``commit`` that of a git
+    repository, None elsewhere; ``shown`` is the source without a password."""
+
+    folder: Path
+    kind: str
+    shown: str
+    sha256: str | None = None
+    commit: str | None = None
+
+
+def fetch(source: str, place: Path) -> Fetched:
+    """Return a source as a folder, below ``place`` where it has to be unpacked.
+
+    ``URL@REF`` is a git repository at a branch, tag or commit; ``git+`` before a path makes it
+    one. Raises RequestError (``invalid_request``, ``local_dependency_missing``).
+    """
+    if source.startswith("git+") or _URL.match(source):
+        return _cloned(source.removeprefix("git+"), place / "clone")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return Fetched(path.resolve(), "folder", str(path.resolve()))
+    if path.is_file() and _TARBALL.search(path.name):
+        return _unpacked(path.resolve(), place / "unpacked")
+    raise RequestError(
+        "invalid_request",
+        f"{source!r} is neither a folder nor a tarball (*.tar.gz, …) nor a git repository's URL",
+    )
+
+
+def plugin_folder(fetched: Fetched, name: str | None) -> Path:
+    """Return the folder of the one plugin in a source, or of the one named.
+
+    Plugins stand at the top, one level below, or in its folder ``plugins``. Raises RequestError.
+    """
+    top = fetched.folder
+    patterns = ("", "*/", "plugins/*/")
+    for pattern in patterns:
+        found = sorted(file.parent for file in top.glob(f"{pattern}{MANIFEST}"))
+        if name is not None:
+            found = [one for one in found if one.name == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(one.name for one in found)
+            raise RequestError(
+                "invalid_request",
+                f"{fetched.shown} holds several plugins ({names}); choose one with --plugin",
+            )
+    which = f"plugin {name!r}" if name else "plugin: no folder with plugin.json"
+    raise RequestError("invalid_request", f"{fetched.shown} holds no {which}")
+
+
+def copy_plugin(source: Path, goal: Path) -> None:
+    """Copy a plugin's folder without what version control and Python keep there.
+
+    Raises RequestError (``invalid_request``) for links that lead out of it, for what is no plain
+    file, and for more than 64 MiB or 10 000 files.
+    """
+    room, left = MOST_BYTES, MOST_FILES
+    source = source.resolve()
+    goal.mkdir(mode=0o755)
+    for top, folders, files in os.walk(source):
+        folders[:] = sorted(name for name in folders if name not in _IGNORED)
+        for name in [*folders, *sorted(files)]:
+            path = Path(top, name)
+            copy = goal / path.relative_to(source)
+            mode = path.lstat().st_mode
+            left -= 1
+            if stat.S_ISLNK(mode):
+                if not path.resolve().is_relative_to(source):
+                    raise _refused(path, source, "it is a link that leads out of the plugin")
+                copy.symlink_to(os.readlink(path))
+            elif stat.S_ISDIR(mode):
+                copy.mkdir(mode=0o755)
+            elif stat.S_ISREG(mode):
+                room -= path.stat().st_size
+                shutil.copyfile(path, copy)
+                copy.chmod(0o755 if mode & 0o100 else 0o644)
+            else:
+                raise _refused(path, source, "it is no plain file")
+            if room < 0 or left < 0:
+                raise _too_large(str(source))
+
+
+def tree_sha256(folder: Path) -> str:
+    """Return the SHA-256 of a plugin's folder: names, links, contents, and what may be executed."""
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            kind, content = "link", os.readlink(path).encode()
+        elif path.is_file():
+            kind = "program" if os.access(path, os.X_OK) else "file"
+            content = path.read_bytes()
+        else:
+            continue
+        digest = hashlib.sha256(content).hexdigest()
+        total.update(f"{kind}\0{name}\0{digest}\n".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
+
+
+# -- tarballs ----------------------------------------------------------------------------------
+
+
+def _unpacked(path: Path, place: Path) -> Fetched:
+    if not hasattr(tarfile, "data_filter"):
+        raise RequestError(
+            "local_dependency_missing", "unpacking a tarball safely takes Python 3.11.4 or newer"
+        )
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise _too_large(str(path))
+        content = path.read_bytes()  # once: what is unpacked is what was hashed
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as archive:
+            archive.extractall(place, members=_bounded(archive, path), filter="data")
+    except tarfile.FilterError as error:
+        raise RequestError("invalid_request", f"{path} is refused: {error}") from None
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        raise RequestError("invalid_request", f"cannot unpack {path}: {error}") from None
+    return Fetched(place, "tarball", str(path), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _bounded(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
+    """Yield the members as they are read, until there is too much."""
+    room, left = MOST_BYTES, MOST_FILES
+    for member in archive:
+        room, left = room - member.size, left - 1
+        if room < 0 or left < 0:
+            raise _too_large(str(path))
+        yield member
+
+
+# -- git ---------------------------------------------------------------------------------------
+
+
+def _cloned(text: str, place: Path) -> Fetched:
+    url, reference = _split(text)
+    if not shutil.which("git"):
+        raise RequestError("local_dependency_missing", "git is not installed on this machine")
+    shown = _without_password(url)
+    _git(shown, "clone", "--quiet", "--", url, str(place))
+    if reference:
+        if reference.startswith("-"):
+            raise RequestError("invalid_request", f"{reference!r} is no branch, tag or commit")
+        _git(shown, "-C", str(place), "checkout", "--quiet", "--detach", reference, "--")
+    commit = _git(shown, "-C", str(place), "rev-parse", "HEAD").strip()
+    return Fetched(place, "git", f"{shown}@{reference}" if reference else shown, commit=commit)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return URL and reference of ``URL@REF``; the @ of a user is none."""
+    url, at, reference = text.rpartition("@")
+    if not at or ":" in reference or ("://" in url and "/" not in url.partition("://")[2]):
+        return text, ""
+    return url, reference
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username}@{host}"))
+
+
+def _git(shown: str, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_GIT_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise RequestError("invalid_request", f"git: {shown} does not answer") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise RequestError("invalid_request", f"git: {shown}: {said[-1] if said else 'failed'}")
+    return done.stdout.decode(errors="replace")
+
+
+def _refused(path: Path, source: Path, why: str) -> RequestError:
+    return RequestError("invalid_request", f"{path.relative_to(source)} is refused: {why}")
+
+
+def _too_large(what: str) -> RequestError:
+    return RequestError(
+        "invalid_request",
+        f"{what} holds more than {MOST_BYTES // 1024**2} MiB or {MOST_FILES} files: too much for a"
+        " plugin",
+    )

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Where files are kept is said in lmm/files.sh.
+# shellcheck source=/dev/null
+. "${0%/*}/rune.sh"
+shopt -s nullglob
+rune_context action
+action=$REPLY files=0 bytes=0
+for base in "${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}" /var/tmp; do
+  root=$base/rune-files-$EUID
+  [[ $base && -d $root && ! -L $root && -O $root ]] || continue
+  for file in "$root"/*; do
+    size=$(stat -c %s -- "$file") || continue
+    if [[ $action == target.cache.clear ]]; then
+      rm -f -- "$file" || rune_fail 3 "cannot remove $file"
+    fi
+    ((files += 1, bytes += size))
+  done
+  [[ $action != target.cache.clear ]] || rmdir -- "$root" 2>/dev/null
+done
+rune_put_json files "$files"
+rune_put_json bytes "$bytes"
+rune_success
