@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from lmm.envelope import build_message
 from lmm.errors import HostError, RuneError
@@ -12,12 +14,14 @@ from lmm.fanout import Call, make_calls
 from lmm.job import Scope
 from lmm.model import Inquiry, Invocation, Limits, OnDisconnect, Result, Script
 from lmm.receipts import message_ids, receipt_key
-from lmm.transports import TransportPool
+from lmm.transports import Transport, TransportPool
 from lom.config import WAIT
 from lom.gate import Gate
 from lom.journal import Journal
 from lom.locks import CHANGING, Locks, Taken
 from lom.manifest import Plugin
+from lom.meeting import Meeting
+from lom.pairs import CLIENT, PEER, PORT, ROLE, SERVER
 from lom.plan import Plan, Step, timeout_of
 from lom.results import not_run
 from lom.retries import is_left_undone, is_worth_retrying, wait_s
@@ -105,13 +109,14 @@ class Dispatch:
             transport, turns = lot
             try:
                 with self._slots.place(self._scope, self._gate.left()):
-                    if invocations := self._start(turns):
-                        yield transport, invocations
+                    if started := self._start(turns):
+                        invocations = [self._invocation_of(turn) for turn in started]
+                        yield self._meeting(transport, started), invocations
             finally:
                 self._turns.done()
 
-    def _start(self, turns: Sequence[Turn]) -> list[Invocation]:
-        """Return the invocations of those targets that start now; all is noted that has to be."""
+    def _start(self, turns: Sequence[Turn]) -> list[Turn]:
+        """Return those targets that start now; all is noted that has to be."""
         refusal = None if self._scope.cancelled else self._gate.refusal()
         chosen = [turn for turn in turns if self._may_start(turn, refusal)]
         if not self._scope.cancelled:
@@ -124,7 +129,25 @@ class Dispatch:
             started = [turn.name for turn in chosen if not turn.asks]
             if self._recorder is not None and started:
                 self._recorder.starting(started)
-        return [self._invocation_of(turn) for turn in chosen]
+        return chosen
+
+    def _meeting(self, transport: Transport, turns: Sequence[Turn]) -> Transport:
+        """Return what carries the turns: the transport, or that with the servers they call."""
+        servers = {}
+        for turn in turns:
+            if (pair := turn.step.pair) and not turn.asks:
+                serve = replace(
+                    turn.step,
+                    target=pair.server.target,
+                    plugin=pair.server.plugin,
+                    capability=pair.server.capability,
+                    pair=None,
+                )
+                port = {ROLE: SERVER, PORT: pair.port}
+                invocation = self._invocation_of(Turn(serve, turn.attempt), port)
+                invocation = replace(invocation, receipt=None, on_disconnect=OnDisconnect.KILL)
+                servers[turn.name] = (self._transports.get(serve.target.transport), [invocation])
+        return Meeting(transport, servers) if servers else transport
 
     def _may_start(self, turn: Turn, refusal: RuneError | None) -> bool:
         if self._scope.cancelled:
@@ -172,7 +195,10 @@ class Dispatch:
             "target.waiting", turn.name, {"reason": "target_locked", "holder": holder}
         )
 
-    def _invocation_of(self, turn: Turn) -> Invocation:
+    def _invocation_of(
+        self, turn: Turn, more: Mapping[str, Any] = MappingProxyType({})
+    ) -> Invocation:
+        """Return the invocation of a turn, with parameters that are the orchestrator's to give."""
         plan, options, step = self._plan, self._plan.options, turn.step
         assert step.plugin
         assert step.capability
@@ -180,6 +206,8 @@ class Dispatch:
         if not turn.asks:
             timeout = max(0.001, self._gate.cut(timeout))
         on_disconnect = options.on_disconnect or step.capability.on_disconnect
+        if pair := step.pair:
+            more = {ROLE: CLIENT, PEER: pair.address, PORT: pair.port}
         key = receipt_key(plan.run_id, turn.name, turn.starts)
         ids = message_ids(key)
         return Invocation(
@@ -192,7 +220,7 @@ class Dispatch:
                 action=plan.action,
                 target=turn.name,
                 run_id=plan.run_id,
-                input_parameters=plan.params,
+                input_parameters={**plan.params, **more},
                 timeout_s=timeout,
                 attempt=turn.attempt,
                 trace_id=plan.request["observability"]["trace_id"],

@@ -51,9 +51,13 @@ class Locks:
         self._owners: dict[int, Turn] = {}  # by place
 
     def take(self, turn: Turn) -> Taken:
-        """Lock the host of a target; one that waits BEHIND another comes out of its ``let_go``."""
+        """Lock the host of a target, and that of whom it meets.
+
+        One that waits BEHIND another comes out of its ``let_go``.
+        """
         if turn.places is None:
-            turn.places = tuple({place_of(host) for host in hosts_of(turn.step.target)})
+            hosts = (host for target in turn.targets for host in hosts_of(target))
+            turn.places = tuple({place_of(host) for host in hosts})
         with self._lock:
             for place in turn.places:
                 if place in self._owners:

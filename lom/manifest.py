@@ -34,7 +34,8 @@ class Capability:
     """One action that a plugin offers; ``timeout_s`` in seconds, schemas are JSON Schemas.
 
     ``requires`` are commands that the host must have and ``key=value`` facts that the target
-    must not contradict. ``on_disconnect`` holds where the run's options leave it open.
+    must not contradict. ``on_disconnect`` holds where the run's options leave it open;
+    ``pairs`` says that it runs on two targets at a time (``lom.pairs``).
     """
 
     action: str
@@ -47,6 +48,7 @@ class Capability:
     platforms: tuple[str, ...]
     retry_safe: bool
     on_disconnect: OnDisconnect
+    pairs: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +112,7 @@ def _capability(entry: Mapping[str, Any]) -> Capability:
         platforms=tuple(entry.get("platforms", ())),
         retry_safe=entry.get("retry_safe", False),
         on_disconnect=OnDisconnect(entry.get("on_disconnect", OnDisconnect.KILL)),
+        pairs=entry.get("pairs", False),
     )
 
 

@@ -25,13 +25,14 @@ from lom.checks import adjusted, check_buckets, check_secrets, checked
 from lom.config import Settings, load_settings, state_folder
 from lom.inventory import Inventory, find_inventory, load_inventory
 from lom.journal import Event
+from lom.pairs import batches_of, paired, takes_pairs
 from lom.params import (
     mask_write_only,
     pointer_of,
     resolve_parameters,
     write_only_paths,
 )
-from lom.plan import Plan, RunOptions, Step, build_request, count_of, split
+from lom.plan import Plan, RunOptions, Step, build_request, count_of
 from lom.registry import Registry, default_registry, full_version
 from lom.run import Run
 from lom.scripts import load_scripts
@@ -141,6 +142,11 @@ class Orchestrator:
         if len(ruled_out) == len(steps):
             raise ruled_out[0]
         values, secret_params = self._parameters(action, steps, params, assignments, secrets or {})
+        if takes_pairs(steps, values):
+            if options.batch is not None:
+                words = "pairs are gone through in rounds, not in batches @ $.batch"
+                raise RequestError("invalid_request", words, field="$.batch")
+            steps = paired(steps, values)
         check_secrets(steps)
         if has_secrets(values, secret_params):
             check_buckets(steps)
@@ -170,7 +176,7 @@ class Orchestrator:
             params=values,
             secret_params=secret_params,
             options=options,
-            batches=split(len(steps), options.batch),
+            batches=batches_of(steps, options.batch),
             origin=self._origin(),
         )
 

@@ -93,6 +93,16 @@ class Step:
     capability: Capability | None
     why: str
     error: RuneError | None = None
+    pair: Pair | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Whom a target meets, where that is reached, and on which port."""
+
+    server: Step
+    address: str
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +148,7 @@ class Plan:
                     "timeout_s": step.capability
                     and timeout_of(step.capability, self.options.timeout_s),
                     "why": step.why,
+                    "peer": step.pair and step.pair.server.target.name,
                     "error": step.error.message if step.error else None,
                 }
                 for step in self.steps

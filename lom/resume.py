@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from lmm.errors import RequestError
 from lmm.model import Outcome, Target
-from lom.plan import Plan, RunOptions, Step, split
+from lom.pairs import batches_of
+from lom.plan import Plan, RunOptions, Step
 
 if TYPE_CHECKING:
     from lom.ledger import RunRow, TargetRow
@@ -35,12 +36,13 @@ def resumed(plan: Plan, run: RunRow, targets: Sequence[TargetRow]) -> Plan:
             f" more, {gone[0]!r} the first",
             name=gone[0],
         )
+    found = tuple(steps.get(target.name) or _through(target) for target in targets)
     return replace(
         plan,
         run_id=run.run_id,
         request=run.request,
-        steps=tuple(steps.get(target.name) or _through(target) for target in targets),
-        batches=split(len(targets), plan.options.batch),
+        steps=found,
+        batches=batches_of(found, plan.options.batch),
         resumes=True,
     )
 

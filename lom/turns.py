@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lmm.model import Inquiry, Result
+from lmm.model import Inquiry, Result, Target
 from lmm.transports import Transport
 from lom.plan import Step
 
@@ -38,6 +38,12 @@ class Turn:
     @property
     def name(self) -> str:
         return self.step.target.name
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The target and, if it meets another one, that."""
+        pair = self.step.pair
+        return (self.step.target, *([pair.server.target] if pair else ()))
 
 
 Lot = tuple[Transport, list[Turn]]  # what one call of the transport takes

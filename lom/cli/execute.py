@@ -140,8 +140,9 @@ def _plan_text(document: Mapping[str, Any], view: Screen) -> str:
     from lom.render.text import clean
 
     rows, policy = document["targets"], document["policy"]
-    names = ["target", "transport", "ping_status", "plugin", "risk", "timeout_s", "error", "why"]
-    for name in ("ping_status", "error"):
+    names = ["target", "transport", "ping_status", "plugin", "risk", "timeout_s"]
+    names += ["peer", "error", "why"]
+    for name in ("ping_status", "peer", "error"):
         if all(row[name] is None for row in rows):
             names.remove(name)
     text = table(names, columns(rows, names), view)
