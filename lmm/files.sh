@@ -9,9 +9,10 @@
 # Fills rune_stores with the directories that keep files; makes them if told to.
 rune_find_stores() { # [MAKE]
   local base root
+  local -a bases=(${HOME:+"$HOME/.cache"} /var/tmp)
+  [[ ! ${XDG_CACHE_HOME-} ]] || bases=("$XDG_CACHE_HOME")
   rune_stores=()
-  for base in "${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}" /var/tmp; do
-    [[ $base ]] || continue
+  for base in "${bases[@]}"; do
     root=$base/rune-files-$EUID
     if [[ ${1-} && ! -e $root ]]; then
       mkdir -p -- "$base" && mkdir -m 700 -- "$root"

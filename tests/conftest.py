@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -243,6 +245,19 @@ def _exists_as_ours(path: Path) -> bool:
         return False
 
 
+def _tidy_host(since: float) -> None:
+    """Remove what this machine, as a host, keeps for a while; no other run may be asking for it."""
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    receipts = Path("/var/tmp").glob(f".rune-receipts-{os.getuid()}/*/*")
+    files = (
+        base.glob(f"rune-files-{os.getuid()}/*") for base in (home / ".cache", Path("/var/tmp"))
+    )
+    for path in [*receipts, *itertools.chain.from_iterable(files)]:
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime >= since:
+                path.unlink()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Look once more, after all workers: nothing of this run may be alive."""
@@ -256,9 +271,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     for words in [*directories, *(f"process {processes.describe(pid)}" for pid in left)]:
         print(f"\nleft behind by the run: {words}")
     processes.end(left)
-    for state in Path("/var/tmp").glob(f".rune-receipts-{os.getuid()}/*/*"):
-        with contextlib.suppress(OSError):  # this machine, as a host, keeps them for a day
-            if state.stat().st_mtime >= session.config.stash[_BEGAN]:
-                state.unlink()
+    if not processes.marked({"PYTEST_LEAK_SESSION": None}) - {os.getpid()}:
+        _tidy_host(session.config.stash[_BEGAN])
     if left or directories:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -5,9 +5,11 @@
 shopt -s nullglob
 rune_context action
 action=$REPLY files=0 bytes=0
-for base in "${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}" /var/tmp; do
+bases=(${HOME:+"$HOME/.cache"} /var/tmp)
+[[ ! ${XDG_CACHE_HOME-} ]] || bases=("$XDG_CACHE_HOME")
+for base in "${bases[@]}"; do
   root=$base/rune-files-$EUID
-  [[ $base && -d $root && ! -L $root && -O $root ]] || continue
+  [[ -d $root && ! -L $root && -O $root ]] || continue
   for file in "$root"/*; do
     size=$(stat -c %s -- "$file") || continue
     if [[ $action == target.cache.clear ]]; then

@@ -58,7 +58,8 @@ def sent_scripts() -> list[str]:
 def in_clear(script: str) -> str:
     """Return a script with all that is packed in it unpacked."""
     packed = re.findall(r"printf %s ([A-Za-z0-9+/=]+) \| base64 -d \| gzip -dc", script)
-    return script + "".join(gzip.decompress(base64.b64decode(one)).decode() for one in packed)
+    unpacked = (gzip.decompress(base64.b64decode(one)) for one in packed)
+    return script + "".join(one.decode(errors="replace") for one in unpacked)
 
 
 def test_a_large_answer_comes_whole_and_nothing_stays(fleet_of: Make, aws: FakeAws) -> None:

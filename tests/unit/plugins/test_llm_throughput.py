@@ -129,7 +129,7 @@ def test_an_openai_endpoint(bench: Any, tmp_path: Path) -> None:
     }
     assert output["output_tokens"] == {"min": 40, "max": 40, "sum": 240}
     assert len(server.asked) == 7
-    assert server.most <= 3
+    assert server.most <= 4  # a handler may end a moment after its client has all
     path, body, authorization = server.asked[0]
     assert (path, authorization) == ("/v1/chat/completions", "Bearer s3cret")
     assert body["messages"] == [{"role": "user", "content": "hé"}]
