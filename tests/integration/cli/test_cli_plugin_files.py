@@ -32,17 +32,12 @@ def folder(fleet: Any) -> Path:
     return made
 
 
-@pytest.fixture
-def cached(fleet: Any) -> Any:
-    """``rune`` on hosts that keep files in a folder of the test's own."""
-    home = fleet.folder / "cache"
-    return lambda *arguments: fleet(*arguments, env={"XDG_CACHE_HOME": str(home)})
-
-
-def test_files_are_sent_once_shown_and_removed(cached: Any, folder: Path) -> None:
-    run = ("run", "t.many", "-t", "web1", "-p", "name=ann", "-o", "json")
+def test_files_are_sent_once_shown_and_removed(
+    fleet: Any, folder: Path, sshd: Any, account: Any
+) -> None:
+    fleet.write("inventory.yaml", sshd.inventory(1, user=account.name))
     for _ in range(2):
-        done = cached(*run)
+        done = fleet("run", "t.many", "-t", "all", "-p", "name=ann", "-o", "json")
         assert done.code == 0, done.document
         assert done.document["results"][0]["output_data"] == {
             "said": "ann: hello",
@@ -50,9 +45,9 @@ def test_files_are_sent_once_shown_and_removed(cached: Any, folder: Path) -> Non
         }
     size = (folder / "files/model").stat().st_size
     for command in ("show", "clear"):
-        done = cached("target", "cache", command, "web1", "-o", "json")
+        done = fleet("target", "cache", command, "-o", "json")
         assert done.document["results"][0]["output_data"] == {"files": 1, "bytes": size}
-    done = cached("target", "cache", "show", "web1", "-o", "json")
+    done = fleet("target", "cache", "show", "all", "-o", "json")
     assert done.document["results"][0]["output_data"] == {"files": 0, "bytes": 0}
 
 
