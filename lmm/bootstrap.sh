@@ -95,24 +95,25 @@ rune_guard() { # PAYLOAD_LEN TIMEOUT_S; fd 3: control, stdout: the plugin's stdi
 } 2>/dev/null
 
 # Waits for the deadline, a cancel or the end of control, notes which, and kills the tree.
-rune_watch() { # DEADLINE, as rune_clock tells it; fd 3: control
-  local why='' byte got left slice=100 second=''
+rune_watch() { # DEADLINE, as rune_clock tells it [SECOND]; fd 3: control
+  local why='' byte got left second=''
   while [[ ! $why ]]; do
     rune_clock
-    ((left = $1 - rune_tick, left = left < slice ? left : slice))
+    ((left = $1 - rune_tick, left = left < 100 ? left : 100))
     ((left > 0)) || { why=timeout; break; }
     printf -v left '%d.%02d' $((left / 100)) $((left % 100))
     IFS= read -r -N 1 -t "$left" -u 3 byte
     got=$?
+    [[ ${2-} ]] && rune_over && return # the main shell kills only the first guard
     case $got$byte in
       0o) why=flood-stdout ;; # from rune_record
       0e) why=flood-stderr ;;
       0*) why=cancel ;;
       *) ((got > 128)) && kill -0 $$ || why=disconnect ;;
     esac
-    if [[ ! $why$second ]] && ((rune_tick + slice < $1)); then # still running after a second
+    if [[ ! $why$second ]]; then # the plugin still runs after a second
       exec 4> >(rune_second "$1")
-      second=1 slice=1000
+      second=1
     fi
   done
   : >"$rune_dir/.stop.$why"
@@ -130,9 +131,8 @@ rune_halt() {
 rune_second() { # DEADLINE
   IFS= read -r
   rune_over && return
-  : >"$rune_dir/.guard.$BASHPID"
   set -- "$1" "$rune_dir"/.stop.*
-  if [[ -e $2 ]]; then rune_halt; else rune_watch "$1"; fi
+  if [[ -e $2 ]]; then rune_halt; else rune_watch "$1" second; fi
 }
 
 # Puts the plugin into a private directory, the first that takes it. KIND is text (no NUL; read by
@@ -167,7 +167,7 @@ rune_place() { # KIND LEN FILE INTERPRETED
 # N_REQUIRED COMMAND... N_WORDS FILES... N_VARIABLES [NAME LEN]... INTERPRETER...
 rune_main() {
   local i n command pid guard status why
-  local -a names=() values=() stopped seconds
+  local -a names=() values=() stopped
   rune_nonce=$1 rune_mark=$2
   local timeout=$3 file=$4 kind=$5 plugin_len=$6 payload_len=$7
   shift 7
@@ -231,8 +231,7 @@ rune_main() {
     if [[ -e ${stopped[0]} ]]; then why=${stopped[0]##*.}; else why='exit'; fi
     : >"$rune_dir/.ended"
     if [[ $why == exit || ! -e $rune_dir/.ended ]]; then
-      seconds=("$rune_dir"/.guard.*) # the guard's successors, if it was killed
-      kill -KILL "$guard" "${seconds[@]##*.}"
+      kill -KILL "$guard"
     fi
     wait "$guard" || [[ $why == exit ]] || rune_kill # it was killed at its work
   } 2>/dev/null
