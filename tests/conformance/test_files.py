@@ -16,6 +16,7 @@ import pytest
 
 from lmm.files import INLINE_BYTES
 from lmm.model import File, Invocation, Outcome, Result
+from lmm.testing import Account
 
 from .conftest import SUCCESS
 
@@ -149,18 +150,19 @@ def test_with_a_receipt_it_is_one_start(host: Any, stores: Stores) -> None:
     assert result.outcome is Outcome.OK, result.error
 
 
+@pytest.mark.needs_root
 def test_nothing_is_left_where_nothing_can_be_kept(
-    host_factory: Callable[..., Any], sshd: Any, account: Any, stores: Stores
+    host_factory: Callable[..., Any], sshd: Any, stores: Stores
 ) -> None:
-    host = host_factory(replace(sshd.target("x", user=account.name)))
-    foreign = Path(f"/var/tmp/rune-files-{account.uid}")
-    (account.home / ".cache").touch()
-    foreign.mkdir()
-    try:
-        result = run(host, "true", File("files/model", stores.large()))
-    finally:
-        foreign.rmdir()
-        (account.home / ".cache").unlink()
+    with Account() as user:
+        host = host_factory(sshd.target("x", user=user.name))
+        foreign = Path(f"/var/tmp/rune-files-{user.uid}")
+        (user.home / ".cache").touch()
+        foreign.mkdir()
+        try:
+            result = run(host, "true", File("files/model", stores.large()))
+        finally:
+            foreign.rmdir()
     assert result.outcome is Outcome.FAILED
     assert result.error
     error = result.error["error_data"]["error"]
