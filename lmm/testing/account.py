@@ -18,6 +18,7 @@ from lmm.testing import processes
 SUDOERS = Path("/etc/sudoers.d")
 # useradd and userdel lock /etc/passwd; with several at a time the late ones fail at once.
 LOCK_ATTEMPTS = 50
+TIDY_S = 2.0
 # Drawn, as useradd would give the uid of a removed account to the next one, with what that left.
 UIDS = range(100_000, 1_000_000)
 
@@ -85,6 +86,9 @@ class Account:
     def remove(self) -> None:
         """Kill the account's processes and remove all of it."""
         (SUDOERS / self.name).unlink(missing_ok=True)
+        # What is about to end tidies up first; connections that are kept would not end.
+        ending = {pid for pid in self.pids() if "sshd" not in processes.describe(pid)}
+        processes.wait_gone(ending, TIDY_S)
         processes.end(self.pids(), 1.0)
         _run_locked(["userdel", "-f", self.name])
         if self.home != Path():
