@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-JOBS ?= 4
+JOBS ?= 3
 
 .PHONY: help demo test check bench clean system-deps
 .DEFAULT_GOAL := help

@@ -101,7 +101,8 @@ def _base(tmp_path_factory: pytest.TempPathFactory) -> None:
 def sshd() -> Iterator[Sshd]:
     """A real sshd on 127.0.0.1 for all tests of this worker; logs in as the user of the tests."""
     marks = {"PYTEST_LEAK_SESSION": SESSION, "PYTEST_LEAK_WORKER": WORKER}
-    with Sshd(environment=marks) as server:
+    # Where the user's profile starts pyenv, logins would wait for each other for up to a minute.
+    with Sshd(environment={**marks, "PYENV_REHASH_TIMEOUT": "0"}) as server:
         MARKS["RUNE_TESTING_SSHD"] = server.mark  # survives sudo
         yield server
 
