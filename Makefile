@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 3
 
-.PHONY: help demo test check bench clean system-deps
+.PHONY: help demo test soak check bench clean system-deps
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -18,6 +18,9 @@ demo: ## run a real plugin on several hosts over real SSH, on this machine alone
 
 test: system-deps .venv/dev plugins/noop-c/noop ## run all tests (those that need root: only as root)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=15
+
+soak: system-deps .venv/dev plugins/noop-c/noop ## repeat the tests of races 50 times as often as `make test` (hours)
+	RUNE_TEST_SCALE=$${RUNE_TEST_SCALE:-50} $(BIN)/python -m pytest -m soak --timeout=0 -n $(JOBS)
 
 check: system-deps .venv/dev ## lint, format, types, import layers, shell scripts
 	$(BIN)/ruff check .

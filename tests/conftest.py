@@ -60,6 +60,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "needs_root: can only run as root, like any that uses account"
     )
+    config.addinivalue_line(
+        "markers", "soak: repeats a race; RUNE_TEST_SCALE multiplies how often (`make soak`)"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
