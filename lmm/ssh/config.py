@@ -35,6 +35,7 @@ from lmm.ssh.settings import (
 # commands of ProxyCommand and on the command line of ssh.
 _BAD_HOST = re.compile(r"^-|['`\"$\\;&<>|(){},@/\s\x00-\x1f\x7f]|^$")
 _BAD_USER = re.compile(r"^-|['`\"$;&<>|(){}\x00-\x1f\x7f]|\\$|\s-|^$")
+MOST_HOPS = 16  # on the way to one host; a name that grows with each hop would never end
 _BRACKETED = re.compile(r"\[(?P<host>[^]]+)\](?::(?P<port>\d+))?")
 
 
@@ -199,6 +200,14 @@ def _resolve(
             " for itself; set `ProxyJump none` for it",
             field="ssh.proxy_jump",
         )
+    if len(way) > MOST_HOPS:
+        line = found.settings.get("proxyjump")
+        raise RequestError(
+            "config_invalid",
+            f"{f'{line.place}: ' if line else ''}the way to {way[0].host} has more than {MOST_HOPS}"
+            f" jump hosts, the last of them {hostname[:80]}; set `ProxyJump none` for the first",
+            field="ssh.proxy_jump",
+        )
     jumps: tuple[Jump, ...] = ()
     proxy_command = None
     for_hops = ssh
@@ -264,7 +273,14 @@ def parse_jumps(spec: str) -> tuple[Jump, ...]:
 
     Raises RequestError (``config_invalid``).
     """
-    return () if spec.lower() == "none" else tuple(_parse_jump(word) for word in spec.split(","))
+    words = () if spec.lower() == "none" else spec.split(",")
+    if len(words) > MOST_HOPS:
+        raise RequestError(
+            "config_invalid",
+            f"{len(words)} jump hosts are too many: name at most {MOST_HOPS}",
+            field="ssh.proxy_jump",
+        )
+    return tuple(_parse_jump(word) for word in words)
 
 
 def _parse_jump(word: str) -> Jump:

@@ -11,58 +11,26 @@ import glob
 import os
 import pwd
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lmm.errors import RequestError
+from lmm.ssh.configlines import (
+    Block,
+    Setting,
+    block_of,
+    invalid,
+    match_criteria,
+    parse_line,
+    text_of,
+)
 from lmm.ssh.home import expand_home
+from lmm.ssh.keywords import KEYWORDS, is_passed_over, nearest
 from lmm.ssh.patterns import match_list, match_pattern
 
 USER_FILE = "~/.ssh/config"
 SYSTEM_FILE = "/etc/ssh/ssh_config"
 MAX_DEPTH = 16  # READCONF_MAX_DEPTH of readconf.c
-MATCH_ALONE = frozenset({"all", "canonical", "final"})
-RAW = frozenset({"proxycommand", "proxyjump", "localcommand", "remotecommand", "knownhostscommand"})
 LISTS = frozenset({"identityfile", "certificatefile"})  # the others: the first one counts
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One line. A command is one word, spaces and all."""
-
-    keyword: str
-    words: tuple[str, ...]
-    file: str
-    number: int
-    is_users: bool  # from the user's file, not the system's
-
-    @property
-    def value(self) -> str:
-        return self.words[0] if self.words else ""
-
-    @property
-    def place(self) -> str:
-        return f"{self.file}:{self.number}"
-
-    def error(self, problem: str) -> RequestError:
-        """Return the RequestError (``config_invalid``) that names this line."""
-        return RequestError(
-            "config_invalid",
-            f"{self.place}: {self.keyword}: {problem}",
-            file=self.file,
-            line=self.number,
-            field=self.keyword,
-        )
-
-
-@dataclass(slots=True)
-class Block:
-    """The lines below one ``Host`` or ``Match`` (``condition``), or before the first of them."""
-
-    condition: Setting | None
-    body: list[Setting | list[Block]] = field(default_factory=list)
-    exact: frozenset[str] = frozenset()  # of a Host line: plain names, found without patterns
-    patterns: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -86,7 +54,10 @@ class Config:
         self._files = files
 
     def lookup(self, host: str, user: str | None = None) -> Found:
-        """Return what holds for ``host`` as the user named it, logging in as ``user``."""
+        """Return what holds for ``host`` as the user named it, logging in as ``user``.
+
+        Raises RequestError (``config_invalid``) for a line whose keyword ssh does not know.
+        """
         question = _Question(host, host, user, Found())
         question.ask(self._files)
         if question.found.wants_final:  # once more, by the name that was found
@@ -118,6 +89,8 @@ class _Question:
                     else self.host in block.exact or _host_fits(self.host, block.patterns)
                 ):
                     self._take(block)
+                elif block.has_unknown:
+                    self._check_keywords(block)
 
     def hostname(self) -> str:
         return (self.found.value("hostname") or "%h").replace("%h", self.original)
@@ -127,12 +100,31 @@ class _Question:
         for item in block.body:
             if isinstance(item, list):
                 self.ask([item])
+            elif item.keyword not in KEYWORDS:
+                self._check_keyword(item)
             elif item.keyword in LISTS:
                 values = found.lists.setdefault(item.keyword, [])
                 if all(item.value != other.value for other in values):
                     values.append(item)
             elif item.keyword not in found.settings and not _is_shadowed(item, found):
                 found.settings[item.keyword] = item
+
+    def _check_keywords(self, block: Block) -> None:
+        """Refuse unknown keywords also where they are for other hosts, as ssh does."""
+        for item in block.body:
+            if isinstance(item, list):
+                for nested in item:
+                    self._check_keywords(nested)
+            elif item.keyword not in KEYWORDS:
+                self._check_keyword(item)
+
+    def _check_keyword(self, line: Setting) -> None:
+        if not is_passed_over(line.keyword, self.found.value("ignoreunknown")):
+            meant = nearest(line.keyword)
+            hint = f"; did you mean {meant}?" if meant else ""
+            raise line.error(
+                f"ssh knows no such keyword, and no IgnoreUnknown before it names it{hint}"
+            )
 
     def _fits(self, line: Setting) -> bool:
         for negated, attribute, argument in match_criteria(line):
@@ -187,20 +179,6 @@ def _is_shadowed(item: Setting, found: Found) -> bool:
     return jump is not None and jump.lower() != "none"
 
 
-def match_criteria(line: Setting) -> Iterator[tuple[bool, str, str]]:
-    """Yield (negated, attribute, argument) of a Match line. Raises RequestError."""
-    words = iter(line.words)
-    for word in words:
-        negated = word.startswith("!")
-        attribute, _, argument = word[negated:].partition("=")
-        attribute = attribute.lower()
-        if attribute not in MATCH_ALONE and not argument:
-            argument = next(words, "")
-            if not argument:
-                raise line.error(f"{attribute} needs an argument")
-        yield negated, attribute, argument
-
-
 # -- parsing -----------------------------------------------------------------------------------
 
 
@@ -213,33 +191,33 @@ class _Parser:
     def read(self, path: str, *, is_users: bool, check: bool, depth: int = 0) -> list[Block]:
         """Return the blocks of a file ([] if it is missing). Raises RequestError."""
         if depth > MAX_DEPTH:
-            raise _invalid(path, "too many Includes within each other")
+            raise invalid(path, "too many Includes within each other")
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            with open(path, "rb") as stream:
                 status = os.fstat(stream.fileno())
                 self.depends[path] = _stamp(status)
                 if check and (status.st_uid not in (0, os.getuid()) or status.st_mode & 0o022):
-                    raise _invalid(
+                    raise invalid(
                         path, "others may change this file: `chmod go-w` it, as ssh demands"
                     )
-                text = stream.read()
+                text = text_of(path, stream.read())
         except (FileNotFoundError, NotADirectoryError):
             self.depends[path] = None
             return []
         except OSError as error:
-            raise _invalid(path, f"cannot be read: {error.strerror}") from None
+            raise invalid(path, f"cannot be read: {error.strerror}") from None
         blocks = [Block(None)]
         for number, raw in enumerate(text.split("\n"), 1):
             setting = parse_line(raw, path, number, is_users)
             if setting is None:
                 continue
             if setting.keyword in ("host", "match"):
-                blocks.append(_block(setting))
+                blocks.append(block_of(setting))
             elif setting.keyword == "include":
                 for name in setting.words:
-                    blocks[-1].body.append(self._include(name, setting, check, depth))
+                    blocks[-1].add(self._include(name, setting, check, depth))
             else:
-                blocks[-1].body.append(setting)
+                blocks[-1].add(setting)
         return blocks
 
     def _include(self, name: str, setting: Setting, check: bool, depth: int) -> list[Block]:
@@ -254,73 +232,6 @@ class _Parser:
             for file in sorted(glob.glob(path))
             for block in self.read(file, is_users=setting.is_users, check=check, depth=depth + 1)
         ]
-
-
-def _block(line: Setting) -> Block:
-    if not line.words:
-        raise line.error("needs an argument")
-    if line.keyword == "match":
-        list(match_criteria(line))  # raises for what cannot be read
-        return Block(line)
-    if any(word.startswith("!") for word in line.words):
-        return Block(line, patterns=line.words)
-    exact = frozenset(word for word in line.words if not set(word) & {"*", "?"})
-    return Block(line, exact=exact, patterns=tuple(w for w in line.words if w not in exact))
-
-
-def parse_line(raw: str, file: str, number: int, is_users: bool) -> Setting | None:
-    """Return the line's setting, ``None`` for blank lines and comments. Raises RequestError."""
-    text = raw.strip(" \t\r\f")
-    if not text or text.startswith("#"):
-        return None
-    end = next((at for at, sign in enumerate(text) if sign in " \t="), len(text))
-    keyword = text[:end].strip('"').lower()
-    rest = text[end:].lstrip(" \t")
-    rest = rest.removeprefix("=").lstrip(" \t")
-    if keyword in RAW:
-        value = rest.partition("#")[0].strip() if keyword == "proxyjump" else rest
-        return Setting(keyword, (value,), file, number, is_users)
-    words = split_words(rest)
-    if words is None:
-        raise _invalid(file, f"line {number}: a quote is not closed")
-    return Setting(keyword, tuple(words), file, number, is_users)
-
-
-def split_words(text: str) -> list[str] | None:
-    """Split as argv_split of OpenSSH does; ``None`` where a quote is not closed.
-
-    A ``#`` at the start of a word ends the line.
-    """
-    words: list[str] = []
-    at = 0
-    while at < len(text):
-        if text[at] in " \t":
-            at += 1
-            continue
-        if text[at] == "#":
-            break
-        word, quote = "", ""
-        while at < len(text):
-            sign, following = text[at], text[at + 1 : at + 2]
-            escapable = "'\"\\" if quote else "'\"\\ "
-            if sign == "\\" and following and following in escapable:
-                word += following
-                at += 1
-            elif sign in "'\"" and quote in ("", sign):
-                quote = "" if quote else sign
-            elif sign in " \t" and not quote:
-                break
-            else:
-                word += sign
-            at += 1
-        if quote:
-            return None
-        words.append(word)
-    return words
-
-
-def _invalid(path: str, problem: str) -> RequestError:
-    return RequestError("config_invalid", f"{path}: {problem}", file=path)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:
@@ -370,7 +281,7 @@ def load(config_file: str | None = None) -> Config:
         else:
             path = expand_home(config_file)
             if not os.path.exists(path):
-                raise _invalid(path, "there is no such file (ssh.config_file)")
+                raise invalid(path, "there is no such file (ssh.config_file)")
             files = [parser.read(path, is_users=True, check=False)]
         config = Config(files)
         _cache[config_file] = (parser.depends, config)

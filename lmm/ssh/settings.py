@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 
 from lmm.errors import RequestError
 from lmm.model import SshSettings
-from lmm.ssh.configfile import Found, Setting, local_user
+from lmm.ssh.configfile import Found, local_user
+from lmm.ssh.configlines import Setting
 from lmm.ssh.home import expand_home, home
 
 CONNECT_TIMEOUT_S = 10.0
@@ -38,13 +39,18 @@ def is_port(text: str) -> bool:
 
 
 def port_of(found: Found) -> int | None:
-    """Return Port. Raises RequestError (``config_invalid``)."""
+    """Return Port, a number or the name of a service. Raises RequestError (``config_invalid``)."""
     setting = found.settings.get("port")
     if setting is None:
         return None
-    if not is_port(setting.value):
-        raise setting.error(f"{setting.value!r} is no port (1 to 65535)")
-    return int(setting.value)
+    if is_port(setting.value):
+        return int(setting.value)
+    try:
+        return socket.getservbyname(setting.value, "tcp")
+    except (OSError, UnicodeError, ValueError):
+        raise setting.error(
+            f"{setting.value!r} is no port: write 1 to 65535, or a service of /etc/services"
+        ) from None
 
 
 def flag(found: Found, keyword: str) -> bool:

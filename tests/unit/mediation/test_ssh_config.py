@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from lmm.errors import RequestError
 from lmm.model import SecretRef, SshSettings, Target
 from lmm.ssh.config import Jump, needs_openssh, parse_jumps, resolve
-from lmm.ssh.configfile import Config, load, parse_line, split_words
+from lmm.ssh.configfile import Config, load
+from lmm.ssh.configlines import parse_line, split_words
 from lmm.ssh.home import expand_home
 from lmm.ssh.settings import DEFAULT_IDENTITIES
 
