@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from lmm.errors import GREETING, RuneError, Unreachable
+from lmm.errors import GREETING, Unreachable
 from lmm.ssh.config import HostConfig
 from lmm.ssh.connection import LOST, Connection
 from lmm.ssh.keys import Credentials
 from lmm.ssh.known_hosts import KnownHosts, add
 from lmm.ssh.library import paramiko
+from lmm.ssh.login import authenticate, dropped, fail
 
 # Post-quantum and finite-field exchanges cost several times the CPU of curve25519
 # (docs/decisions/ssh-algorithms.md); they stay on offer behind it.
@@ -78,7 +79,7 @@ def _connect(
         known = KnownHosts.load(config.known_hosts)
         _handshake(config, transport, known)
         _check_host_key(config, transport, known)
-        _authenticate(config, transport, credentials)
+        authenticate(config, transport, credentials)
     except BaseException:
         if transport is not None:
             transport.close()
@@ -110,10 +111,6 @@ def hang_up(connections: Sequence[paramiko.Transport]) -> None:
             connection.close()
 
 
-def _fail(reason: str, config: HostConfig, message: str, **data: str) -> Unreachable:
-    return Unreachable(reason, message, host=config.hostname, port=config.port, **data)
-
-
 # -- TCP ---------------------------------------------------------------------------------------
 
 
@@ -126,7 +123,7 @@ def _socket(config: HostConfig, on_cancel: OnCancel, parent: paramiko.Transport 
                 "direct-tcpip", where, ("127.0.0.1", 0), timeout=config.connect_timeout_s
             )
         except LOST as error:
-            raise _fail(
+            raise fail(
                 "proxy_failed",
                 config,
                 f"the jump host could not connect to {config.hostname}:{config.port}: {error}",
@@ -166,9 +163,7 @@ def _proxy(config: HostConfig) -> socket.socket:
             )
         except OSError as error:
             socket.socket.close(sock)
-            raise _fail(
-                "proxy_failed", config, f"cannot start the proxy command: {error}"
-            ) from None
+            raise fail("proxy_failed", config, f"cannot start the proxy command: {error}") from None
     return sock
 
 
@@ -178,7 +173,7 @@ def _tcp(config: HostConfig, on_cancel: OnCancel) -> socket.socket:
         found = socket.getaddrinfo(config.hostname, config.port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         temporary = getattr(error, "errno", None) == socket.EAI_AGAIN
-        raise _fail(
+        raise fail(
             "temporary_dns_failure" if temporary else "dns_failure",
             config,
             f"cannot resolve {config.hostname}: {getattr(error, 'strerror', None) or error}",
@@ -216,12 +211,12 @@ def _tcp_error(config: HostConfig, error: OSError) -> Unreachable:
     where = f"{config.hostname}:{config.port}"
     if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
         seconds = config.connect_timeout_s
-        return _fail("connect_timeout", config, f"{where} did not answer within {seconds:g} s")
+        return fail("connect_timeout", config, f"{where} did not answer within {seconds:g} s")
     if error.errno == errno.ECONNREFUSED:
-        return _fail("connection_refused", config, f"{where} refused the connection")
+        return fail("connection_refused", config, f"{where} refused the connection")
     if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EADDRNOTAVAIL):
-        return _fail("no_route", config, f"no route to {where}: {error.strerror}")
-    return _fail("connection_reset", config, f"connecting to {where} failed: {error}")
+        return fail("no_route", config, f"no route to {where}: {error.strerror}")
+    return fail("connection_reset", config, f"connecting to {where} failed: {error}")
 
 
 # -- SSH ---------------------------------------------------------------------------------------
@@ -245,10 +240,10 @@ def _handshake(config: HostConfig, transport: paramiko.Transport, known: KnownHo
         raise _handshake_error(config, transport, error, time.monotonic() - began) from None
     except (OSError, EOFError) as error:
         if isinstance(error, TimeoutError):
-            raise _fail("banner_timeout", config, _slow(config)) from None
-        raise _dropped(config, error, **_phase(transport)) from None
+            raise fail("banner_timeout", config, _slow(config)) from None
+        raise dropped(config, error, **_phase(transport)) from None
     if not transport.initial_kex_done:
-        raise _fail("banner_timeout", config, _slow(config))
+        raise fail("banner_timeout", config, _slow(config))
 
 
 def _strong(names: Sequence[str]) -> tuple[str, ...]:
@@ -265,12 +260,6 @@ def _slow(config: HostConfig) -> str:
     return f"{where} did not complete the SSH handshake within {config.banner_timeout_s:g} s"
 
 
-def _dropped(config: HostConfig, error: BaseException, **data: str) -> Unreachable:
-    why = str(error) or type(error).__name__
-    message = f"{config.hostname} closed the connection: {why}"
-    return _fail("connection_reset", config, message, **data)
-
-
 def _phase(transport: paramiko.Transport) -> dict[str, str]:
     """Return ``GREETING`` where the host has not greeted yet."""
     return {} if transport.remote_version else GREETING
@@ -280,12 +269,12 @@ def _handshake_error(
     config: HostConfig, transport: paramiko.Transport, error: paramiko.SSHException, seconds: float
 ) -> Unreachable:
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
-        return _fail("key_exchange_failed", config, f"{config.hostname}: {error}")
+        return fail("key_exchange_failed", config, f"{config.hostname}: {error}")
     if seconds >= config.banner_timeout_s:
-        return _fail("banner_timeout", config, _slow(config))
+        return fail("banner_timeout", config, _slow(config))
     if "protocol banner" in str(error) and "Invalid" in str(error):
-        return _fail("key_exchange_failed", config, f"{config.hostname} does not speak SSH")
-    return _dropped(config, error, **_phase(transport))
+        return fail("key_exchange_failed", config, f"{config.hostname} does not speak SSH")
+    return dropped(config, error, **_phase(transport))
 
 
 def _check_host_key(config: HostConfig, transport: paramiko.Transport, known: KnownHosts) -> None:
@@ -304,59 +293,3 @@ def _check_host_key(config: HostConfig, transport: paramiko.Transport, known: Kn
             key.asbytes(),
             hash_names=config.hash_known_hosts,
         )
-
-
-def _authenticate(
-    config: HostConfig, transport: paramiko.Transport, credentials: Credentials
-) -> None:
-    """Try keys, then the password, as the server allows; raise what went wrong."""
-    user = config.user
-    tried: list[str] = []
-    unusable: RuneError | None = None
-    try:
-        with contextlib.closing(credentials.offers(config)) as offers:
-            try:
-                for source, key in offers:
-                    tried.append(source)
-                    if _accepted(transport, lambda k=key: transport.auth_publickey(user, k)):  # type: ignore[misc]
-                        return
-            except Unreachable as error:  # a key that cannot be used; the password may still do
-                unusable = error
-        if config.password is not None:
-            tried.append("password")
-            secret = config.password.resolve()
-            if _accepted(transport, lambda: transport.auth_password(user, secret)):
-                return
-    except paramiko.BadAuthenticationType as error:
-        tried.append(f"the server takes {', '.join(error.allowed_types)}")
-    except (OSError, EOFError) as error:
-        raise _dropped(config, error) from None
-    except paramiko.SSHException as error:
-        if "imeout" in str(error):
-            message = (
-                f"{config.hostname} did not finish authentication in {config.auth_timeout_s:g} s"
-            )
-            raise _fail("auth_timeout", config, message) from None
-        if not transport.is_active() and "too many" not in str(error).lower():
-            raise _dropped(config, error) from None
-        tried.append(str(error))
-    if unusable:
-        raise unusable
-    raise _fail(
-        "authentication_failed",
-        config,
-        f"{config.hostname} accepted no credentials of {user}"
-        f" (tried: {', '.join(tried) or 'none: there is no key, agent or password'})",
-    )
-
-
-def _accepted(transport: paramiko.Transport, attempt: Callable[[], list[str]]) -> bool:
-    """Whether the server let us in; it may ask for one more proof after a good one."""
-    try:
-        return not attempt()
-    except paramiko.BadAuthenticationType:
-        return False
-    except paramiko.AuthenticationException as error:
-        if "imeout" in str(error) or not transport.is_active():
-            raise
-        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -222,6 +223,10 @@ _OUTER = re.compile(
     r"UNKNOWN port 65535|stdio forwarding failed"
     r"|kex_exchange_identification: Connection closed by remote host"
 )
+# How a login ends that the host refuses after it has taken the key; what ssh itself may have said.
+_CLOSED = re.compile(r"Connection closed by \S+ port \d+$")
+_OWN = re.compile(r"[Ww]arning: |[a-z_]+: |Connection |Load key |Authenticat|Permanently|\*\* ")
+_NO_KEY = re.compile(r"Permission denied \((?!.*publickey)")
 _NO_GREETING = re.compile(r"_exchange_identification: ")
 # What a failure on the way is called by its own name: a matter of trust, or worth another try.
 _SAME_ON_THE_WAY = frozenset(
@@ -267,12 +272,25 @@ def classify(stderr: str, exit_status: int | None) -> Unreachable:
         message = f"ssh ended{how} without a message"
     if reason == "host_key_changed":
         message = "; ".join([message, *_DETAILS.findall(text)])
+    if reason == "connection_reset" and (said := _said_before(lines)):
+        # a host that says something in the login and hangs up refuses it
+        reason, message = "authentication_failed", said
+    if reason == "authentication_failed" and _NO_KEY.search(message):
+        message = f"{message.rstrip('.')}; a key alone does not do there: check ssh.password"
     if reason in _REMEDIES:
         message = f"{message.rstrip('.')}; {_REMEDIES[reason]}"
     data = GREETING if reason == "connection_reset" and _NO_GREETING.search(message) else {}
     return Unreachable(
         reason, message, ssh_output=text[-OUTPUT_CHARS:], exit_status=exit_status, **data
     )
+
+
+def _said_before(lines: Sequence[str]) -> str:
+    """Return the host's last line before the one that ends the login, "" if there is none."""
+    for before, line in itertools.pairwise(lines):
+        if _CLOSED.match(line) and re.search(r"\w", before) and not _OWN.match(before):
+            return before
+    return ""
 
 
 def _reason(text: str) -> tuple[str, str]:

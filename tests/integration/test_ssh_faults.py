@@ -290,6 +290,58 @@ def test_password(client: Client, target: Target) -> None:
         client.pool.close()
 
 
+def refused(client: Client, server: Sshd, user: str, transport: str, **settings: Any) -> str:
+    """Return what is said of a login that the server refuses."""
+    target = server.target("x", user=user, transport=transport, settings=settings)
+    result = client.one(target)
+    assert told(result) == ("unreachable", "authentication_failed")
+    client.pool.close()
+    assert result.error
+    return str(result.error["error_data"]["error"]["message"])
+
+
+def test_an_expired_account_is_told_in_the_hosts_own_words(client: Client, target: Target) -> None:
+    with (
+        Sshd(config=["UsePAM yes"]) as server,
+        Account(authorized_key=server.public_key) as made,
+    ):
+        subprocess.run(["chage", "-E", "1970-01-02", made.name], check=True)
+        message = refused(client, server, made.name, target.transport)
+    assert message.endswith("Your account has expired; please contact your system administrator.")
+
+
+@pytest.mark.parametrize(
+    ("methods", "told_by_ssh", "told_by_openssh"),
+    [
+        ("publickey,password", "asks for password as well; give ssh.password", "ssh.password"),
+        (
+            "publickey,keyboard-interactive",
+            "asks for keyboard-interactive as well; give ssh.password",
+            "ssh.password",
+        ),
+        ("publickey,publickey", "asks for publickey as well; give one more key", "publickey"),
+    ],
+)
+def test_a_missing_factor_is_named(
+    client: Client, target: Target, methods: str, told_by_ssh: str, told_by_openssh: str
+) -> None:
+    lines = [f"AuthenticationMethods {methods}", "KbdInteractiveAuthentication yes", "UsePAM yes"]
+    with (
+        Sshd(config=lines) as server,
+        Account(authorized_key=server.public_key, password="pw") as made,
+    ):
+        message = refused(client, server, made.name, target.transport)
+        assert (told_by_ssh if target.transport == "ssh" else told_by_openssh) in message
+        if target.transport == "ssh":
+            assert f"accepted {server.identity_file} of {made.name} and" in message
+        if "publickey,publickey" not in methods:
+            os.environ["NODE_PASSWORD"] = "wrong"
+            secret = SecretRef("env:NODE_PASSWORD")
+            message = refused(client, server, made.name, target.transport, password=secret)
+            assert "ssh.password" in message
+            assert "give" not in message
+
+
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
 def test_key_with_passphrase(
     client: Client, target: Target, sshd: Sshd, tmp_path: Path, kind: str

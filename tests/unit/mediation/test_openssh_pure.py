@@ -265,6 +265,14 @@ MESSAGES = [
         "Received disconnect from 1.2.3.4:2: Too many authentication failures\nDisconnected from",
     ),
     ("authentication_failed", "Password change required but no TTY available."),
+    (
+        "authentication_failed",
+        "System is booting up. See pam_nologin(8)\nConnection closed by 1.2.3.4 port 22",
+    ),
+    (
+        "connection_reset",
+        "Warning: Permanently added 'h' (ED25519)\nConnection closed by 1.2.3.4 port 22",
+    ),
     ("channel_denied", "channel 0: open failed: administratively prohibited: open failed"),
     ("channel_denied", "channel 0: open failed: connect failed: open failed"),
     ("channel_denied", "mux_client_request_session: session request failed: Session open refused"),
@@ -308,7 +316,9 @@ MESSAGES = [
 
 @pytest.mark.parametrize(("reason", "text"), MESSAGES)
 def test_every_message_of_ssh_has_its_reason(reason: str, text: str) -> None:
-    noise = 'Warning: Permanently added "h" (ED25519)\r\nWelcome to \x1b[1mthe\x1b[0m host\r\n'
+    noise = 'Warning: Permanently added "h" (ED25519)\r\n'
+    if not text.startswith("Connection closed by"):  # then it would be why the login was refused
+        noise += "Welcome to \x1b[1mthe\x1b[0m host\r\n"
     error = classify(noise + text.replace("\n", "\r\n") + "\r\n" if text else "", 255)
     assert isinstance(error, Unreachable)
     assert (error.reason, error.message) == (reason, error.message)
@@ -468,7 +478,7 @@ def test_real_failures_to_connect(sshd: Sshd, tmp_path: Path) -> None:
         silent = made_of("127.0.0.1", port)(wired)
         assert reason_of(silent) in ("banner_timeout", "connect_timeout")
     bad = tmp_path / "config"
-    bad.write_text("Nonsense yes\n", "ascii")
+    bad.write_text("Ciphers nonsense\n", "ascii")
     assert reason_of(with_settings(config_file=str(bad))(wired)) == "ssh_client_failed"
 
 
