@@ -236,17 +236,24 @@ def encode_message(message: Mapping[str, JSON]) -> bytes:
     raise RequestError("invalid_request", f"the parameters cannot be sent as JSON: {problem}")
 
 
+_CONTEXT = ("target", "action", "run_id", "deadline")  # none of them is a secret
+
+
 def environment(message: Mapping[str, JSON], write_only: frozenset[str]) -> list[tuple[str, bytes]]:
-    """Return the ``RUNE_PARAM_<NAME>`` variables of a message's scalar parameters.
+    """Return a plugin's variables: where and what it is run for, and its scalar parameters.
+
+    ``RUNE_TARGET``, ``RUNE_ACTION``, ``RUNE_RUN_ID`` and ``RUNE_DEADLINE`` are those of the
+    message's context, ``RUNE_PARAM_<NAME>`` the parameters.
 
     ``write_only`` holds JSON pointers below ``input_parameters``. Left out: what they name,
     null, a value with NUL or over 32 KiB, all parameters whose names become one variable, and
     those that would take the whole over 256 KiB.
     """
+    context = message["payload"]["context"]
+    variables = [(f"RUNE_{name.upper()}", str(context[name]).encode()) for name in _CONTEXT]
     parameters = message["payload"]["input_parameters"]
     names = {name: re.sub("[^A-Z0-9]", "_", name.upper()) for name in parameters}
     taken = Counter(names.values())
-    variables = []
     room = ENVIRONMENT_BYTES
     for name, variable in names.items():
         pointer = "/" + name.replace("~", "~0").replace("/", "~1")

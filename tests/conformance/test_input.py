@@ -107,6 +107,21 @@ def test_variables_hold_the_scalars(host: Any) -> None:
     }
 
 
+def test_a_plugin_knows_its_target_action_run_and_deadline(host: Any) -> None:
+    """As variables, and the same as its stdin says."""
+    script = (
+        "import json, os, sys\ncontext = json.load(sys.stdin)['payload']['context']\n"
+        "names = ('target', 'action', 'run_id', 'deadline')\n"
+        "told = {n: os.environ.get('RUNE_' + n.upper()) for n in names}\n"
+        "asked = {n: context[n] for n in names}\n"
+        'print(json.dumps({"payload": {"result": "success", "output_data": '
+        '{"told": told, "asked": asked}}}))'
+    )
+    result = host.run(script, {}, interpreter=("python3",))
+    assert result.outcome is Outcome.OK, result.error
+    assert result.output_data["told"] == result.output_data["asked"]
+
+
 def test_nothing_of_the_payload_shows_elsewhere(host: Any, scratch: Path) -> None:
     """While the plugin runs, look into every process and every file that RUNE made."""
     token = hashlib.sha256(os.urandom(16)).hexdigest()

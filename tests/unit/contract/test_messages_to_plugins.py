@@ -46,7 +46,7 @@ def message(parameters: dict[str, Any], **more: Any) -> dict[str, Any]:
 def variables(parameters: dict[str, Any], *write_only: str) -> dict[str, bytes]:
     found = environment(message(parameters), frozenset(write_only))
     assert len(dict(found)) == len(found)
-    return dict(found)
+    return {name: value for name, value in found if name.startswith("RUNE_PARAM_")}
 
 
 # -- the message -------------------------------------------------------------------------------
@@ -201,6 +201,18 @@ def test_a_name_shared_with_a_secret_gives_no_variable() -> None:
 
 def test_pointers_below_the_top_level_hide_nothing_else() -> None:
     assert variables({"a": 1}, "/b/a", "/a/b") == {"RUNE_PARAM_A": b"1"}
+
+
+def test_a_plugin_is_told_where_and_for_what_it_runs() -> None:
+    built = message({"target": "of the parameters"}, target="gpu 01 ü", run_id="r-1")
+    found = dict(environment(built, frozenset()))
+    assert found == {
+        "RUNE_TARGET": "gpu 01 ü".encode(),
+        "RUNE_ACTION": b"gpu.health",
+        "RUNE_RUN_ID": b"r-1",
+        "RUNE_DEADLINE": built["payload"]["context"]["deadline"].encode(),
+        "RUNE_PARAM_TARGET": b"of the parameters",
+    }
 
 
 def test_all_variables_together_are_bounded() -> None:
