@@ -113,7 +113,14 @@ def test_run_local_shows_what_goes_in_and_what_comes_out(author: Any) -> None:
     document = done.document
     path = document["stdin"]["payload"]["input_parameters"]["path"]
     assert not spec_validator("bpcs_input_v2").violations(document["stdin"])
-    assert document["environment"] == {"RUNE_PARAM_PATH": path}
+    context = document["stdin"]["payload"]["context"]
+    assert document["environment"] == {
+        "RUNE_TARGET": "local",
+        "RUNE_ACTION": document["action"],
+        "RUNE_RUN_ID": context["run_id"],
+        "RUNE_DEADLINE": context["deadline"],
+        "RUNE_PARAM_PATH": path,
+    }
     assert (document["outcome"], document["output_data"]) == ("ok", {"entries": 3})
     text = author("plugin", "run-local", "disk-free", "-p", "path=/nowhere").text
     assert '"path": "/nowhere"' in text
