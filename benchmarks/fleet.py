@@ -1,6 +1,6 @@
 """Compares `rune run noop` over many loopback hosts with other ways to do the same work.
 
-Every way sends the same bytes to ``bash -s`` on the same sshd, in turn, several times; medians
+Every way sends the same bytes to the same shell on the same sshd, in turn, several times; medians
 and ratios to the libssh2 loop are printed. Run it with ``make bench``; nothing else should run.
 """
 
@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from pathlib import Path
 from lmm.bootstrap import build_stream
 from lmm.envelope import build_message
 from lmm.model import Invocation, Limits, Script, Target
+from lmm.opening import shell_argv
 from lmm.ssh.masters import directory
 from lmm.testing import Account, Sshd, TcpProxy
 from lmm.testing.sshd import loopback
@@ -104,7 +106,8 @@ class Field:
 
     def libssh2(self, sample: Sample, guarded: bool = True, rounds: int = 1) -> list[float]:
         argv = [sys.executable, str(HERE / "libssh2_loop.py"), self.user, str(self.server.port)]
-        argv += [str(self.server.identity_file), str(self.streams[guarded]), str(rounds)]
+        command = shlex.join(shell_argv(None)) if guarded else "bash -s"
+        argv += [str(self.server.identity_file), command, str(self.streams[guarded]), str(rounds)]
         answer = json.loads(measure(sample, [*argv, *self.hosts]))
         assert not guarded or answer["answers"] == len(self.hosts), answer
         return list(answer["rounds"])

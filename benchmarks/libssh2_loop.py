@@ -1,8 +1,8 @@
 """The yardstick: the same streams to the same hosts by libssh2 in 64 threads, and nothing else.
 
-Usage: libssh2_loop.py USER PORT KEY STREAM ROUNDS HOST…
-It checks no host key, validates nothing and knows no deadline. Prints one JSON object:
-``{"rounds": [seconds, …], "answers": N}``; the first round connects.
+Usage: libssh2_loop.py USER PORT KEY COMMAND STREAM ROUNDS HOST…
+It checks no host key, waits for no shell, validates nothing and knows no deadline. Prints one JSON
+object: ``{"rounds": [seconds, …], "answers": N}``; the first round connects.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ssh2.session import Session
 
-user, port, key, stream_file, rounds, *hosts = sys.argv[1:]
+user, port, key, command, stream_file, rounds, *hosts = sys.argv[1:]
 stream = Path(stream_file).read_bytes()
 sessions: dict[str, tuple[socket.socket, Session]] = {}
 
@@ -35,7 +35,7 @@ def session_to(host: str) -> Session:
 
 def ask(host: str) -> bool:
     channel = session_to(host).open_session()
-    channel.execute("bash -s")
+    channel.execute(command)
     channel.write(stream.replace(b"0" * 32, secrets.token_hex(16).encode()))  # its own directory
     answer = b""
     while b" end " not in answer:

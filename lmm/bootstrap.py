@@ -1,8 +1,11 @@
-"""Turns an invocation into what ``bash -s`` reads on stdin, and its output back into parts.
+"""Turns an invocation into what a host's shell reads on stdin, and its output back into parts.
 
 Sans-IO: bytes in, bytes out. The host's half is ``bootstrap.sh``, with ``receipt.sh`` and
-``follow.sh`` where a receipt is wanted. Opening a shell, also as another user through sudo, is
-here too because every shell transport does it alike.
+``follow.sh`` where a receipt is wanted.
+
+That shell is ``bash -c HEAD``. It reads all of the stream as data, by length, and evaluates only
+what it has recognised: whatever else reads from stdin before it or beside it, no shell of RUNE's
+ever reads a script there.
 """
 
 from __future__ import annotations
@@ -18,41 +21,72 @@ from typing import NamedTuple
 
 from lmm import files
 from lmm.envelope import encode_message, environment
-from lmm.errors import Unreachable
 from lmm.files import shell_functions
-from lmm.model import Become, Invocation, OnDisconnect
+from lmm.model import Invocation, OnDisconnect
 from lmm.receipts import KEPT_S
 
-NOISE_BYTES = 64 * 1024  # what is kept of the output before the start line
+NOISE_BYTES = 64 * 1024  # what is kept of the output before the start line, its end
 END_LINE_BYTES = 512
 PATIENCE_S = 10  # how long the host waits for the word that its end lines were read
 # What is said on stdin after the stream; any other byte is taken for CANCEL before the end.
 CANCEL, READ = b"c", b"r"
 END_LINE = re.compile(rb"(\d+) (\w+) ?([^\n]*)\n")  # what follows the nonce; compiled once
+# Exit statuses: the shell did not get what was sent; the hello was run by another shell.
+EATEN, FOREIGN = 96, 97
+# One line without single quote, backslash or exclamation mark, which any login shell can quote.
+# Nothing that the host's environment says to bash may reach the bootstrap or the plugin's
+# interpreter: -p keeps out functions, BASH_ENV and options, the rest is done here. With a name as
+# $0 it says that it is here before anything is sent.
+HEAD = (
+    "set +o posix; export -n SHELLOPTS BASHOPTS;"
+    " unset BASH_ENV ENV BASH_COMPAT CDPATH EXECIGNORE FUNCNEST GLOBIGNORE TMOUT;"
+    ' [[ $0 == rune-* ]] && printf %s-here "$0";'
+    f' read -r -t 9 w && [[ $w == "exit {FOREIGN} # "* ]] && read -r -t 9 rune_word n'
+    ' && [[ $w == *" $rune_word" ]] && printf rune-%s-ready "$rune_word"'
+    ' && LC_ALL=C IFS= read -rN "$n" h && [[ $h == *"# $rune_word"? ]] && eval "$h";'
+    f" exit {EATEN}"
+)
 
 
 class Stream(NamedTuple):
-    """What ``bash -s`` is to read, in order. ``shared`` is equal for all targets of a plugin."""
+    """What HEAD is to read, in order. ``shared`` is equal for all targets of a plugin.
+
+    ``head`` is the hello and the call. By the hello, two lines with ``word``, HEAD knows that
+    nobody else has read; a shell other than bash that takes them for commands ends with FOREIGN.
+    HEAD answers with ``ready``, in which ``word`` stands as nothing that was sent has it. ``word``
+    ends the call and the stream as well: where bytes are missing they do not end so.
+    """
 
     head: bytes
     shared: bytes
     tail: bytes
+    word: str = ""
+
+    @property
+    def hello(self) -> bytes:
+        return b"".join(self.head.splitlines(keepends=True)[:2])
+
+    @property
+    def body(self) -> bytes:
+        return self.whole()[len(self.hello) :]
+
+    @property
+    def ready(self) -> bytes:
+        return f"rune-{self.word}-ready".encode()
 
     def whole(self) -> bytes:
-        return b"".join(self)
+        return self.head + self.shared + self.tail
 
 
 def build_stream(invocation: Invocation, nonce: str) -> Stream:
-    """Return what ``bash -s`` is to read: call, bootstrap and plugin, variables and payload.
+    """Return what HEAD is to read: call, bootstrap and plugin, variables and payload.
 
     For an inquiry the call and functions are all. A receipt's nonce is its key.
     """
     names = _names(invocation)
-    functions = shell_functions(*names)
-    read = f'LC_ALL=C IFS= read -rN {len(functions)} s; eval "$s"; '
     if invocation.inquiry:
         words = [nonce, *_receipt_times(invocation), *["kill"][: invocation.inquiry.kill]]
-        return Stream(f"{read}rune_ask {shlex.join(words)}; exit\n".encode(), functions, b"")
+        return _stream(f"rune_ask {shlex.join(words)}", _shared(names, b""))
     script, sent = invocation.script, files.sent(invocation.script)
     text = files.is_text(sent.content)
     variables = environment(invocation.message, invocation.write_only)
@@ -73,14 +107,32 @@ def build_stream(invocation: Invocation, nonce: str) -> Stream:
         *(word for name, value in variables for word in (name, str(len(value)))),
         *script.interpreter,
     ]
-    first = f"{read}{_receipt(invocation)}rune_main {shlex.join(arguments)}; exit\n"
     values = b"".join(value for _, value in variables)
-    return Stream(first.encode(), _shared(names, sent.body), values + payload)
+    call = f"{_receipt(invocation)}rune_main {shlex.join(arguments)}"
+    return _stream(call, _shared(names, sent.body), values + payload)
+
+
+class _Shared(NamedTuple):
+    """Functions and a plugin: ``read`` reads the functions, if they come whole."""
+
+    read: str
+    content: bytes
 
 
 @functools.lru_cache(maxsize=4)
-def _shared(names: tuple[str, ...], content: bytes) -> bytes:
-    return shell_functions(*names) + content
+def _shared(names: tuple[str, ...], content: bytes) -> _Shared:
+    mark = secrets.token_hex(16)  # that nobody's parameters can hold
+    functions = shell_functions(*names) + f"#{mark}\n".encode()
+    read = f'LC_ALL=C IFS= read -rN {len(functions)} s && [[ $s == *"#{mark}"? ]]'
+    return _Shared(f'{read} || exit {EATEN}; eval "$s"; ', functions + content)
+
+
+def _stream(call: str, shared: _Shared, tail: bytes | None = None) -> Stream:
+    word = secrets.token_hex(16)
+    line = f"{shared.read}{call}; exit # {word}\n".encode()
+    hello = f"exit {FOREIGN} # {word}\n{word} {len(line)}\n".encode()
+    tail = b"" if tail is None else tail + f"{word}\n".encode()
+    return Stream(hello + line, shared.content, tail, word)
 
 
 def _names(invocation: Invocation) -> tuple[str, ...]:
@@ -135,7 +187,7 @@ class Frame:
 
     The end line follows the plugin's last byte at once, so nothing is added to what it wrote.
     ``body`` takes the plugin's bytes as they come. Noise of login profiles is kept in ``noise``
-    up to a bound; what follows the end line is dropped.
+    up to a bound, the last of it; what follows the end line is dropped.
     """
 
     def __init__(self, nonce: str, body: Callable[[bytes], None]) -> None:
@@ -168,7 +220,7 @@ class Frame:
             (self._body if self.started else self._keep_noise)(pending)
 
     def _keep_noise(self, data: bytes) -> None:
-        self.noise += data[: NOISE_BYTES - len(self.noise)]
+        self.noise = (self.noise + data)[-NOISE_BYTES:]
 
     def _look_for_end(self, data: bytes, take: Callable[[bytes], None]) -> None:
         """Pass on what cannot belong to an end line, hold back what may."""
@@ -197,58 +249,3 @@ def _partial(data: bytes, marker: bytes) -> int:
     while at >= 0 and not marker.startswith(data[at:]):
         at = data.find(marker[:1], at + 1)
     return at if at >= 0 else len(data)
-
-
-class Opening:
-    """The way into a shell: its command, and what to send when, also through a sudo prompt.
-
-    With a password nothing is sent until sudo asks or the shell says that it is there, so that
-    the password can never be read as a command.
-    """
-
-    def __init__(self, stream: bytes, become: Become | None) -> None:
-        self._stream = stream
-        self._password: bytes | None = None
-        self._ready = b""
-        self._prompt = b""
-        self._seen = b""
-        if become is None:
-            self.argv = ["bash", "-s"]
-        elif become.password is None:
-            self.argv = ["sudo", "-n", "-u", become.user, "--", "bash", "-s"]
-        else:
-            nonce = secrets.token_hex(8)
-            prompt, ready = f"rune-{nonce}-password:", f"rune-{nonce}-ready"
-            self._prompt, self._ready = prompt.encode(), ready.encode()
-            self._password = become.password.resolve().encode() + b"\n"
-            say_ready = 'printf "%s\\n" "$0" >&2; exec bash -s'
-            self.argv = ["sudo", "-S", "-p", prompt, "-u", become.user, "--"]
-            self.argv += ["bash", "-c", say_ready, ready]
-            self._user = become.user
-        self.pending = self._password is not None
-
-    @property
-    def command(self) -> str:
-        return shlex.join(self.argv)
-
-    def first(self) -> bytes:
-        """Return what to send at once."""
-        return b"" if self.pending else self._stream
-
-    def receive(self, stderr: bytes) -> bytes:
-        """Take what came on stderr; return what to send now. Raises Unreachable (become_failed)."""
-        if not self.pending:
-            return b""
-        self._seen = (self._seen + stderr)[-NOISE_BYTES:]
-        if self._ready in self._seen:
-            self.pending = False
-            return self._stream
-        if self._prompt in self._seen:
-            if self._password is None:
-                raise Unreachable(
-                    "become_failed", f"sudo did not accept the password to become {self._user}"
-                )
-            self._seen = self._seen.split(self._prompt, 1)[1]
-            password, self._password = self._password, None
-            return password
-        return b""

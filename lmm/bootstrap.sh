@@ -1,4 +1,4 @@
-# What RUNE sends to `bash -s` ahead of a plugin: functions only, run by rune_main (see bootstrap.py).
+# What RUNE sends to a host's bash ahead of a plugin: functions only, run by rune_main (see bootstrap.py).
 # Needs bash 4.4 and coreutils. stdin goes on with the plugin, its environment and its payload and
 # then stays open: its end means that RUNE is gone, any further byte means cancel. Where a receipt is
 # wanted, rune_mode is set and receipt.sh is sent as well; its functions come in at the few lines below
@@ -199,6 +199,10 @@ rune_main() {
     fi
   done
   LC_ALL=C IFS= read -rN "$payload_len" rune_payload || rune_end 100 short
+  # Of what came the plugin may be anything if somebody else has read, too: then this is not the end.
+  # shellcheck disable=SC2154 # from HEAD
+  LC_ALL=C IFS= read -rN $((${#rune_word} + 1)) i || rune_end 100 short
+  [[ $i == "$rune_word"? ]] || rune_end 100 eaten
   if [[ ${rune_mode-} ]]; then rune_claim "$rune_mode" "$rune_mark" || rune_end 100 "${rune_why-}"; fi
   printf '##rune-%s start\n' "$rune_nonce" >&2
   printf '##rune-%s start\n' "$rune_nonce"

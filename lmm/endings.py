@@ -76,6 +76,8 @@ def _not_started(end: End) -> RuneError:
             )
         case "no_receipt":
             return HostError("no_writable_directory", "no directory on the host takes a receipt")
+        case "eaten":
+            return Unreachable("stdin_taken", "something on the host has read from RUNE's input")
         case "short":
             return Unreachable("connection_reset", "the connection dropped while sending")
         case _:

@@ -34,6 +34,10 @@ _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")  # json escapes those below 0x20 itself
 
 
+# Then something else than the answer stands on stdout, and its first line tells what.
+_NO_ANSWER = frozenset({"output_not_json", "output_not_one_object", "output_not_utf8"})
+
+
 class _Refused(ValueError):
     """Why bytes are not one strict JSON object; ``reason`` is a row of the code table."""
 
@@ -55,7 +59,15 @@ def loads_strict(data: bytes) -> JSON:
     try:
         return _parse(data)
     except _Refused as error:
-        raise OutputError(error.reason, str(error), first_bytes=_first_bytes(data)) from None
+        first = _first_bytes(data)
+        began = _beginning(first) if error.reason in _NO_ANSWER else ""
+        raise OutputError(error.reason, f"{error}{began}", first_bytes=first) from None
+
+
+def _beginning(first: str) -> str:
+    """Return what to add to a message about a stdout that is no answer: its first line."""
+    lines = [line for line in first.splitlines() if line.strip()]
+    return f"; stdout begins with {_shown(lines[0])}" if lines else ""
 
 
 def loads_request(data: bytes, what: str) -> JSON:

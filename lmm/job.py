@@ -19,7 +19,6 @@ from lmm.envelope import parse_event, read_answer
 from lmm.errors import (
     Cancelled,
     ConnectionLost,
-    HostError,
     InternalError,
     OutputError,
     PluginFailed,
@@ -28,6 +27,7 @@ from lmm.errors import (
     Unreachable,
 )
 from lmm.model import Inquiry, Invocation, Outcome, Result
+from lmm.opening import not_started
 from lmm.redact import Redactor, secret_texts
 
 EventSink = Callable[[str, Mapping[str, Any]], None]  # kind, data
@@ -336,18 +336,19 @@ class MediatedJob:
             if exit_status is None:
                 return ConnectionLost("connection_lost", why or "the connection was lost")
             return ConnectionLost("connection_lost", "the host's shell died while the plugin ran")
-        noise = (self._frames[1].noise or self._frames[0].noise)[-512:].decode(errors="replace")
         if exit_status is None:
             if self._sent:
                 return ConnectionLost("connection_lost", why or "the connection was lost")
             return Unreachable("connection_reset", why or "the connection dropped while sending")
-        if self.invocation.target.become and "sudo:" in noise:
-            return Unreachable("become_failed", noise.strip().splitlines()[-1])
-        return HostError(
-            "bootstrap_failed",
-            f"the login shell ended with status {exit_status} before the plugin started",
-            shell_output=noise,
-        )
+        return self._not_started(exit_status)
+
+    def _not_started(self, exit_status: int | None) -> RuneError:
+        """The host's shell has ended, or its time is over: ``None``."""
+        for frame in self._frames:
+            frame.close()
+        said = (frame.noise.decode(errors="replace") for frame in self._frames)
+        words = [self._redactor.text(text) for text in said]
+        return not_started(self.invocation.target, self.parts, exit_status, *words)
 
     def expire(self) -> None:
         """Settle a job whose host has not answered by ``stop_at``."""
@@ -358,6 +359,9 @@ class MediatedJob:
                 self._settle(error=self._stop.error)
                 return
             began = self._frames[0].started or self._frames[1].started
+            if not (self._sent or began):
+                self._settle(error=self._not_started(None))
+                return
             what = "was started" if began else "was sent"
             self._settle(
                 error=ConnectionLost("host_silent", f"no answer in time after the plugin {what}")

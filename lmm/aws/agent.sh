@@ -56,7 +56,7 @@ rune_carry() {
   mkfifo "$dir/in" "$dir/bell" "$dir/1" "$dir/2" || rune_say no_directory
   exec 3<>"$dir/out" 4<>"$dir/err" 6<>"$dir/bell"
   head=$(rune_unique | rune_slice "$2" "$3")
-  if [[ $head != *'; exit' ]]; then # what follows must not be read as commands
+  if [[ $head != *'; exit'* ]]; then
     rm -rf -- "$dir"
     rune_say not_fetched
   fi

@@ -25,10 +25,11 @@ class Job(Protocol):
     def invocation(self) -> Invocation: ...
     @property
     def stream(self) -> bytes:
-        """All that ``bash -s`` reads on stdin. Afterwards stdin stays open: its end is the
-        host's sign that RUNE is gone, and any further byte means cancel. Where the invocation has
-        a receipt, ``CANCEL`` (``lmm.bootstrap``) has to be said to cancel, because a plugin may
-        survive that end, and ``READ`` when the end lines have settled the job."""
+        """All that the host's shell reads on stdin; ``Opening`` (``lmm.opening``) says what of it
+        may leave when. Afterwards stdin stays open: its end is the host's sign that RUNE is gone,
+        and any further byte means cancel. Where the invocation has a receipt, ``CANCEL``
+        (``lmm.bootstrap``) has to be said to cancel, because a plugin may survive that end, and
+        ``READ`` when the end lines have settled the job."""
 
     @property
     def parts(self) -> Stream:
@@ -36,9 +37,10 @@ class Job(Protocol):
 
     @property
     def stop_at(self) -> float:
-        """Instant (``time.monotonic``) after which to give up waiting for the host. What it has
-        said by then still counts, also where RUNE itself was stopped (SIGSTOP, a lid that was
-        closed): read on until ``QUIET_S`` pass without a byte, for at most ``LATE_S``."""
+        """Instant (``time.monotonic``) after which to give up waiting for the host, once the whole
+        stream has left; before that ``Opening.give_up_at`` counts. What the host has said by then
+        still counts, also where RUNE itself was stopped (SIGSTOP, a lid that was closed): read on
+        until ``QUIET_S`` pass without a byte, for at most ``LATE_S``."""
 
     @property
     def settled(self) -> bool:
@@ -56,7 +58,8 @@ class Job(Protocol):
         """Settle the job: the far end closed the channel. Harmless after the job has settled."""
 
     def expire(self) -> None:
-        """Settle the job: ``stop_at`` has passed without a word from the host."""
+        """Settle the job: its time has passed without a word from the host. Where not all of the
+        stream has left that is certain never to have started."""
 
     def on_cancel(self, action: Callable[[], None]) -> None:
         """Have ``action`` called once, from another thread, when the job is to be cancelled or

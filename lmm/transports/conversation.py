@@ -9,8 +9,9 @@ import time
 from io import FileIO
 from typing import Protocol
 
-from lmm.bootstrap import CANCEL, READ, Opening
+from lmm.bootstrap import CANCEL, READ
 from lmm.errors import RuneError
+from lmm.opening import Opening
 from lmm.transports.base import LATE_S, QUIET_S, Job
 
 CHUNK = 64 * 1024
@@ -100,16 +101,22 @@ class _Conversation:
         self._loop()
 
     def _loop(self) -> None:
-        job, gone_at, ask = self._job, None, True
-        give_up_at, is_quiet = 0.0, False  # once ``stop_at`` has passed
+        job, opening, gone_at, ask = self._job, self._opening, None, True
+        give_up_at, is_quiet = 0.0, False  # once time is over
         while not job.settled:
             now = time.monotonic()
-            is_late = now >= job.stop_at
+            is_waiting = bool(self._to_send) or opening.pending
+            stop_at = opening.give_up_at if is_waiting else job.stop_at
+            is_late = now >= stop_at
             if is_late:
                 give_up_at = give_up_at or now + LATE_S
-                if now >= give_up_at or self._to_send or self._opening.pending or is_quiet:
-                    job.expire()
-                    return
+                if now >= give_up_at or is_quiet:
+                    if not opening.pending or opening.is_late:
+                        job.expire()
+                        return
+                    opening.too_late()
+                    self._close_stdin()
+                    give_up_at, is_late = 0.0, False
             if ask and self._peer.gone():
                 gone_at, ask = now, False
                 self._close_stdin()  # whatever of it is left on this host ends by that
@@ -120,13 +127,15 @@ class _Conversation:
             if gone_at is not None and (not self._pipes or now > gone_at + AFTER_EXIT_S):
                 job.hung_up(self._peer.status)
                 return
-            wait = QUIET_S if is_late else min(job.stop_at - now, self._patience(gone_at))
+            wait = QUIET_S if is_late else min(max(stop_at - now, 0.0), self._patience(gone_at))
             ready = self._selector.select(wait)
             is_quiet = is_late and not ready
             for key, _ in ready:
                 if key.data == "cancel":
                     self._selector.unregister(key.fileobj)
-                    if not self._say(CANCEL):
+                    if opening.pending:
+                        job.expire()
+                    elif not self._say(CANCEL):
                         self._close_stdin()
                 elif key.data == "in":
                     self._write()
@@ -147,17 +156,21 @@ class _Conversation:
         if not data:
             self._selector.unregister(key.fileobj)
             self._pipes -= 1
-        elif key.data == "out":
-            self._job.feed_stdout(data)
+            return
+        out, err = (data, b"") if key.data == "out" else (b"", data)
+        if self._opening.pending:
+            try:
+                answer = self._opening.receive(out, err)
+            except RuneError as error:
+                self._job.fail(error)
+                return
+            if answer:
+                self._to_send = memoryview(bytes(self._to_send) + answer)
+                self._write()
+        if out:
+            self._job.feed_stdout(out)
         else:
-            if self._opening.pending:
-                try:
-                    self._to_send = memoryview(bytes(self._to_send) + self._opening.receive(data))
-                except RuneError as error:
-                    self._job.fail(error)
-                    return
-            self._job.feed_stderr(data)
-            self._write()
+            self._job.feed_stderr(err)
 
     def _write(self) -> None:
         """Write what there is room for; the rest when the pipe says that it has some."""
@@ -194,6 +207,7 @@ class _Conversation:
             return False
 
     def _close_stdin(self) -> None:
+        self._to_send = memoryview(b"")
         if not self._peer.stdin.closed:
             self._watch_stdin(False)
             self._peer.stdin.close()

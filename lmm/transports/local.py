@@ -1,4 +1,4 @@
-"""This machine, through the same ``bash -s`` and bootstrap as any other host."""
+"""This machine, through the same shell and bootstrap as any other host."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import ClassVar
 
-from lmm.bootstrap import Opening
+from lmm.opening import Opening
 from lmm.transports.base import Job
 from lmm.transports.process import run_process
 
@@ -24,7 +24,7 @@ class LocalTransport:
     def run(self, jobs: Sequence[Job]) -> None:
         env = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith("LC_")}
         for job in jobs:
-            opening = Opening(job.stream, job.invocation.target.become)
+            opening = Opening(job.parts, job.invocation)
             run_process(job, opening.argv, opening, env)
 
     def close(self) -> None:

@@ -16,12 +16,13 @@ from typing import ClassVar
 
 from lmm.errors import RequestError, RuneError
 from lmm.model import Target
+from lmm.opening import Opening
 from lmm.ssh import askpass, masters, mux_client
 from lmm.ssh.config import HostConfig, resolve
 from lmm.ssh.openssh import ssh_argv
 from lmm.transports.base import Job
 from lmm.transports.conversation import Waker, converse
-from lmm.transports.openssh_job import LoginJob, ReadyOpening
+from lmm.transports.openssh_job import LoginJob
 from lmm.transports.process import run_process
 
 PATIENCE_S = 0.5  # for an ssh whose job is settled: nothing on the host depends on it
@@ -52,13 +53,14 @@ class OpensshTransport:
         target = job.invocation.target
         config = resolve(target)
         watched = LoginJob(job, config)
-        opening = ReadyOpening(job.stream, target.become)
+        opening = Opening(job.parts, job.invocation, watched.patience_s)
         socket = self._socket_of(target) if target.ssh.persist_s else None
         if socket is not None:
             with Waker() as cancelled:
                 watched.on_cancel(cancelled.wake)
                 try:
                     with _session(socket, opening.command, watched, cancelled) as session:
+                        watched.is_logged_in = True
                         converse(watched, session, opening, cancelled)
                     return
                 except mux_client.Abandoned:
@@ -98,7 +100,7 @@ def _session(socket: str, command: str, job: Job, cancelled: Waker) -> mux_clien
         raise
 
 
-def _log_in(job: LoginJob, config: HostConfig, opening: ReadyOpening, socket: str | None) -> None:
+def _log_in(job: LoginJob, config: HostConfig, opening: Opening, socket: str | None) -> None:
     """Run the script by an ``ssh`` that leaves a master at ``socket``, unless that is ``None``.
 
     Where another ssh is quicker to leave one, this one's connection ends with the script.

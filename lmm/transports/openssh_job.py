@@ -1,47 +1,20 @@
-"""A job as its way through ``ssh`` sees it: nothing is sent before the host's shell is there."""
+"""A job as its way through ``ssh`` sees it: what ssh says is not what the host says."""
 
 from __future__ import annotations
 
 import contextlib
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lmm.bootstrap import Opening, Stream
+from lmm.bootstrap import Stream
 from lmm.errors import RuneError, Unreachable
-from lmm.model import Become, Invocation
+from lmm.model import Invocation
 from lmm.ssh.config import HostConfig
 from lmm.ssh.openssh import classify, lost_reason
 from lmm.transports.base import Job
 
 STDERR_BYTES = 64 * 1024
-
-
-class ReadyOpening(Opening):
-    """Sends nothing of the stream before the shell has said that it is there.
-
-    A pipe to ssh takes the stream long before there is a connection. So RUNE knows for certain
-    that a script which was not sent has not run, and the deadline begins when it is sent.
-    """
-
-    def __init__(self, stream: bytes, become: Become | None) -> None:
-        super().__init__(stream, become)
-        self._hello = b"" if self.pending else f"rune-{secrets.token_hex(8)}-ready".encode()
-        self._heard = b""
-        self.pending = True
-
-    def first(self) -> bytes:
-        return b"echo %s >&2\n" % self._hello if self._hello else super().first()
-
-    def receive(self, stderr: bytes) -> bytes:
-        if not self._hello:
-            return super().receive(stderr)
-        self._heard = (self._heard + stderr)[-STDERR_BYTES:]
-        if self._hello not in self._heard:
-            return b""
-        self.pending = False
-        return super().first()
 
 
 class LoginJob:
@@ -52,12 +25,13 @@ class LoginJob:
         self._job = job
         self._config = config
         self.proxy_log: Path | None = None
+        self.is_logged_in = False
         self._sent = False
         self._cancelled = False
         self._stderr = b""
         hosts = (*config.proxy_jump, config)
         self._began = time.monotonic()
-        self._give_up_at = self._began + sum(
+        self.patience_s = sum(
             host.connect_timeout_s + host.banner_timeout_s + host.auth_timeout_s for host in hosts
         )
         job.on_cancel(self._cancel)
@@ -78,7 +52,7 @@ class LoginJob:
     def stop_at(self) -> float:
         if self._sent:
             return self._job.stop_at
-        return 0.0 if self._cancelled else min(self._give_up_at, self._job.stop_at)
+        return 0.0 if self._cancelled else min(self._began + self.patience_s, self._job.stop_at)
 
     @property
     def settled(self) -> bool:
@@ -90,6 +64,7 @@ class LoginJob:
         self._job.stream_sent()
 
     def feed_stdout(self, data: bytes) -> None:
+        self.is_logged_in = True
         self._job.feed_stdout(data)
 
     def feed_stderr(self, data: bytes) -> None:
@@ -117,7 +92,7 @@ class LoginJob:
             self._job.fail(classify(text, exit_status))
 
     def expire(self) -> None:
-        if self._sent:
+        if self._sent or self.is_logged_in or (self.invocation.target.become and self._stderr):
             self._job.expire()
             return
         seconds = time.monotonic() - self._began

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from io import FileIO
 
-from lmm.bootstrap import Opening
 from lmm.errors import HostError
+from lmm.opening import Opening
 from lmm.transports.base import Job
 from lmm.transports.conversation import AFTER_EXIT_S, Waker, converse
 

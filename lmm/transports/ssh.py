@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from lmm.bootstrap import CANCEL, READ, Opening
+from lmm.bootstrap import CANCEL, READ
 from lmm.errors import RuneError, Unreachable
+from lmm.opening import Opening
 from lmm.ssh.config import HostConfig, resolve
 from lmm.ssh.connect import connect, connect_shared, hang_up
 from lmm.ssh.connection import LOST, Connection
@@ -53,7 +54,7 @@ class SshTransport:
         try:
             config = resolve(job.invocation.target)
             chain = (*config.proxy_jump, config)
-            opening = Opening(job.stream, job.invocation.target.become)
+            opening = Opening(job.parts, job.invocation, config.auth_timeout_s)
             connection, session = self._open(job, chain)
             try:
                 session.execute(opening.command)
@@ -125,22 +126,25 @@ def _talk(connection: Connection, session: Session, job: Job, opening: Opening) 
     cancelled = threading.Event()
     job.on_cancel(cancelled.set)
     is_told = False  # the host, that the job was cancelled
-    give_up_at = 0.0  # once ``stop_at`` has passed
+    give_up_at = 0.0  # once time is over
     to_send = memoryview(opening.first())
     while not job.settled:
         if cancelled.is_set() and not is_told:
             is_told = True
+            if opening.pending:
+                job.expire()
+                return
             if not _say(CANCEL, session, job, opening, to_send):
                 to_send = memoryview(b"")
                 session.send_eof()
         # no data comes after that
         ended = session.eof_received or session.closed or session.granted is False
         out, err = session.take()
+        if opening.pending and (out or err):
+            to_send = memoryview(bytes(to_send) + opening.receive(out, err))
         if out:
             job.feed_stdout(out)
         if err:
-            if opening.pending and not is_told:
-                to_send = memoryview(bytes(to_send) + opening.receive(err))
             job.feed_stderr(err)
         if job.settled:
             break
@@ -152,14 +156,21 @@ def _talk(connection: Connection, session: Session, job: Job, opening: Opening) 
             if not to_send and not opening.pending:
                 job.stream_sent()
         now = time.monotonic()
-        if now < job.stop_at:
-            wait = 0.0 if to_send and session.room else job.stop_at - now
-            connection.read(wait, lambda: job.stop_at + LATE_S)
+        is_waiting = bool(to_send) or opening.pending
+        stop_at = opening.give_up_at if is_waiting else job.stop_at
+        if now < stop_at:
+            wait = 0.0 if to_send and session.room else stop_at - now
+            connection.read(wait, lambda: max(opening.give_up_at, job.stop_at) + LATE_S)
             continue
         give_up_at = give_up_at or now + LATE_S
-        if to_send or opening.pending or now >= give_up_at or not connection.read(QUIET_S):
+        if now < give_up_at and connection.read(QUIET_S):
+            continue
+        if not opening.pending or opening.is_late:
             job.expire()
             return
+        opening.too_late()
+        to_send, give_up_at = memoryview(b""), 0.0
+        session.send_eof()
     _say(READ, session, job, opening, to_send)
 
 

@@ -10,6 +10,7 @@ import functools
 import logging
 import re
 import secrets
+import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,9 +21,9 @@ from lmm.aws.commands import EXECUTION_S, Bucket, InvalidInstances, Service, Tim
 from lmm.aws.discovery import NOT_MANAGED, agents
 from lmm.aws.session import Account, Clients
 from lmm.aws.storage import Storage
-from lmm.bootstrap import Opening
 from lmm.errors import HostError, InternalError, RequestError, RuneError, Unreachable
 from lmm.model import Limits, SsmSettings
+from lmm.opening import shell_argv
 from lmm.redact import has_secrets
 from lmm.transports.base import Job
 from lmm.transports.ssm_watch import Sent, Watch
@@ -115,7 +116,7 @@ def _kind(job: Job) -> _Kind:
     return _Kind(
         ssm=replace(ssm, ping_status=None),
         shared=job.parts.shared,
-        shell_command=Opening(b"", target.become).command,
+        shell_command=shlex.join(shell_argv(target.become)),
         limits=invocation.limits,
         run_id=invocation.run_id,
         secret=secret,

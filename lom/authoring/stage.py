@@ -1,6 +1,6 @@
 """A host as a case wants it, made of this machine: its commands, environment and files.
 
-A plugin still goes the whole way there, through the same ``bash -s`` and bootstrap as anywhere.
+A plugin still goes the whole way there, through the same shell and bootstrap as anywhere.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from lmm.bootstrap import Opening
 from lmm.errors import RequestError
+from lmm.opening import Opening
 from lmm.transports.base import Job
 from lmm.transports.process import run_process
 from lom.authoring.cases import Case, filled
@@ -47,7 +47,7 @@ class StagedTransport:
 
     def run(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            opening = Opening(job.stream, job.invocation.target.become)
+            opening = Opening(job.parts, job.invocation)
             argv = ["env", "-C", str(self.stage.work), *opening.argv]
             run_process(job, argv, opening, self.stage.env)
 

@@ -55,11 +55,13 @@ def bears(name: str, tried: Tried, what: str, remedy: str) -> Finding:
 
 def trouble(tried: Tried) -> str:
     """Return in words what RUNE has against an answer."""
+    message = tried.error.get("message", "")
     first = tried.error.get("data", {}).get("first_bytes")
-    beginning = f"; stdout begins with {shown(first, 100)}" if first else ""
+    is_told = not first or "stdout begins with" in message
+    beginning = "" if is_told else f"; stdout begins with {shown(first, 100)}"
     log = tried.result.stderr.strip()
     said = f"; stderr ends with {shown(log[-200:], 200)}" if log else ""
-    return f"{tried.result.outcome}: {tried.error.get('message', '')}{beginning}{said}"
+    return f"{tried.result.outcome}: {message}{beginning}{said}"
 
 
 def advice(tried: Tried) -> str:

@@ -382,7 +382,7 @@ def test_login_shells(host_factory: Any, sshd: Sshd, transport: str, shell: str)
         if shell == "/bin/sh":
             assert result.output_data == {"from": "x"}
         else:
-            assert (result.outcome, reason(result)) == (Outcome.FAILED, "bootstrap_failed")
+            assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "no_shell")
 
 
 @pytest.mark.parametrize("transport", ["ssh", "openssh"])

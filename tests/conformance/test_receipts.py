@@ -16,6 +16,7 @@ import pytest
 
 from lmm.bootstrap import build_stream
 from lmm.model import OnDisconnect, Outcome, Result
+from lmm.opening import shell_argv
 from lmm.testing import Account, Sshd
 
 KILL, CONTINUE = OnDisconnect.KILL, OnDisconnect.CONTINUE
@@ -79,7 +80,7 @@ def test_what_nobody_read_is_read_later(streaming: Any, keep: Any, name: str, mo
     assert kept.receipt
     # a shell that nobody reads from after the plugin's end: its stdin ends without the word
     with subprocess.Popen(
-        ["bash", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        shell_argv(None), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as shell:
         assert shell.stdin
         shell.stdin.write(build_stream(kept, kept.receipt).whole())

@@ -27,7 +27,7 @@ export FULL={full}
 exec unshare --mount bash -c '
   for place in $FULL; do
     mount -t tmpfs -o size=64k none "$place" && ! head -c 1M /dev/zero 2>/dev/null >"$place/filler"
-  done && exec bash -s'
+  done && exec bash -c "$SSH_ORIGINAL_COMMAND"'
 """
 
 

@@ -181,3 +181,12 @@ def test_every_float_is_finite_or_refused(number: float) -> None:
     else:
         with pytest.raises(OutputError, match="is not JSON"):
             loads_strict(data)
+
+
+def test_what_is_no_answer_is_shown_by_its_first_line() -> None:
+    with pytest.raises(OutputError, match=r"line 2 column 1; stdout begins with 'warning: x'$"):
+        loads_strict(b'\nwarning: x\n{"a":1}')
+    with pytest.raises(OutputError, match=r"; stdout begins with 'y{59}…'$"):
+        loads_strict(b"y" * 5000)
+    with pytest.raises(OutputError, match=r"twice in one object$"):
+        loads_strict(b'{"a":1,"a":2}')

@@ -99,7 +99,8 @@ def test_an_inquiry_carries_nothing_of_the_invocation() -> None:
     whole = sent.whole()
     assert b"the-plugin" not in whole
     assert b"hidden-parameter" not in whole
-    assert re.search(rb"rune_ask a{32} \d+ \d+ kill; exit\n", sent.head)
+    assert re.search(rb"rune_ask a{32} \d+ \d+ kill; exit # [0-9a-f]{32}\n", sent.head)
+    assert sent.tail == b""  # any byte more would be a cancel
 
 
 def test_without_a_receipt_nothing_of_it_is_sent() -> None:
