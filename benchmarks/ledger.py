@@ -42,7 +42,7 @@ class Answered:
 
     def run(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            mark = b"##rune-" + job.stream.split(b"rune_main ", 1)[1].split(b" ", 1)[0]
+            mark = b"\n##rune-" + job.stream.split(b"rune_main ", 1)[1].split(b" ", 1)[0]
             job.stream_sent()
             time.sleep(self._delay_s)
             for feed, text in ((job.feed_stdout, BODY), (job.feed_stderr, b"")):

@@ -30,7 +30,9 @@ END_LINE_BYTES = 512
 PATIENCE_S = 10  # how long the host waits for the word that its end lines were read
 # What is said on stdin after the stream; any other byte is taken for CANCEL before the end.
 CANCEL, READ = b"c", b"r"
-END_LINE = re.compile(rb"(\d+) (\w+) ?([^\n]*)\n")  # what follows the nonce; compiled once
+# What follows the nonce; compiled once. A start may name the nonce of the end line.
+START_LINE = re.compile(rb" start(?: ([0-9a-f]{32}))?\n")
+END_LINE = re.compile(rb" end (\d{1,3}) ([a-z_]{1,32}) ([^\n]*)\n")
 # Exit statuses: the shell did not get what was sent; the hello was run by another shell.
 EATEN, FOREIGN = 96, 97
 # One line without single quote, backslash or exclamation mark, which any login shell can quote.
@@ -81,11 +83,12 @@ class Stream(NamedTuple):
 def build_stream(invocation: Invocation, nonce: str) -> Stream:
     """Return what HEAD is to read: call, bootstrap and plugin, variables and payload.
 
-    For an inquiry the call and functions are all. A receipt's nonce is its key.
+    For an inquiry the call and functions are all.
     """
     names = _names(invocation)
     if invocation.inquiry:
-        words = [nonce, *_receipt_times(invocation), *["kill"][: invocation.inquiry.kill]]
+        words = [nonce, invocation.receipt or "", *_receipt_times(invocation)]
+        words += ["kill"][: invocation.inquiry.kill]
         return _stream(f"rune_ask {shlex.join(words)}", _shared(names, b""))
     script, sent = invocation.script, files.sent(invocation.script)
     text = files.is_text(sent.content)
@@ -157,7 +160,8 @@ def _receipt(invocation: Invocation) -> str:
     # A little more than what is allowed: whoever reads it then says that it is too large.
     most = (limits.stdout_bytes + 2 * END_LINE_BYTES, limits.stderr_bytes + 2 * END_LINE_BYTES)
     return (
-        f"rune_mode={invocation.on_disconnect} rune_patience={patience} rune_expiry={expiry}"
+        f"rune_mode={invocation.on_disconnect} rune_key={shlex.quote(invocation.receipt)}"
+        f" rune_patience={patience} rune_expiry={expiry}"
         f" rune_most_out={most[0]} rune_most_err={most[1]}; "
     )
 
@@ -185,16 +189,20 @@ class End:
 class Frame:
     """One output stream: noise, a start line, the plugin's own bytes, an end line.
 
-    The end line follows the plugin's last byte at once, so nothing is added to what it wrote.
-    ``body`` takes the plugin's bytes as they come. Noise of login profiles is kept in ``noise``
-    up to a bound, the last of it; what follows the end line is dropped.
+    Both lines count only at the start of a line, so the host writes a newline before them, which
+    is no part of what was printed. ``body`` takes the plugin's bytes as they come. A frame that is
+    ``eager`` passes on the newline of a line that is not empty before it knows whose it is, so the
+    last one may be the host's. Noise of login profiles is kept in ``noise`` up to a bound, the last
+    of it; what follows the end line is dropped.
     """
 
-    def __init__(self, nonce: str, body: Callable[[bytes], None]) -> None:
-        self._start = f"##rune-{nonce} start\n".encode()
-        self._end = f"##rune-{nonce} end ".encode()
+    def __init__(self, nonce: str, body: Callable[[bytes], None], *, eager: bool = False) -> None:
+        self._marker = _marker(nonce)
         self._body = body
-        self._pending = b""
+        self._eager = eager
+        self._pending = b""  # may be, or begin, a marker
+        self._passed = 0  # how much of that was passed on already
+        self._last = b""  # the last byte passed on
         self.noise = b""
         self.started = False
         self.end: End | None = None
@@ -203,44 +211,52 @@ class Frame:
         if self.end is not None:
             return
         data = self._pending + data
-        if not self.started:
-            at = data.find(self._start)
-            if at < 0:
-                self._look_for_end(data, self._keep_noise)
+        while (at := data.find(self._marker)) >= 0:
+            after = at + len(self._marker)
+            if not self.started and (start := START_LINE.match(data, after)):
+                self._pass_on(data[:at])
+                self.started = True
+                self._last = b"\n"
+                if start[1]:
+                    self._marker = _marker(start[1].decode())
+                data = data[start.end() :]
+            elif end := END_LINE.match(data, after):
+                self._pass_on(data[:at])
+                self._pending = b""
+                status, reason, detail = end.groups()
+                self.end = End(int(status), reason.decode(), detail.decode(errors="replace"))
                 return
-            self._keep_noise(data[:at])
-            self.started = True
-            data = data[at + len(self._start) :]
-        self._look_for_end(data, self._body)
+            elif b"\n" not in data[after:] and len(data) - at < END_LINE_BYTES:
+                break  # the rest of the line is to come
+            else:
+                self._pass_on(data[:after])
+                data = data[after:]
+        hold = at if at >= 0 else _partial(data, self._marker)
+        self._pass_on(data[:hold])
+        self._pending = data[hold:]
+        if self._eager and self.started and self._pending == b"\n" != self._last:
+            self._pass_on(b"\n")
+            self._passed = 1
 
     def close(self) -> None:
         """No more bytes will come: hand over what was held back."""
         pending, self._pending = self._pending, b""
-        if self.end is None and pending:
-            (self._body if self.started else self._keep_noise)(pending)
+        if self.end is None:
+            self._pass_on(pending)
 
-    def _keep_noise(self, data: bytes) -> None:
-        self.noise = (self.noise + data)[-NOISE_BYTES:]
+    def _pass_on(self, data: bytes) -> None:
+        """Hand over what is no marker, but for what was handed over already."""
+        data, self._passed = data[self._passed :], max(0, self._passed - len(data))
+        if data:
+            self._last = data[-1:]
+            if self.started:
+                self._body(data)
+            else:
+                self.noise = (self.noise + data)[-NOISE_BYTES:]
 
-    def _look_for_end(self, data: bytes, take: Callable[[bytes], None]) -> None:
-        """Pass on what cannot belong to an end line, hold back what may."""
-        at = data.find(self._end)
-        if at < 0:
-            hold = _partial(data, self._end)
-            if not self.started:
-                hold = min(hold, _partial(data, self._start))
-        else:
-            found = END_LINE.match(data, at + len(self._end))
-            if found:
-                self._pending = b""
-                take(data[:at])
-                status, reason, detail = found.groups()
-                self.end = End(int(status), reason.decode(), detail.decode(errors="replace"))
-                return
-            hold = at if len(data) - at < END_LINE_BYTES else len(data)
-        self._pending = data[hold:]
-        if hold:
-            take(data[:hold])
+
+def _marker(nonce: str) -> bytes:
+    return f"\n##rune-{nonce}".encode()
 
 
 def _partial(data: bytes, marker: bytes) -> int:

@@ -10,33 +10,43 @@ rune_end() { # STATUS REASON [DETAIL]: tidies up, closes both streams' frames an
   elif [[ ${rune_dir-} && -e $rune_dir ]]; then
     rm -rf -- "$rune_dir"
   fi
-  printf '##rune-%s end %s %s %s\n' "$rune_nonce" "$1" "$2" "${3-}" >&2 2>/dev/null
-  printf '##rune-%s end %s %s %s\n' "$rune_nonce" "$1" "$2" "${3-}" 2>/dev/null
+  printf '\n##rune-%s end %s %s %s\n' "$rune_nonce" "$1" "$2" "${3-}" >&2 2>/dev/null
+  printf '\n##rune-%s end %s %s %s\n' "$rune_nonce" "$1" "$2" "${3-}" 2>/dev/null
   [[ ! ${rune_kept-} ]] || rune_parted
   exit "$1"
 }
 
-# Fills rune_found with the invocation's processes: all that carry its mark in their environment,
-# children of this shell outside its own process group, and whatever descends from those or shares
-# a process group with them.
-rune_scan() {
-  local proc pid stat own='' grown=1
-  local -a env
+# Whether the main shell is there; whoever reads a receipt looks for that of the invocation.
+rune_there() {
+  if [[ ${rune_pid-} ]]; then rune_alive; else kill -0 $$; fi
+} 2>/dev/null
+
+# Fills rune_found with the invocation's processes, parents before their children: all that carry its
+# mark in their environment, children of the main shell outside its own process group, and whatever
+# descends from those or shares a process group with them. Sets rune_first to the plugin's first
+# process while it lives, and rune_moving[PID] for each process that is not stopped. Looking AGAIN
+# it passes over those that were certainly none of it.
+rune_scan() { # [AGAIN]
+  local proc pid stat state own='' grown=1 main=${rune_pid-$$}
+  local -a env blank=()
   local -A parent=() group=() hit=() hit_group=()
-  rune_found=()
+  rune_found=() rune_moving=() rune_first=''
+  [[ ${1-} ]] || rune_others=()
   # shellcheck disable=SC2086 # state, parent and group follow the command's closing bracket
-  IFS= read -r stat <"/proc/$$/stat" && set -- ${stat##*) } && own=$3
+  IFS= read -r stat <"/proc/$main/stat" && set -- ${stat##*) } && own=$3
   for proc in /proc/[0-9]*; do
     pid=${proc#/proc/}
+    [[ ${rune_others[pid]-} ]] && continue
     IFS= read -r stat <"$proc/stat" || continue
-    # shellcheck disable=SC2086
-    set -- ${stat##*) }
-    [[ $1 == [ZX] || $pid == "$$" || $pid == "$BASHPID" ]] && continue
-    parent[$pid]=$2 group[$pid]=$3
-    if [[ $2 == "$$" && $3 != "$own" ]]; then
-      hit[$pid]=1
-    elif mapfile -d '' -t env <"$proc/environ"; then
-      [[ " ${env[*]} " == *" RUNE_INVOCATION=$rune_mark "* ]] && hit[$pid]=1
+    stat=${stat##*) } state=${stat:0:1} stat=${stat:2}
+    [[ $state == [ZX] || $pid == "$$" || $pid == "$BASHPID" ]] && continue
+    parent[$pid]=${stat%% *} stat=${stat#* } group[$pid]=${stat%% *}
+    [[ $state == [Tt] ]] || rune_moving[pid]=1
+    if [[ ${parent[$pid]} == "$main" && ${group[$pid]} != "$own" ]]; then
+      hit[$pid]=1 rune_first=$pid
+    elif ((parent[$pid] != 2)) && mapfile -d '' -t env <"$proc/environ"; then # 2: the kernel's own
+      [[ " ${env[*]} " == *" RUNE_INVOCATION=${rune_mark:16} "* ]] && hit[$pid]=1
+      ((${#env[@]})) || blank[pid]=1 # may just be starting a program
     fi
   done
   while ((grown)); do
@@ -49,7 +59,16 @@ rune_scan() {
       [[ ${hit[${parent[$pid]}]-} || ${hit_group[${group[$pid]}]-} ]] && hit[$pid]=1 grown=1
     done
   done
-  rune_found=("${!hit[@]}")
+  for pid in "${!parent[@]}"; do
+    [[ ${hit[$pid]-} || ${blank[pid]-} ]] || rune_others[pid]=1
+  done
+  while ((grown != ${#hit[@]})); do # each look lists some, unless a reused id makes a circle
+    grown=${#hit[@]}
+    for pid in "${!hit[@]}"; do
+      [[ ${hit[${parent[$pid]}]-} ]] || { rune_found+=("$pid"); unset "hit[$pid]"; }
+    done
+  done
+  rune_found+=("${!hit[@]}")
 } 2>/dev/null
 
 # Sets rune_tick to hundredths of a second since the boot. SECONDS would follow the wall clock.
@@ -59,16 +78,50 @@ rune_clock() {
   rune_tick=$((10#${up/./}))
 }
 
-# Kills the tree: TERM, after two seconds KILL, until nothing is left of it.
-rune_kill() {
-  local asked=''
-  while rune_scan && ((${#rune_found[@]})); do
+# Stops the tree, for at most a second: parents first, as a shell with job control goes on when its
+# child stops. A fork may be under way in what is about to stop, so it has stopped when nothing is
+# found that was not seen stopped by the look before. Others' processes (sudo) are not waited for.
+rune_freeze() {
+  local pid calm='' again='' end
+  local -a still=()
+  rune_clock
+  ((end = rune_tick + 100))
+  while [[ ! $calm ]] && ((rune_tick < end)); do
+    rune_scan $again
+    calm=1 again=again
+    for pid in "${rune_found[@]}"; do
+      if [[ ! ${rune_moving[pid]-} ]]; then
+        [[ ${still[pid]-} ]] || { still[pid]=1 calm=''; }
+      elif kill -STOP "$pid" || [[ ! -e /proc/$pid ]]; then
+        still[pid]='' calm=''
+      fi
+    done
     rune_clock
-    if [[ ! $asked ]]; then
-      asked=$rune_tick
-      kill -TERM "${rune_found[@]}"
+  done
+} 2>/dev/null
+
+# Kills the tree: TERM, after two seconds KILL, until nothing is left of it. Each time all of it is
+# stopped before: a shell whose child dies first would run its next command. What goes on then acts
+# on its TERM before anything else. A plugin that has not begun, or has ended by itself, is let
+# alone; NOTE is made before one that lives gets its TERM.
+rune_kill() { # NOTE
+  local asked
+  rune_freeze
+  if [[ ! -e $1 ]] && rune_there; then
+    if [[ ! $rune_first ]] || ! kill -0 "${rune_found[@]}"; then
       kill -CONT "${rune_found[@]}"
-    elif ((rune_tick - asked > 200)); then
+      return
+    fi
+    : >"$1"
+  fi
+  kill -TERM "${rune_found[@]}"
+  kill -CONT "${rune_found[@]}"
+  rune_clock
+  asked=$rune_tick
+  while rune_scan; ((${#rune_found[@]})); do
+    rune_clock
+    if ((rune_tick - asked > 200)); then
+      rune_freeze
       kill -KILL "${rune_found[@]}"
     fi
     sleep 0.1
@@ -116,14 +169,20 @@ rune_watch() { # DEADLINE, as rune_clock tells it [SECOND]; fd 3: control
       second=1
     fi
   done
-  : >"$rune_dir/.stop.$why"
+  # the plugin may have removed it
+  [[ ${2-} || -e $rune_dir ]] || mkdir -m 700 -- "$rune_dir"
+  : >"$rune_dir/.halt.$why"
   rune_halt
 }
 
 # Kills the tree until the main shell has seen the plugin end: before, it may be about to start it.
 rune_halt() {
-  local empty=0
-  until rune_kill; rune_over || { ((++empty > 3)) && ! kill -0 $$; }; do sleep 0.1; done
+  local alone=0
+  until rune_over || ((alone > 3)); do
+    rune_kill "$rune_dir/.killed"
+    rune_over || sleep 0.1
+    kill -0 $$ || ((++alone))
+  done
   rm -rf -- "$rune_dir"
 }
 
@@ -131,7 +190,7 @@ rune_halt() {
 rune_second() { # DEADLINE
   IFS= read -r
   rune_over && return
-  set -- "$1" "$rune_dir"/.stop.*
+  set -- "$1" "$rune_dir"/.halt.*
   if [[ -e $2 ]]; then rune_halt; else rune_watch "$1" second; fi
 }
 
@@ -144,7 +203,7 @@ rune_place() { # KIND LEN FILE INTERPRETED
   # systemd empties the first two when the last login of the user ends (RemoveIPC)
   [[ ${rune_mode-} != continue ]] || bases=("${bases[@]:2}")
   for base in "${bases[@]}"; do
-    rune_dir=$base/.rune-$rune_mark
+    rune_dir=$base/.rune-${rune_mark:0:16} # seen by all: the other half marks the processes
     [[ $base && -w $base ]] || continue
     mkdir -m 700 -- "$rune_dir" || continue
     if [[ ! $4 ]]; then # a program needs a file system without noexec
@@ -167,11 +226,12 @@ rune_place() { # KIND LEN FILE INTERPRETED
 # N_REQUIRED COMMAND... N_WORDS FILES... N_VARIABLES [NAME LEN]... INTERPRETER...
 rune_main() {
   local i n command pid guard status why
-  local -a names=() values=() stopped
+  local -a names=() values=() halting
   rune_nonce=$1 rune_mark=$2
   local timeout=$3 file=$4 kind=$5 plugin_len=$6 payload_len=$7
   shift 7
-  trap '' PIPE HUP # a dropped connection must not end this shell or its guard before they are done
+  # a dropped connection or a full file must not end this shell or its guard before they are done
+  trap '' PIPE HUP XFSZ
   ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || rune_end 100 old_bash "$BASH_VERSION"
   n=$1
   shift
@@ -204,18 +264,18 @@ rune_main() {
   LC_ALL=C IFS= read -rN $((${#rune_word} + 1)) i || rune_end 100 short
   [[ $i == "$rune_word"? ]] || rune_end 100 eaten
   if [[ ${rune_mode-} ]]; then rune_claim "$rune_mode" "$rune_mark" || rune_end 100 "${rune_why-}"; fi
-  printf '##rune-%s start\n' "$rune_nonce" >&2
-  printf '##rune-%s start\n' "$rune_nonce"
+  printf '\n##rune-%s start\n' "$rune_nonce" >&2
+  printf '\n##rune-%s start\n' "$rune_nonce"
   if [[ ${rune_mode-} == continue ]]; then rune_survive; else exec 3<&0; fi
   exec 4< <(rune_guard "$payload_len" "$timeout")
   guard=$!
   [[ ${rune_mode-} != kill ]] || rune_tap
   set -m # a process group of its own for the plugin
   (
-    trap - PIPE HUP
+    trap - PIPE HUP XFSZ
     [[ ${rune_mode-} != continue ]] || trap '' HUP
     for ((i = 0; i < n; i++)); do export "${names[i]}=${values[i]}"; done
-    export RUNE_INVOCATION="$rune_mark"
+    export RUNE_INVOCATION="${rune_mark:16}"
     exec "$@" "$rune_dir/$file"
   ) <&4 4<&- >&"${rune_out-1}" 2>&"${rune_err-2}" 3>&- 5>&- 6>&- 7<&- 8<&- &
   pid=$!
@@ -231,13 +291,13 @@ rune_main() {
       sleep 0.2
       kill -KILL -- "-$pid"
     fi
-    stopped=("$rune_dir"/.stop.*)
-    if [[ -e ${stopped[0]} ]]; then why=${stopped[0]##*.}; else why='exit'; fi
+    halting=("$rune_dir"/.halt.*)
+    if [[ -e $rune_dir/.killed ]]; then why=${halting[0]##*.}; else why='exit'; fi
     : >"$rune_dir/.ended"
-    if [[ $why == exit || ! -e $rune_dir/.ended ]]; then
-      kill -KILL "$guard"
-    fi
-    wait "$guard" || [[ $why == exit ]] || rune_kill # it was killed at its work
+    halting=("$rune_dir"/.halt.*) # made before the guard looks for .ended: one sees the other's
+    [[ -e ${halting[0]} && -e $rune_dir/.ended ]] || kill -KILL "$guard"
+    # else the guard is at its work, or lets go what it has stopped; perhaps somebody kills it
+    wait "$guard" || [[ $why == exit ]] || rune_kill "$rune_dir"
   } 2>/dev/null
   [[ ! ${rune_kept-} || ! -e $rune_kept.stop ]] || why=cancel
   case $why in

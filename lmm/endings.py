@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lmm.bootstrap import End
 from lmm.errors import (
     Cancelled,
@@ -15,6 +17,7 @@ from lmm.errors import (
 from lmm.model import Invocation
 from lmm.receipts import KEPT_S
 
+_UPTIME = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 _RAN = ("exit", "timeout", "cancel", "disconnect", "flood")
 _NO_RESULT = {
     "gone": "the host's shell ended, by a kill or a reboot, before it had noted a result",
@@ -28,8 +31,16 @@ def has_run(end: End) -> bool:
     return end.reason in _RAN
 
 
+def was_stopped(end: End) -> bool:
+    """Return whether the host ended a living plugin because it was told to, or left alone."""
+    return end.reason in ("cancel", "disconnect")
+
+
 def error_of(end: End, invocation: Invocation) -> RuneError | None:
-    """Return what went wrong by the host's last word, None if the plugin ended by itself."""
+    """Return what went wrong by the host's last word, None if the plugin ended by itself.
+
+    Whatever the host says is something, and raises nothing.
+    """
     timeout = invocation.limits.timeout_s
     match end.reason:
         case "exit":
@@ -56,10 +67,18 @@ def error_of(end: End, invocation: Invocation) -> RuneError | None:
 def _no_receipt(end: End, invocation: Invocation) -> RuneError:
     """The host has no receipt and from now on will have none: was there never any?"""
     age = invocation.inquiry.age_s if invocation.inquiry else 0.0
-    if age < min(float(end.detail), KEPT_S):  # its uptime
+    if not _UPTIME.fullmatch(end.detail):
+        return _unknown(end)
+    if age < min(float(end.detail), KEPT_S):
         return Unreachable("never_started", "the host never started this invocation")
     why = "it has been booted since" if age < KEPT_S else "it keeps receipts for a day only"
     return ConnectionLost("receipt_incomplete", f"the host has no receipt, but {why}")
+
+
+def _unknown(end: End) -> RuneError:
+    return ConnectionLost(
+        "receipt_incomplete", f"the host says what no host should: {end.reason} {end.detail!r}"
+    )
 
 
 def _not_started(end: End) -> RuneError:
@@ -80,5 +99,7 @@ def _not_started(end: End) -> RuneError:
             return Unreachable("stdin_taken", "something on the host has read from RUNE's input")
         case "short":
             return Unreachable("connection_reset", "the connection dropped while sending")
-        case _:
+        case "old_bash":
             return HostError("bootstrap_failed", f"the host's bash is too old: {end.detail}")
+        case _:
+            return _unknown(end)

@@ -43,7 +43,7 @@ rune_read() {
     set -- $line
     rune_state=$1
     case $1 in
-      started) rune_started=$2 rune_mark=$3 rune_pid=$4 rune_begun=$5 rune_boot=${6-} ;;
+      started) rune_started=$2 rune_mark=$3 rune_pid=$4 rune_begun=$5 rune_boot=$6 rune_framed=$7 ;;
       ended) rune_status=$2 ;;
     esac
   done <"$rune_kept.state"
@@ -51,7 +51,7 @@ rune_read() {
 
 # Whether the invocation's main shell is still there.
 rune_alive() {
-  local stat boot=''
+  local stat boot=none
   IFS= read -r boot </proc/sys/kernel/random/boot_id
   [[ $boot == "$rune_boot" ]] || return
   IFS= read -r stat <"/proc/$rune_pid/stat" || return
@@ -64,13 +64,16 @@ rune_alive() {
 rune_whole() {
   local file
   for file in out err; do
-    [[ $(tail -c 300 -- "$rune_kept.$file") == *"##rune-$rune_nonce end "* ]] || return
+    [[ $(tail -c 300 <"$rune_kept.$file") == *$'\n'"##rune-$rune_framed end "* ]] || return
   done
 } 2>/dev/null
 
 rune_stop() {
-  : >"$rune_kept.stop"
-  if [[ $rune_started == continue ]]; then printf c >"/proc/$rune_pid/fd/3"; else rune_kill; fi
+  if [[ $rune_started == continue ]]; then
+    printf c >"/proc/$rune_pid/fd/3"
+  else
+    rune_kill "$rune_kept.stop"
+  fi
 } 2>/dev/null
 
 # Sends the receipt's output from its first byte and whatever is added, until both end lines have
@@ -79,9 +82,9 @@ rune_follow() {
   local byte got stopped='' gone=0 sign out err
   exec 7> >(IFS= read -r) # lives as long as this process has the pipe: the tails' sign to end
   sign=$!
-  tail -f -s 0.1 --pid="$sign" -c +1 -- "$rune_kept.out" 7>&- 2>/dev/null &
+  tail -f -s 0.1 --pid="$sign" -c +1 <"$rune_kept.out" 7>&- 2>/dev/null &
   out=$!
-  tail -f -s 0.1 --pid="$sign" -c +1 -- "$rune_kept.err" 7>&- >&2 2>/dev/null &
+  tail -f -s 0.1 --pid="$sign" -c +1 <"$rune_kept.err" 7>&- >&2 2>/dev/null &
   err=$!
   while rune_read; [[ $rune_state == started ]] || ! rune_whole; do
     if rune_alive; then gone=0; elif ((++gone > 5)); then break; fi
@@ -104,20 +107,21 @@ rune_follow() {
       exec 0<> <(:)
     fi
   done
-  ((gone <= 5)) || rune_kill
+  ((gone <= 5)) || rune_kill "$rune_kept.stop"
   exec 7>&-
   wait "$out" "$err"
   if ((gone > 5)) && ! rune_whole; then
-    printf '##rune-%s end 137 gone \n' "$rune_nonce" >&2
-    printf '##rune-%s end 137 gone \n' "$rune_nonce"
+    printf '\n##rune-%s end 137 gone \n' "$rune_framed" >&2
+    printf '\n##rune-%s end 137 gone \n' "$rune_framed"
   fi
   rune_answered
 }
 
 # Says what became of the invocation of this key, and sees to it that what never started never will.
-rune_ask() { # KEY PATIENCE_S EXPIRY_S [KILL]
+rune_ask() { # NONCE KEY PATIENCE_S EXPIRY_S [KILL]
   local tries up
-  rune_nonce=$1 rune_patience=$2 rune_expiry=$3 rune_kill=${4-}
+  rune_nonce=$1 rune_key=$2 rune_patience=$3 rune_expiry=$4 rune_kill=${5-}
+  trap '' XFSZ # a directory that takes no file is not the end
   rune_look
   if ! rune_find; then
     if rune_claim; then
@@ -139,12 +143,16 @@ rune_ask() { # KEY PATIENCE_S EXPIRY_S [KILL]
       if [[ $up ]]; then rune_end 100 unknown "$up"; else rune_end 100 no_receipt; fi
       ;;
     started | ended) ;;
-    *)
+    read)
       rune_kept=''
       rune_end "${rune_status:-137}" forgotten
       ;;
+    *) # it was killed before it had written a line
+      rune_kept=''
+      rune_end 137 gone
+      ;;
   esac
-  printf '##rune-%s start\n' "$rune_nonce" >&2
-  printf '##rune-%s start\n' "$rune_nonce"
+  printf '\n##rune-%s start %s\n' "$rune_nonce" "$rune_framed" >&2
+  printf '\n##rune-%s start %s\n' "$rune_nonce" "$rune_framed"
   rune_follow && rune_forget
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 from lmm import eps
 from lmm.bootstrap import End, Frame, build_stream
-from lmm.endings import error_of, has_run
+from lmm.endings import error_of, has_run, was_stopped
 from lmm.envelope import parse_event, read_answer
 from lmm.errors import (
     Cancelled,
@@ -140,7 +140,7 @@ class MediatedJob:
         earlier: MediatedJob | None = None,
     ) -> None:
         self.invocation = invocation
-        nonce = invocation.receipt or secrets.token_hex(16)
+        nonce = secrets.token_hex(16)
         self.parts = build_stream(invocation, nonce)
         parameters = invocation.message["payload"]["input_parameters"]
         self._redactor = Redactor(secret_texts(parameters, invocation.write_only))
@@ -163,11 +163,13 @@ class MediatedJob:
         self._stderr_bytes = 0
         self._line = bytearray()
         self._log = bytearray()
-        self._frames = (Frame(nonce, self._take_stdout), Frame(nonce, self._take_stderr))
+        lines = Frame(nonce, self._take_stderr, eager=True)
+        self._frames = (Frame(nonce, self._take_stdout), lines)
         self._sent = False
         self.decided = False
         self.wants_files = False
         self._stop: _Stop | None = None
+        self._excess: OutputError | None = None
         self._actions: list[Callable[[], None]] = []
         self._result: Result | None = None
         scope.add(self, self._cancel)
@@ -260,6 +262,8 @@ class MediatedJob:
 
     def _take_stdout(self, data: bytes) -> None:
         limit = self.invocation.limits.stdout_bytes
+        if self._excess:
+            return
         if len(self._stdout) + len(data) > limit:
             self._halt(
                 OutputError(
@@ -268,12 +272,12 @@ class MediatedJob:
                     first_bytes=bytes(self._stdout[:512]).decode(errors="backslashreplace"),
                 )
             )
-        elif not self._stop:
+        else:
             self._stdout += data
 
     def _take_stderr(self, data: bytes) -> None:
         limit = self.invocation.limits.stderr_bytes
-        if self._stop:
+        if self._excess:
             return
         self._stderr_bytes += len(data)
         if self._stderr_bytes > limit:
@@ -305,6 +309,7 @@ class MediatedJob:
     def _halt(self, error: RuneError) -> None:
         """Have the host kill the plugin; the job settles when it says so, or after the grace."""
         with self._lock:
+            self._excess = error if isinstance(error, OutputError) else self._excess
             if self._stop or self.settled:
                 return
             self._stop = _Stop(error, time.monotonic() + self.invocation.limits.grace_s)
@@ -319,7 +324,11 @@ class MediatedJob:
         if self._line:
             self._take_line(bytes(self._line))
             self._line.clear()
-        error = self._stop.error if self._stop else error_of(end, self.invocation)
+        error = error_of(end, self.invocation)
+        if self._stop and (was_stopped(end) or not has_run(end)):
+            error = self._stop.error
+        elif self._excess and has_run(end):
+            error = self._excess
         if error is not None:
             self._settle(error=error, exit_code=end.status if has_run(end) else None)
             return

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 TargetEventSink = Callable[[str, str, Mapping[str, Any]], None]  # target, kind, data
 RETRY_WAIT_S = 5.0
+# What a result says that is not the host's word: it has to be asked whether that is so.
+_UNSURE = (Outcome.LOST, Outcome.CANCELLED, Outcome.TIMED_OUT)
 _PROVIDING = threading.BoundedSemaphore(4)  # calls that send large files, which are held in memory
 
 
@@ -127,7 +129,7 @@ def _attempt(
         result = job.result
         if job.wants_files and not provided:
             wanting.append(job.invocation)
-        elif job.undecided and (result.outcome is Outcome.LOST or (job.stopping and _runs_on(job))):
+        elif job.undecided and (result.outcome in _UNSURE or (job.stopping and _runs_on(job))):
             lost.append(job)
         elif not scope.cancelled and tries.may_help(result, job.invocation.target.ssh):
             again.append(job.invocation)

@@ -1,14 +1,15 @@
 # Sent after bootstrap.sh where the host is to keep a receipt of the invocation: functions only.
 # A receipt is up to four files in a private directory, all named by the invocation's key:
 #
-#   KEY.state   lines: "started MODE MARK PID START BOOT" before the plugin starts (or "barred" by
-#               somebody who asked and found nothing), "ended STATUS REASON", "read". A line counts
+#   KEY.state   lines: "started MODE MARK PID START BOOT NONCE" before the plugin starts (or "barred"
+#               by somebody who asked and found nothing), "ended STATUS REASON", "read". A line counts
 #               only with its newline. Whoever makes this file has the key: nobody else may start.
 #   KEY.out     the plugin's stdout, then the end line: without that line it is not whole
 #   KEY.err     the same of stderr
-#   KEY.stop    somebody who asked wants the plugin killed
+#   KEY.stop    somebody who asked has killed the plugin
 #
-# Nothing of the plugin, its environment or its payload is in them.
+# Nothing of the plugin, its environment or its payload is in them. The key (rune_key) is a name; what
+# makes an end line is the nonce, which stands in no argument of a program and no file name.
 # shellcheck disable=SC2034,SC2154 # what the three files set and use is one program's
 
 # Fills rune_roots with this account's directories of receipts and removes what has expired there.
@@ -37,7 +38,7 @@ rune_find() { # [OTHER]
   local root bucket
   for root in "${rune_roots[@]}"; do
     for bucket in "$root"/*; do
-      rune_kept=$bucket/$rune_nonce
+      rune_kept=$bucket/$rune_key
       [[ $rune_kept != "${1-}" && -e $rune_kept.state ]] && return
     done
   done
@@ -48,7 +49,7 @@ rune_find() { # [OTHER]
 # Makes the receipt of this key, which succeeds only once, and writes its first line. Else sets
 # rune_why: taken, or no_receipt where no directory takes it.
 rune_claim() { # MODE MARK, or nothing to bar the key
-  local base root bucket mine stat boot=''
+  local base root bucket mine stat boot=none
   rune_why=taken
   rune_look
   ! rune_find || { rune_kept=''; return 1; }
@@ -63,7 +64,7 @@ rune_claim() { # MODE MARK, or nothing to bar the key
       [[ ! -L $root && -O $root ]] && chmod 700 -- "$root" && mkdir -m 700 -- "$bucket"
     fi
     [[ ! -L $root && -O $root && ! -L $bucket && -O $bucket ]] || continue
-    mine=$bucket/$rune_nonce
+    mine=$bucket/$rune_key
     set -C # of two that make the same file one fails
     if : >"$mine.state"; then
       set +C
@@ -72,7 +73,7 @@ rune_claim() { # MODE MARK, or nothing to bar the key
         IFS= read -r boot </proc/sys/kernel/random/boot_id
         # shellcheck disable=SC2086 # the start time is the 20th field after the command's bracket
         set -- "$@" ${stat##*) }
-        set -- started "$1" "$2" "$$" "${22}" "$boot"
+        set -- started "$1" "$2" "$$" "${22}" "$boot" "$rune_nonce"
         : >"$mine.out" && : >"$mine.err"
       else
         set -- barred
@@ -115,12 +116,12 @@ rune_drink() {
   # Each pipe gets its writer before its reader, which would else end with the plugin.
   if [[ ! ${rune_dry_out-} ]]; then # what cannot be sent any more must still be kept
     exec 5>/proc/self/fd/7
-    tee -a -- "$rune_kept.out" <&7 5>&- 7<&- 8<&- 2>/dev/null &
+    tee -a /proc/self/fd/9 9>>"$rune_kept.out" <&7 5>&- 7<&- 8<&- 2>/dev/null &
     exec 1>&5 5>&-
   fi
   if [[ ! ${rune_dry_err-} ]]; then
     exec 6>/proc/self/fd/8
-    tee -a -- "$rune_kept.err" <&8 6>&- 7<&- 8<&- >&2 2>/dev/null &
+    tee -a /proc/self/fd/9 9>>"$rune_kept.err" <&8 6>&- 7<&- 8<&- >&2 2>/dev/null &
     exec 2>&6 6>&-
   fi
   exec 7<&- 8<&-
@@ -143,8 +144,8 @@ rune_sip() { # FD STREAM TO_FD
 rune_ended() { # STATUS REASON [DETAIL]
   { # what goes wrong here is no output of the plugin
     printf 'ended %s %s\n' "$1" "$2" >>"$rune_kept.state"
-    if [[ ${rune_dry_out-} ]]; then printf '##rune-%s end %s %s \n' "$rune_nonce" "$1" "$2" >>"$rune_kept.out"; fi
-    if [[ ${rune_dry_err-} ]]; then printf '##rune-%s end %s %s \n' "$rune_nonce" "$1" "$2" >>"$rune_kept.err"; fi
+    if [[ ${rune_dry_out-} ]]; then printf '\n##rune-%s end %s %s \n' "$rune_nonce" "$1" "$2" >>"$rune_kept.out"; fi
+    if [[ ${rune_dry_err-} ]]; then printf '\n##rune-%s end %s %s \n' "$rune_nonce" "$1" "$2" >>"$rune_kept.err"; fi
   } 2>/dev/null
   case $2:${3-} in # its own reader takes no more
     flood:stdout) exec >>"$rune_kept.out" ;;

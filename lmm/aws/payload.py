@@ -133,7 +133,8 @@ def read_reply(text: str, nonce: str) -> Reply:
         return None
     if line[1] != "ok":
         return Refusal(line[1], line[2].strip())
-    fields = re.fullmatch(r"(\d+) (\d+) ([0-9a-f]{64}) (\d+)", line[2].strip())
+    size = "([0-9]{1,15})"
+    fields = re.fullmatch(f"{size} {size} ([0-9a-f]{{64}}) {size}", line[2].strip())
     if not fields:
         return None
     length = int(fields[4])

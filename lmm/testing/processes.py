@@ -94,12 +94,16 @@ def describe(pid: int) -> str:
 
 
 def end(pids: Iterable[int], patience_s: float = 2.0) -> None:
-    """Send TERM, and KILL to what is still there after ``patience_s``."""
+    """Send TERM, and KILL to what is still there after ``patience_s``.
+
+    All are stopped meanwhile: a shell whose child dies first would run its next command.
+    """
     waiting = set(pids)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in waiting:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
+        for each in (signal.SIGSTOP, number, signal.SIGCONT):
+            for pid in waiting:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, each)
         waiting = wait_gone(waiting, patience_s)
         if not waiting:
             return

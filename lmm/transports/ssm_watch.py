@@ -233,7 +233,7 @@ class Watch:
     ) -> None:
         job = sent.jobs[instance]
         plugins = invocation.get("CommandPlugins") or [{}]
-        exit_code = int(plugins[0].get("ResponseCode", -1))
+        exit_code = plugins[0].get("ResponseCode", -1)
         match reply:
             case Answer(stdout, stderr):
                 job.feed_stdout(stdout)
@@ -279,4 +279,5 @@ _REFUSALS: dict[str, Callable[[str], RuneError]] = {
 
 def _refused(reason: str, detail: str) -> RuneError:
     """Return what the script's own word (``rune_say`` in agent.sh) means."""
-    return _REFUSALS[reason](detail)
+    known = _REFUSALS.get(reason)
+    return known(detail) if known else ConnectionLost("ssm_unconfirmed", f"it says {reason!r}")

@@ -83,7 +83,7 @@ def test_what_nobody_read_is_read_later(streaming: Any, keep: Any, name: str, mo
         shell_argv(None), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as shell:
         assert shell.stdin
-        shell.stdin.write(build_stream(kept, kept.receipt).whole())
+        shell.stdin.write(build_stream(kept, "0" * 32).whole())
         shell.stdin.flush()
         drains = [threading.Thread(target=pipe.read) for pipe in (shell.stdout, shell.stderr)]  # type: ignore[union-attr]
         for drain in drains:

@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lmm.bootstrap import End, build_stream
@@ -15,7 +15,7 @@ from lmm.endings import error_of
 from lmm.envelope import build_message
 from lmm.errors import RequestError
 from lmm.job import MediatedJob, Scope, outcome_of
-from lmm.model import Inquiry, Invocation, OnDisconnect, Outcome, Script, Target
+from lmm.model import Inquiry, Invocation, Limits, OnDisconnect, Outcome, Script, Target
 from lmm.receipts import KEPT_S, message_ids, receipt_key
 
 
@@ -62,6 +62,22 @@ def test_meanings(end: End, age_s: float | None, outcome: Outcome, reason: str) 
     assert (outcome_of(error), error.reason) == (outcome, reason)
 
 
+@given(
+    st.sampled_from(["exit", "unknown", "short", "gone", "missing", "weird"]),
+    st.text(),
+    st.booleans(),
+)
+@example("unknown", "nan", True)
+@example("unknown", "1e999", True)
+@example("unknown", "\u0663", True)
+@example("unknown", "9" * 5000, True)
+def test_nothing_that_a_host_says_raises(word: str, detail: str, asked: bool) -> None:
+    error = error_of(
+        End(100, word, detail), invocation(receipt="0" * 32, inquiry=Inquiry(1) if asked else None)
+    )
+    assert (error is None) == (word == "exit")
+
+
 def test_an_end_by_itself_is_no_error() -> None:
     assert error_of(End(3, "exit"), invocation()) is None
 
@@ -95,11 +111,11 @@ def test_what_needs_a_receipt(fields: dict[str, Any]) -> None:
 
 
 def test_an_inquiry_carries_nothing_of_the_invocation() -> None:
-    sent = build_stream(invocation(receipt="a" * 32, inquiry=Inquiry(1, kill=True)), "a" * 32)
+    sent = build_stream(invocation(receipt="a" * 32, inquiry=Inquiry(1, kill=True)), "b" * 32)
     whole = sent.whole()
     assert b"the-plugin" not in whole
     assert b"hidden-parameter" not in whole
-    assert re.search(rb"rune_ask a{32} \d+ \d+ kill; exit # [0-9a-f]{32}\n", sent.head)
+    assert re.search(rb"rune_ask b{32} a{32} \d+ \d+ kill; exit # [0-9a-f]{32}\n", sent.head)
     assert sent.tail == b""  # any byte more would be a cancel
 
 
@@ -108,6 +124,12 @@ def test_without_a_receipt_nothing_of_it_is_sent() -> None:
     assert b"rune_claim()" not in plain
     assert b"rune_claim()" in kept
     assert b"rune_follow()" not in kept
+
+
+def line(one: MediatedJob, word: str) -> bytes:
+    nonce = re.search(r"rune_(?:main|ask) ([0-9a-f]{32})", one.parts.head.decode())
+    assert nonce
+    return f"\n##rune-{nonce[1]} {word}\n".encode()
 
 
 def test_what_was_told_is_not_told_again() -> None:
@@ -119,19 +141,55 @@ def test_what_was_told_is_not_told_again() -> None:
             one, Scope(), lambda kind, data: told.append(data["message"]), lambda _: None, earlier
         )
 
-    start, end = (f"##rune-{'a' * 32} {word}\n".encode() for word in ("start", "end 0 exit "))
     first = job()
     first.stream_sent()
-    first.feed_stderr(start + b"one\ntwo\nthr")
+    first.feed_stderr(line(first, "start") + b"one\ntwo\nthr")
     first.hung_up(None)
     assert first.undecided
     second = job(first)
-    second.feed_stderr(start + b"one\ntwo")
+    second.feed_stderr(line(second, "start") + b"one\ntwo")
     second.hung_up(None)
     third = job(second)
+    start, end = line(third, "start"), line(third, "end 0 exit ")
     third.feed_stdout(start + b'{"payload":{"result":"success","output_data":{}}}' + end)
     third.feed_stderr(start + b"one\ntwo\nthree\n" + end)
     assert told == ["one", "two", "three"]
     assert third.result.ok
     assert third.result.stderr == "one\ntwo\nthree\n"
     assert not third.undecided
+
+
+ANSWER = b'{"payload":{"result":"success","output_data":{}}}'
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [
+        ("0 exit", Outcome.OK),
+        ("143 cancel", Outcome.CANCELLED),
+        ("143 disconnect", Outcome.CANCELLED),
+        ("143 timeout", Outcome.TIMED_OUT),
+        ("100 short", Outcome.CANCELLED),
+    ],
+)
+def test_what_a_cancel_came_to_is_the_hosts_word(end: str, outcome: Outcome) -> None:
+    """The plugin may have ended by itself, with its whole answer, before anybody could kill it."""
+    scope = Scope()
+    job = MediatedJob(invocation(), scope, lambda *_: None, lambda _: None)
+    job.stream_sent()
+    job.feed_stdout(line(job, "start") + ANSWER[:9])
+    scope.cancel()
+    job.feed_stdout(ANSWER[9:] + line(job, f"end {end} "))
+    job.feed_stderr(line(job, "start") + line(job, f"end {end} "))
+    assert job.result.outcome is outcome
+
+
+def test_what_is_too_large_is_no_answer_whoever_cancelled() -> None:
+    scope = Scope()
+    limited = invocation(limits=Limits(60, stdout_bytes=20))
+    job = MediatedJob(limited, scope, lambda *_: None, lambda _: None)
+    job.stream_sent()
+    scope.cancel()
+    job.feed_stdout(line(job, "start") + ANSWER + line(job, "end 0 exit "))
+    job.feed_stderr(line(job, "start") + line(job, "end 0 exit "))
+    assert job.result.outcome is Outcome.INVALID_OUTPUT

@@ -49,11 +49,11 @@ class Scripted:
 
 def answer(job: Job, *, delay_s: float = 0.0) -> None:
     time.sleep(delay_s)
-    nonce = job.stream.split(b"rune_main ", 1)[1].split(b" ", 1)[0]
+    mark = b"\n##rune-" + job.stream.split(b"rune_main ", 1)[1].split(b" ", 1)[0]
     job.stream_sent()
     body = b'{"payload":{"result":"success","output_data":{}}}'
     for feed, text in ((job.feed_stdout, body), (job.feed_stderr, b"")):
-        feed(b"##rune-" + nonce + b" start\n" + text + b"##rune-" + nonce + b" end 0 exit \n")
+        feed(mark + b" start\n" + text + mark + b" end 0 exit \n")
 
 
 def invocations(count: int, **ssh: Any) -> list[Invocation]:

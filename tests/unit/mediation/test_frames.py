@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 
 from lmm.bootstrap import END_LINE_BYTES, NOISE_BYTES, End, Frame
 
-NONCE = "a1" * 16
-START = f"##rune-{NONCE} start\n".encode()
+NONCE, OTHER = "a1" * 16, "b2" * 16
+START = f"\n##rune-{NONCE} start\n".encode()
 
 
-def end_line(text: str) -> bytes:
-    return f"##rune-{NONCE} end {text}\n".encode()
+def end_line(text: str, nonce: str = NONCE) -> bytes:
+    return f"\n##rune-{nonce} end {text}\n".encode()
 
 
-def fed(chunks: list[bytes]) -> tuple[Frame, bytes]:
+def fed(chunks: list[bytes], *, eager: bool = False) -> tuple[Frame, bytes]:
     body = bytearray()
-    frame = Frame(NONCE, body.extend)
+    frame = Frame(NONCE, body.extend, eager=eager)
     for chunk in chunks:
         frame.feed(chunk)
     frame.close()
@@ -42,7 +42,7 @@ places = st.lists(st.integers(min_value=0, max_value=10_000), max_size=12)
 
 @given(noise=tricky, body=tricky, after=tricky, places=places)
 def test_any_chunks(noise: bytes, body: bytes, after: bytes, places: list[int]) -> None:
-    if START in noise or any(f"##rune-{NONCE} end".encode() in part for part in (noise, body)):
+    if START in noise or any(f"\n##rune-{NONCE} end".encode() in part for part in (noise, body)):
         return
     data = noise + START + body + end_line("3 exit ") + after
     frame, found = fed(cut(data, places))
@@ -50,11 +50,33 @@ def test_any_chunks(noise: bytes, body: bytes, after: bytes, places: list[int]) 
 
 
 @given(body=tricky, places=places)
-def test_without_an_end_nothing_is_lost(body: bytes, places: list[int]) -> None:
-    if f"##rune-{NONCE} end".encode() in body:
+def test_whoever_is_eager_may_get_the_hosts_newline(body: bytes, places: list[int]) -> None:
+    """It is not waited for whether it is the host's, but for that of an empty line."""
+    if f"\n##rune-{NONCE} end".encode() in body:
         return
-    frame, found = fed(cut(START + body, places))
-    assert (frame.started, found, frame.end) == (True, body, None)
+    frame, found = fed(cut(START + body + end_line("3 exit "), places), eager=True)
+    assert frame.end == End(3, "exit", "")
+    assert found == body or (found == body + b"\n" and body[-1:] not in (b"", b"\n"))
+
+
+@given(lines=st.lists(st.sampled_from([b"a", b"#", b"##rune-", b"x y"]), min_size=1))
+def test_whoever_is_eager_gets_each_line_at_once(lines: list[bytes]) -> None:
+    body = bytearray()
+    frame = Frame(NONCE, body.extend, eager=True)
+    frame.feed(START)
+    for number, line in enumerate(lines, 1):
+        frame.feed(line)
+        frame.feed(b"\n")
+        assert body == b"".join(one + b"\n" for one in lines[:number])
+
+
+@given(body=tricky, places=places)
+def test_without_an_end_nothing_is_lost(body: bytes, places: list[int]) -> None:
+    if f"\n##rune-{NONCE} end".encode() in body:
+        return
+    for eager in (False, True):
+        frame, found = fed(cut(START + body, places), eager=eager)
+        assert (frame.started, found, frame.end) == (True, body, None)
 
 
 @given(noise=tricky, places=places)
@@ -66,6 +88,30 @@ def test_an_end_without_a_start(noise: bytes, places: list[int]) -> None:
     assert frame.end == End(100, "missing", "python3")
 
 
+@given(before=tricky, places=places)
+def test_markers_count_at_the_start_of_a_line_only(before: bytes, places: list[int]) -> None:
+    """Whoever knows the nonce and has no line of their own says nothing by it."""
+    before = before.replace(b"\n", b"") + b"x"
+    inline = end_line("0 exit ")[1:]
+    data = before + START[1:] + START + before + inline + before + end_line("3 exit ")
+    frame, found = fed(cut(data, places))
+    assert frame.noise == before + START[1:]
+    assert found == before + inline + before
+    assert frame.end == End(3, "exit", "")
+
+
+@given(body=tricky, places=places)
+def test_a_start_may_name_the_nonce_of_the_end(body: bytes, places: list[int]) -> None:
+    """What was kept is framed by the nonce of the connection that it was kept under."""
+    if any(nonce.encode() in body for nonce in (NONCE, OTHER)):
+        return
+    start = f"\n##rune-{NONCE} start {OTHER}\n".encode()
+    data = start + body + end_line("1 exit ") + end_line("3 exit ", OTHER)
+    frame, found = fed(cut(data, places))
+    assert found == body + end_line("1 exit ")
+    assert frame.end == End(3, "exit", "")
+
+
 def test_noise_is_bounded() -> None:
     frame, found = fed([b"n" * 1000] * 200 + [START + b"x" + end_line("0 exit ")])
     assert len(frame.noise) == NOISE_BYTES
@@ -73,6 +119,13 @@ def test_noise_is_bounded() -> None:
 
 
 def test_something_like_an_end_line_is_output() -> None:
-    almost = f"##rune-{NONCE} end ".encode() + b"z" * END_LINE_BYTES
+    almost = f"\n##rune-{NONCE} end ".encode() + b"z" * END_LINE_BYTES
     frame, found = fed([START + almost, b"more"])
     assert (frame.end, found) == (None, almost + b"more")
+
+
+def test_no_number_is_too_large() -> None:
+    """A status has three digits at most; Python refuses to read 5000."""
+    odd = end_line(f"{'9' * 5000} exit ")
+    frame, found = fed([START + odd + end_line("1 exit ")])
+    assert (frame.end, found) == (End(1, "exit"), odd)

@@ -63,7 +63,7 @@ class Batched(Played):
 
 def answer(job: Job) -> None:
     """Settle a job as a host does whose plugin has answered."""
-    mark = b"##rune-" + job.stream.split(b"rune_main ", 1)[1].split(b" ", 1)[0]
+    mark = b"\n##rune-" + job.stream.split(b"rune_main ", 1)[1].split(b" ", 1)[0]
     job.stream_sent()
     body = b'{"payload":{"result":"success","output_data":{}}}'
     for feed, text in ((job.feed_stdout, body), (job.feed_stderr, b"")):

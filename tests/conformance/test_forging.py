@@ -1,0 +1,125 @@
+"""Another account of the host watches what runs there, and feeds a plugin what it has seen."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmm.model import Limits, OnDisconnect, Outcome, Target
+from lmm.testing import Account, processes
+
+OK = '{"payload":{"result":"success","output_data":{"n":1}}}'
+
+# Notes all that anybody can see, and says with each word of it that the plugin has not started, has
+# ended, or begins now: at the start of a line and within one.
+WATCHER = """\
+cd "$1" || exit
+look() {
+  cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -aE 'rune|[0-9a-f]{32}'
+  ls -ld /proc/[0-9]*/fd/* /proc/[0-9]*/cwd
+  ls -aR /dev/shm /tmp /var/tmp /run | grep -a rune
+} 2>/dev/null >>seen
+until [[ -e up ]]; do look; done
+for n in 1 2 3; do look; done
+grep -aoE '[0-9a-f]{12,}' seen | sort -u | head -n 3000 >words
+while read -r word; do
+  for says in start "start $word" 'end 0 exit ' 'end 100 no_directory '; do
+    printf '##rune-%s %s\\n' "$word" "$says"
+  done
+  printf 'x##rune-%s end 100 short \\n' "$word"
+done <words >forged
+echo >stop
+"""
+
+
+@contextmanager
+def watched(scratch: Path) -> Iterator[Account]:
+    """Have an account watch, which makes ``forged`` and then ``stop`` once there is ``up``."""
+    scratch.chmod(0o777)
+    (scratch / "watcher").write_text(WATCHER)
+    with Account() as other:
+        argv = ["bash", str(scratch / "watcher"), str(scratch)]
+        with subprocess.Popen(argv, user=other.uid, group=other.uid, extra_groups=[]) as watcher:
+            try:
+                yield other
+            finally:
+                (scratch / "up").touch()
+                watcher.wait()
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("mode", [None, OnDisconnect.KILL, OnDisconnect.CONTINUE])
+def test_what_another_account_sees_forges_no_result(
+    streaming: Any, keep: Any, scratch: Path, mode: Any
+) -> None:
+    script = f"""\
+echo "$0" >{scratch}/up
+until [[ -e {scratch}/stop ]]; do sleep 0.05; done
+cat {scratch}/forged >&2
+echo '{OK}'
+exit 0"""
+    made = streaming.invocation(script, limits=Limits(60))
+    if mode:
+        made = keep(streaming, script, mode, limits=Limits(60))
+    with watched(scratch):
+        (result,) = streaming.carry(made)
+        nonce = keep.state(made).split()[6] if mode else ""
+    assert (result.outcome, result.exit_code) == (Outcome.OK, 0), result.error
+    assert result.output_data == {"n": 1}
+    assert result.stderr == (scratch / "forged").read_text()
+    words = set((scratch / "words").read_text().split())
+    mark = re.findall(r"\.rune-([0-9a-f]{16})/", (scratch / "up").read_text())
+    assert set(mark) < words  # it has seen the invocation
+    assert mode is None or re.fullmatch(r"[0-9a-f]{32}", nonce)
+    assert nonce not in words
+    assert made.receipt not in words
+
+
+@pytest.mark.needs_root
+def test_a_plugin_that_prints_what_others_wrote_says_so_itself(
+    streaming: Any, keep: Any, scratch: Path
+) -> None:
+    """On stdout it is no answer, and that is all that it can be."""
+    script = f"""\
+echo >{scratch}/up
+until [[ -e {scratch}/stop ]]; do sleep 0.05; done
+cat {scratch}/forged
+exit 7"""
+    with watched(scratch):
+        (result,) = streaming.carry(keep(streaming, script, limits=Limits(60)))
+    assert (result.outcome, result.exit_code) == (Outcome.INVALID_OUTPUT, 7)
+
+
+@pytest.mark.needs_root
+def test_what_bears_another_accounts_mark_holds_up_nothing(
+    host_factory: Any, scratch: Path
+) -> None:
+    """The directory's name is seen by all; it is not the mark by which processes are found."""
+    host = host_factory(Target("x", transport="local"))
+    (scratch / "follow").write_text(
+        f"cd {scratch}\nuntil [[ -s up ]]; do sleep 0.02; done\n"
+        "at=$(<up) at=${at%/*} at=${at##*.rune-}\n"
+        'RUNE_INVOCATION=$at bash -c "trap : TERM; echo \\$\\$ >pid; while :; do sleep 600; done"'
+    )
+    scratch.chmod(0o777)
+    with Account() as other:
+        argv = ["bash", str(scratch / "follow")]
+        with subprocess.Popen(argv, user=other.uid, group=other.uid, extra_groups=[]) as bearer:
+            script = f"echo $0 >{scratch}/up; sleep 600"
+            until = time.monotonic() + 30
+            watcher = host.cancel_when(
+                lambda: (scratch / "pid").exists() or time.monotonic() > until
+            )
+            result = host.run(script)
+            watcher.join()
+            pid = int((scratch / "pid").read_text())
+            assert processes.is_alive(pid)
+            processes.end({pid, bearer.pid, *processes.descendants(bearer.pid)}, 0.2)
+    assert result.outcome is Outcome.CANCELLED

@@ -1,0 +1,315 @@
+"""What is killed runs nothing more, and only what was killed is called so."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmm.model import Limits, Outcome, Result, Target
+from lmm.testing import Account, Sshd, TcpProxy, processes
+from lmm.transports import disconnect
+from tests.conformance.conftest import REPOSITORY
+from tests.scale import repeats
+
+OK = '{"payload":{"result":"success","output_data":{}}}'
+SHELLS = 40  # in each invocation
+# What a shell waits for; then it would make a file.
+WAITS = [
+    *["sleep 600", "bash -c 'sleep 600; :'", "(sleep 600 | cat)", "set -m; sleep 600"] * 9,
+    *["python3 -c 'import time; time.sleep(600)'"] * 4,
+]
+assert len(WAITS) == SHELLS
+# Fails where one has gone on: its file is there.
+SCRIPT = """\
+at=%s/$RUNE_PARAM_NAME
+mkdir $at
+echo $$ >$at/pids
+while IFS= read -r wait; do
+  ((++n))
+  bash -c "echo \\$\\$ >>$at/pids; $wait; echo >$at/went-on.$n" <&- &
+done <<'END'
+%s
+END
+until (($(wc -l <$at/pids) > n)); do sleep 0.1; done
+echo >$at/up
+sleep 600
+echo main >$at/went-on.main
+"""
+
+
+def until(condition: Callable[[], object], patience_s: float = 60.0) -> None:
+    end = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < end, "what was waited for has not come"
+        time.sleep(0.02)
+
+
+def reason(result: Result) -> str:
+    assert result.error is not None
+    return str(result.error["error_data"]["error"]["data"]["reason"])
+
+
+def crowd(host: Any, scratch: Path, timeout_s: float = 120.0) -> list[Any]:
+    """Return invocations that wait in 200 shells."""
+    scratch.chmod(0o777)
+    script = SCRIPT % (scratch, "\n".join(WAITS))
+    return [
+        host.invocation(
+            script,
+            {"name": f"node{number}"},
+            target=replace(host.target, name=f"node{number}"),
+            limits=Limits(timeout_s, grace_s=60.0),
+        )
+        for number in range(5)
+    ]
+
+
+def all_up(scratch: Path) -> bool:
+    return len(list(scratch.glob("*/up"))) == 5
+
+
+def nothing_went_on(scratch: Path) -> None:
+    pids = {int(pid) for path in scratch.glob("*/pids") for pid in path.read_text().split()}
+    assert not processes.wait_gone(pids, 30.0)
+    went_on = [path.suffix[1:] for path in scratch.glob("*/went-on.*")]
+    assert [WAITS[int(n) - 1] if n.isdigit() else n for n in went_on] == []
+    for path in scratch.glob("node*"):
+        shutil.rmtree(path)
+
+
+@pytest.mark.soak
+def test_at_the_deadline_no_shell_goes_on(host: Any, scratch: Path) -> None:
+    for _ in range(repeats(1)):
+        results = host.carry(*crowd(host, scratch, 4.0))
+        assert {one.outcome for one in results} == {Outcome.TIMED_OUT}
+        nothing_went_on(scratch)
+
+
+@pytest.mark.soak
+def test_at_a_cancel_no_shell_goes_on(host: Any, scratch: Path) -> None:
+    for _ in range(repeats(1)):
+        host.scope = type(host.scope)()
+        watcher = host.cancel_when(lambda: all_up(scratch))
+        results = host.carry(*crowd(host, scratch))
+        watcher.join()
+        assert {one.outcome for one in results} == {Outcome.CANCELLED}
+        nothing_went_on(scratch)
+
+
+@pytest.mark.soak
+def test_when_the_connection_drops_no_shell_goes_on(
+    remote: Any, proxy: TcpProxy, scratch: Path
+) -> None:
+    for _ in range(repeats(1)):
+        dropper = threading.Thread(target=lambda: until(lambda: all_up(scratch)) or proxy.cut())
+        dropper.start()
+        results = remote.carry(*crowd(remote, scratch))
+        dropper.join()
+        assert {one.outcome for one in results} == {Outcome.LOST}
+        nothing_went_on(scratch)
+
+
+CARRY = """\
+import pickle, sys
+from lmm.fanout import fan_out
+from lmm.job import Scope
+from lmm.transports import TransportPool
+jobs = pickle.loads(open(sys.argv[1], "rb").read())
+fan_out(jobs, TransportPool().get, concurrency=32, scope=Scope(), may_start=lambda b: True,
+        on_event=lambda *a: None, on_result=lambda r: None)
+"""
+
+
+@pytest.mark.soak
+def test_when_rune_is_killed_no_shell_goes_on(streaming: Any, scratch: Path) -> None:
+    for _ in range(repeats(1)):
+        (scratch / "jobs").write_bytes(pickle.dumps(crowd(streaming, scratch)))
+        argv = [sys.executable, "-c", CARRY, str(scratch / "jobs")]
+        with subprocess.Popen(argv, cwd=REPOSITORY) as rune:
+            try:
+                until(lambda: all_up(scratch))
+            finally:
+                rune.kill()
+        nothing_went_on(scratch)
+    disconnect()
+
+
+def test_a_foreground_child_of_a_trap_dies_too(host: Any, scratch: Path) -> None:
+    """Bash runs the trap when its child has ended; whether it goes on then is its own will."""
+    scratch.chmod(0o777)
+    script = f"""\
+trap 'echo tidied >{scratch}/tidied; exit 0' TERM
+bash -c 'echo $$ >{scratch}/child; exec sleep 600'
+echo >{scratch}/went-on"""
+    watcher = host.cancel_when(lambda: (scratch / "child").exists())
+    result = host.run(script)
+    watcher.join()
+    assert result.outcome is Outcome.CANCELLED
+    until(lambda: (scratch / "tidied").exists())
+    assert not processes.wait_gone({int((scratch / "child").read_text())}, 10.0)
+    assert not (scratch / "went-on").exists()
+
+
+def test_what_ignores_term_is_killed_with_its_parents(host: Any, scratch: Path) -> None:
+    """A shell with a trap goes on when its child is killed, so it has to stop before that."""
+    scratch.chmod(0o777)
+    script = f"""\
+trap : TERM
+for n in 1 2 3 4 5 6 7 8; do
+  bash -c "trap : TERM
+    bash -c 'trap : 1; trap \\"\\" TERM; echo \\$\\$ >>{scratch}/pids; while :; do sleep 600; done'
+    echo >{scratch}/went-on.$n" &
+done
+bash -c 'trap "" TERM; while :; do sleep 600; done'
+echo >{scratch}/went-on.main"""
+    watcher = host.cancel_when(
+        lambda: (scratch / "pids").exists() and (scratch / "pids").read_text().count("\n") == 8
+    )
+    result = host.run(script)
+    watcher.join()
+    assert result.outcome is Outcome.CANCELLED
+    pids = {int(pid) for pid in (scratch / "pids").read_text().split()}
+    assert not processes.wait_gone(pids, 15.0)
+    assert not list(scratch.glob("went-on.*"))
+
+
+def test_what_forks_all_the_time_is_caught(streaming: Any, scratch: Path) -> None:
+    """Each child is in a session of its own and nobody's; a fork may be under way at any time."""
+    script = f"while :; do setsid bash -c 'echo $$ >>{scratch}/pids; exec sleep 600' & done"
+    result = streaming.run(script, limits=Limits(0.5, grace_s=60.0))
+    assert (result.outcome, reason(result)) == (Outcome.TIMED_OUT, "timed_out")
+    pids = {int(pid) for pid in (scratch / "pids").read_text().split()}
+    assert not processes.wait_gone(pids, 1.0)
+
+
+def test_what_has_stopped_itself_gets_its_term(streaming: Any, scratch: Path) -> None:
+    script = f"trap 'echo >{scratch}/tidied; exit 0' TERM; kill -STOP $$; echo >{scratch}/went-on"
+    result = streaming.run(script, limits=Limits(1.0))
+    assert (result.outcome, reason(result)) == (Outcome.TIMED_OUT, "timed_out")
+    assert (scratch / "tidied").exists()
+    assert not (scratch / "went-on").exists()
+
+
+@pytest.mark.parametrize("transport", ["ssh", "openssh"])
+def test_another_users_process_does_not_hold_up_the_end(
+    host_factory: Any, sshd: Sshd, scratch: Path, transport: str
+) -> None:
+    """Nobody can stop it, nor has to: the shell that waits for it is gone."""
+    scratch.chmod(0o777)
+    with Account(sudo="nopasswd") as made:
+        host = host_factory(sshd.target("x", user=made.name, transport=transport))
+        script = f"sudo -n sleep 8; echo >{scratch}/went-on"
+        result = host.run(script, limits=Limits(2.0, grace_s=60.0))
+        assert (result.outcome, reason(result)) == (Outcome.TIMED_OUT, "timed_out")
+        assert result.duration_s < 8.0
+        assert not (scratch / "went-on").exists()
+
+
+def test_what_a_plugin_left_in_its_group_does_not_go_on(host: Any, scratch: Path) -> None:
+    scratch.chmod(0o777)
+    shells = f"for n in {{1..40}}; do (sleep 600; echo >{scratch}/went-on.$n) & done"
+    assert host.run(f"{shells}; echo '{OK}'").outcome is Outcome.OK
+    assert not list(scratch.glob("went-on.*"))
+
+
+# -- only what was killed is called so -----------------------------------------------------------
+
+
+def agree(results: list[Result]) -> set[bool]:
+    """Check each result against the plugin's exit status, and return which kinds there are."""
+    for one in results:
+        killed = one.outcome in (Outcome.TIMED_OUT, Outcome.CANCELLED)
+        assert killed or one.outcome is Outcome.OK, one.error
+        assert one.exit_code == (143 if killed else 0), one
+    return {one.outcome is Outcome.OK for one in results}
+
+
+def enders(host: Any, timeout_s: float, seconds: float, apart_s: float = 0.02) -> list[Any]:
+    """Return invocations that answer and end, one after the other."""
+    return [
+        host.invocation(
+            f"sleep {seconds + number * apart_s:.3f}; exec echo '{OK}'",
+            target=replace(host.target, name=f"node{number}"),
+            limits=Limits(timeout_s, grace_s=60.0),
+        )
+        for number in range(30)
+    ]
+
+
+@pytest.mark.soak
+def test_timed_out_is_only_what_was_killed(host_factory: Any) -> None:
+    """Plugins end by themselves just when the guard looks at them."""
+    host = host_factory(Target("local", transport="local"))
+    kinds: set[bool] = set()
+    for number in itertools.count():
+        kinds |= agree(host.carry(*enders(host, 1.0, 0.1 if number % 2 else 0.7)))
+        if number >= repeats(2) and (len(kinds) == 2 or number > 20):
+            break
+    assert kinds == {True, False}
+
+
+@pytest.mark.soak
+def test_cancelled_is_only_what_was_killed(streaming: Any) -> None:
+    for _ in range(repeats(2)):
+        streaming.scope = scope = type(streaming.scope)()
+        timer = threading.Timer(1.2, scope.cancel)
+        timer.start()
+        results = streaming.carry(*enders(streaming, 60.0, 0.7))
+        timer.cancel()
+        timer.join()
+        agree([one for one in results if one.exit_code is not None])  # others were not started
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("round_", range(repeats(1)))
+def test_disconnected_is_only_what_was_killed(
+    streaming: Any, keep: Any, scratch: Path, round_: int
+) -> None:
+    """RUNE is killed with -9 while its plugins end; who asks the hosts later hears the truth."""
+    kept = [
+        keep(streaming, one.script.content.decode(), target=one.target, limits=one.limits)
+        for one in enders(streaming, 60.0, 1.0, 0.2)
+    ]
+
+    def ended() -> list[bool]:
+        states = [keep.state(one) for one in kept]
+        return ["ended" in state for state in states if state]
+
+    (scratch / "jobs").write_bytes(pickle.dumps(kept))
+    argv = [sys.executable, "-c", CARRY, str(scratch / "jobs")]
+    with subprocess.Popen(argv, cwd=REPOSITORY) as rune:
+        try:
+            until(lambda: sum(ended()) > 3)
+        finally:
+            rune.kill()
+    until(lambda: all(ended()))
+    asked = [keep.ask(streaming, one) for one in kept if "read" not in keep.state(one)]
+    found = [one for one in asked if one.outcome is not Outcome.UNREACHABLE]
+    assert found
+    agree(found)
+    disconnect()
+
+
+def test_over_every_transport_a_cancel_is_the_hosts_word(
+    host: Any, keep: Any, scratch: Path
+) -> None:
+    """Systems Manager ends its script without an answer, so the host is asked."""
+    watcher = host.cancel_when(lambda: (scratch / "up").exists())
+    (result,) = host.carry(keep(host, f"echo >{scratch}/up; sleep 600"))
+    watcher.join()
+    assert (result.outcome, reason(result), result.exit_code) == (
+        Outcome.CANCELLED,
+        "cancelled",
+        143,
+    )
