@@ -31,16 +31,21 @@ def has_run(end: End) -> bool:
     return end.reason in _RAN
 
 
-def was_stopped(end: End) -> bool:
-    """Return whether the host ended a living plugin because it was told to, or left alone."""
-    return end.reason in ("cancel", "disconnect")
-
-
-def error_of(end: End, invocation: Invocation) -> RuneError | None:
+def error_of(
+    end: End,
+    invocation: Invocation,
+    stop: RuneError | None = None,
+    excess: OutputError | None = None,
+) -> RuneError | None:
     """Return what went wrong by the host's last word, None if the plugin ended by itself.
 
-    Whatever the host says is something, and raises nothing.
+    ``stop`` is why it was to be stopped from here: only the host knows whether it still lived then.
+    ``excess`` is set where not all of its output was taken. Nothing that a host says raises.
     """
+    if stop and (end.reason in ("cancel", "disconnect") or not has_run(end)):
+        return stop
+    if excess and has_run(end):
+        return excess
     timeout = invocation.limits.timeout_s
     match end.reason:
         case "exit":

@@ -14,7 +14,7 @@ from typing import Any
 
 from lmm import eps
 from lmm.bootstrap import End, Frame, build_stream
-from lmm.endings import error_of, has_run, was_stopped
+from lmm.endings import error_of, has_run
 from lmm.envelope import parse_event, read_answer
 from lmm.errors import (
     Cancelled,
@@ -152,9 +152,11 @@ class MediatedJob:
         self.deadline = time.monotonic() + invocation.limits.timeout_s
         self._is_fixed = invocation.inquiry is not None
         self._lines_told: int = 0
+        self._before: RuneError | None = None  # why the earlier one was to be stopped
         if earlier:
             self.deadline = max(earlier.deadline, time.monotonic())
             self._lines_told = max(earlier._lines, earlier._lines_told)
+            self._before = earlier._stop.error if earlier._stop else earlier._before
         elif invocation.inquiry:
             self.deadline = max(self.deadline - invocation.inquiry.age_s, time.monotonic())
             self._lines_told = invocation.inquiry.heard
@@ -262,9 +264,7 @@ class MediatedJob:
 
     def _take_stdout(self, data: bytes) -> None:
         limit = self.invocation.limits.stdout_bytes
-        if self._excess:
-            return
-        if len(self._stdout) + len(data) > limit:
+        if not self._excess and len(self._stdout) + len(data) > limit:
             self._halt(
                 OutputError(
                     "output_too_large",
@@ -272,7 +272,7 @@ class MediatedJob:
                     first_bytes=bytes(self._stdout[:512]).decode(errors="backslashreplace"),
                 )
             )
-        else:
+        elif not self._excess:
             self._stdout += data
 
     def _take_stderr(self, data: bytes) -> None:
@@ -324,11 +324,8 @@ class MediatedJob:
         if self._line:
             self._take_line(bytes(self._line))
             self._line.clear()
-        error = error_of(end, self.invocation)
-        if self._stop and (was_stopped(end) or not has_run(end)):
-            error = self._stop.error
-        elif self._excess and has_run(end):
-            error = self._excess
+        stop = self._stop.error if self._stop else self._before
+        error = error_of(end, self.invocation, stop, self._excess)
         if error is not None:
             self._settle(error=error, exit_code=end.status if has_run(end) else None)
             return

@@ -8,6 +8,7 @@ import pickle
 import secrets
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -169,6 +170,14 @@ def remote(request: pytest.FixtureRequest, sshd: Sshd) -> Iterator[Host]:
 def scratch(tmp_path: Path) -> Path:
     """A directory that scripts on the (loopback) host can write to."""
     return tmp_path
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that every account of this machine can read and write."""
+    with tempfile.TemporaryDirectory(prefix="public-", dir="/tmp") as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
 
 
 @pytest.fixture

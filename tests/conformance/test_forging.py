@@ -40,42 +40,41 @@ echo >stop
 
 
 @contextmanager
-def watched(scratch: Path) -> Iterator[Account]:
+def watched(public: Path) -> Iterator[Account]:
     """Have an account watch, which makes ``forged`` and then ``stop`` once there is ``up``."""
-    scratch.chmod(0o777)
-    (scratch / "watcher").write_text(WATCHER)
+    (public / "watcher").write_text(WATCHER)
     with Account() as other:
-        argv = ["bash", str(scratch / "watcher"), str(scratch)]
+        argv = ["bash", str(public / "watcher"), str(public)]
         with subprocess.Popen(argv, user=other.uid, group=other.uid, extra_groups=[]) as watcher:
             try:
                 yield other
             finally:
-                (scratch / "up").touch()
+                (public / "up").touch()
                 watcher.wait()
 
 
 @pytest.mark.needs_root
 @pytest.mark.parametrize("mode", [None, OnDisconnect.KILL, OnDisconnect.CONTINUE])
 def test_what_another_account_sees_forges_no_result(
-    streaming: Any, keep: Any, scratch: Path, mode: Any
+    streaming: Any, keep: Any, public: Path, mode: Any
 ) -> None:
     script = f"""\
-echo "$0" >{scratch}/up
-until [[ -e {scratch}/stop ]]; do sleep 0.05; done
-cat {scratch}/forged >&2
+echo "$0" >{public}/up
+until [[ -e {public}/stop ]]; do sleep 0.05; done
+cat {public}/forged >&2
 echo '{OK}'
 exit 0"""
     made = streaming.invocation(script, limits=Limits(60))
     if mode:
         made = keep(streaming, script, mode, limits=Limits(60))
-    with watched(scratch):
+    with watched(public):
         (result,) = streaming.carry(made)
         nonce = keep.state(made).split()[6] if mode else ""
     assert (result.outcome, result.exit_code) == (Outcome.OK, 0), result.error
     assert result.output_data == {"n": 1}
-    assert result.stderr == (scratch / "forged").read_text()
-    words = set((scratch / "words").read_text().split())
-    mark = re.findall(r"\.rune-([0-9a-f]{16})/", (scratch / "up").read_text())
+    assert result.stderr == (public / "forged").read_text()
+    words = set((public / "words").read_text().split())
+    mark = re.findall(r"\.rune-([0-9a-f]{16})/", (public / "up").read_text())
     assert set(mark) < words  # it has seen the invocation
     assert mode is None or re.fullmatch(r"[0-9a-f]{32}", nonce)
     assert nonce not in words
@@ -84,42 +83,39 @@ exit 0"""
 
 @pytest.mark.needs_root
 def test_a_plugin_that_prints_what_others_wrote_says_so_itself(
-    streaming: Any, keep: Any, scratch: Path
+    streaming: Any, keep: Any, public: Path
 ) -> None:
     """On stdout it is no answer, and that is all that it can be."""
     script = f"""\
-echo >{scratch}/up
-until [[ -e {scratch}/stop ]]; do sleep 0.05; done
-cat {scratch}/forged
+echo >{public}/up
+until [[ -e {public}/stop ]]; do sleep 0.05; done
+cat {public}/forged
 exit 7"""
-    with watched(scratch):
+    with watched(public):
         (result,) = streaming.carry(keep(streaming, script, limits=Limits(60)))
     assert (result.outcome, result.exit_code) == (Outcome.INVALID_OUTPUT, 7)
 
 
 @pytest.mark.needs_root
-def test_what_bears_another_accounts_mark_holds_up_nothing(
-    host_factory: Any, scratch: Path
-) -> None:
+def test_what_bears_another_accounts_mark_holds_up_nothing(host_factory: Any, public: Path) -> None:
     """The directory's name is seen by all; it is not the mark by which processes are found."""
     host = host_factory(Target("x", transport="local"))
-    (scratch / "follow").write_text(
-        f"cd {scratch}\nuntil [[ -s up ]]; do sleep 0.02; done\n"
+    (public / "follow").write_text(
+        f"cd {public}\nuntil [[ -s up ]]; do sleep 0.02; done\n"
         "at=$(<up) at=${at%/*} at=${at##*.rune-}\n"
         'RUNE_INVOCATION=$at bash -c "trap : TERM; echo \\$\\$ >pid; while :; do sleep 600; done"'
     )
-    scratch.chmod(0o777)
     with Account() as other:
-        argv = ["bash", str(scratch / "follow")]
+        argv = ["bash", str(public / "follow")]
         with subprocess.Popen(argv, user=other.uid, group=other.uid, extra_groups=[]) as bearer:
-            script = f"echo $0 >{scratch}/up; sleep 600"
+            script = f"echo $0 >{public}/up; sleep 600"
             until = time.monotonic() + 30
             watcher = host.cancel_when(
-                lambda: (scratch / "pid").exists() or time.monotonic() > until
+                lambda: (public / "pid").exists() or time.monotonic() > until
             )
             result = host.run(script)
             watcher.join()
-            pid = int((scratch / "pid").read_text())
+            pid = int((public / "pid").read_text())
             assert processes.is_alive(pid)
             processes.end({pid, bearer.pid, *processes.descendants(bearer.pid)}, 0.2)
     assert result.outcome is Outcome.CANCELLED

@@ -62,7 +62,6 @@ def reason(result: Result) -> str:
 
 def crowd(host: Any, scratch: Path, timeout_s: float = 120.0) -> list[Any]:
     """Return invocations that wait in 200 shells."""
-    scratch.chmod(0o777)
     script = SCRIPT % (scratch, "\n".join(WAITS))
     return [
         host.invocation(
@@ -111,8 +110,12 @@ def test_at_a_cancel_no_shell_goes_on(host: Any, scratch: Path) -> None:
 def test_when_the_connection_drops_no_shell_goes_on(
     remote: Any, proxy: TcpProxy, scratch: Path
 ) -> None:
+    def drop() -> None:
+        until(lambda: all_up(scratch))
+        proxy.cut()
+
     for _ in range(repeats(1)):
-        dropper = threading.Thread(target=lambda: until(lambda: all_up(scratch)) or proxy.cut())
+        dropper = threading.Thread(target=drop)
         dropper.start()
         results = remote.carry(*crowd(remote, scratch))
         dropper.join()
@@ -147,7 +150,6 @@ def test_when_rune_is_killed_no_shell_goes_on(streaming: Any, scratch: Path) -> 
 
 def test_a_foreground_child_of_a_trap_dies_too(host: Any, scratch: Path) -> None:
     """Bash runs the trap when its child has ended; whether it goes on then is its own will."""
-    scratch.chmod(0o777)
     script = f"""\
 trap 'echo tidied >{scratch}/tidied; exit 0' TERM
 bash -c 'echo $$ >{scratch}/child; exec sleep 600'
@@ -163,7 +165,6 @@ echo >{scratch}/went-on"""
 
 def test_what_ignores_term_is_killed_with_its_parents(host: Any, scratch: Path) -> None:
     """A shell with a trap goes on when its child is killed, so it has to stop before that."""
-    scratch.chmod(0o777)
     script = f"""\
 trap : TERM
 for n in 1 2 3 4 5 6 7 8; do
@@ -203,21 +204,19 @@ def test_what_has_stopped_itself_gets_its_term(streaming: Any, scratch: Path) ->
 
 @pytest.mark.parametrize("transport", ["ssh", "openssh"])
 def test_another_users_process_does_not_hold_up_the_end(
-    host_factory: Any, sshd: Sshd, scratch: Path, transport: str
+    host_factory: Any, sshd: Sshd, public: Path, transport: str
 ) -> None:
     """Nobody can stop it, nor has to: the shell that waits for it is gone."""
-    scratch.chmod(0o777)
     with Account(sudo="nopasswd") as made:
         host = host_factory(sshd.target("x", user=made.name, transport=transport))
-        script = f"sudo -n sleep 8; echo >{scratch}/went-on"
+        script = f"sudo -n sleep 8; echo >{public}/went-on"
         result = host.run(script, limits=Limits(2.0, grace_s=60.0))
         assert (result.outcome, reason(result)) == (Outcome.TIMED_OUT, "timed_out")
         assert result.duration_s < 8.0
-        assert not (scratch / "went-on").exists()
+        assert not (public / "went-on").exists()
 
 
 def test_what_a_plugin_left_in_its_group_does_not_go_on(host: Any, scratch: Path) -> None:
-    scratch.chmod(0o777)
     shells = f"for n in {{1..40}}; do (sleep 600; echo >{scratch}/went-on.$n) & done"
     assert host.run(f"{shells}; echo '{OK}'").outcome is Outcome.OK
     assert not list(scratch.glob("went-on.*"))
