@@ -281,3 +281,28 @@ def test_what_only_memory_could_have_kept_is_not_called_never_started(
     result = host.carry(kept)[0]
     assert (result.outcome, reason(result)) == (Outcome.LOST, "receipt_incomplete")
     assert not (scratch / "ran").exists()
+
+
+def test_where_no_file_may_grow_that_is_said(host_factory: Any, sshd: Sshd, keep: Any) -> None:
+    """Nobody has read, and so removed, what could never be written."""
+    with Account(bashrc="ulimit -f 0\n") as user:
+        host = host_factory(sshd.target("x", user=user.name))
+        kept = keep(host, f"echo '{OK}'")
+        (result,) = host.carry(kept)
+        assert (result.outcome, reason(result)) == (Outcome.FAILED, "no_writable_directory")
+        asked = keep.ask(host, kept)
+        assert (asked.outcome, reason(asked)) == (Outcome.LOST, "receipt_incomplete")
+        assert "the host has no disk" in asked.error["error_data"]["error"]["message"]
+        assert not keep.files(kept)
+
+
+def test_a_shell_that_was_killed_before_its_first_word(
+    host_factory: Any, sshd: Sshd, keep: Any
+) -> None:
+    host = host_factory(sshd.target("node1"))
+    kept = keep(host, f"echo '{OK}'")
+    keep.ask(host, kept)
+    keep.files(kept)["state"].write_text("")
+    asked = keep.ask(host, kept)
+    assert (asked.outcome, reason(asked)) == (Outcome.LOST, "receipt_incomplete")
+    assert "before it had noted a result" in asked.error["error_data"]["error"]["message"]
