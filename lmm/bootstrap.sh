@@ -118,7 +118,7 @@ rune_kill() { # NOTE
   kill -CONT "${rune_found[@]}"
   rune_clock
   asked=$rune_tick
-  while rune_scan; ((${#rune_found[@]})); do
+  while rune_scan again; ((${#rune_found[@]})) || { rune_scan; ((${#rune_found[@]})); }; do
     rune_clock
     if ((rune_tick - asked > 200)); then
       rune_freeze

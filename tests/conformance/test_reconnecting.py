@@ -226,16 +226,17 @@ def test_rune_was_stopped_until_the_grace_was_over(
     streaming: Any, scratch: Path, second_rune: Any, ends: str
 ) -> None:
     """As by SIGSTOP or a laptop's lid: what the host has said meanwhile is the result."""
-    wait = f"echo >{scratch}/runs; until [[ -e {scratch}/go ]]; do sleep 0.02; done"
+    wait = f"echo $PPID >{scratch}/runs; until [[ -e {scratch}/go ]]; do sleep 0.02; done"
     answer = OK.replace('"n":1', f'"n":"{"1" * 40_000}"')  # several packets
     limits = Limits(timeout_s=1.5, grace_s=0.2)
     with second_rune(streaming.invocation(f"{wait}; echo '{answer}'", limits=limits)) as rune:
-        until((scratch / "runs").exists)
+        until(lambda: written(scratch, "runs"))
         began = time.monotonic()
         rune.send_signal(signal.SIGSTOP)
         if ends == "ok":
             (scratch / "go").touch()
         until(lambda: time.monotonic() > began + limits.timeout_s + limits.grace_s + 1)
+        until(lambda: gone(scratch, "runs"))  # the host's shell has said how it ended
         rune.send_signal(signal.SIGCONT)
         told, _ = rune.communicate(timeout=20)
     assert told.decode().split() == [ends]
