@@ -252,7 +252,9 @@ class Frame:
             if self.started:
                 self._body(data)
             else:
-                self.noise = (self.noise + data)[-NOISE_BYTES:]
+                self.noise += data
+                if len(self.noise) > NOISE_BYTES:  # whole lines: half a secret could not be hidden
+                    self.noise = self.noise[-NOISE_BYTES:].partition(b"\n")[2]
 
 
 def _marker(nonce: str) -> bytes:

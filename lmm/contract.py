@@ -64,18 +64,22 @@ class SchemaValidator:
         self.schema = dict(schema)
         self._fast = _compile(self.schema)
 
-    def violations(self, instance: JSON) -> list[Violation]:
+    def violations(
+        self, instance: JSON, hide: Callable[[str], str] | None = None
+    ) -> list[Violation]:
         """Return what is wrong with ``instance``, at most 20 violations; [] means valid.
 
-        Values of fields marked ``writeOnly`` stand in no message.
+        Values of fields marked ``writeOnly`` stand in no message, and what ``hide`` takes out of
+        a text neither: it is given each message before that is shortened.
         """
+        hide = hide or _as_it_is
         try:
             if self._fast.is_valid(instance):
                 return []
         except (ValueError, TypeError) as error:
             return [Violation("$", f"not a JSON value: {error}")]
-        return _worded(self.schema, instance) or [
-            Violation(json_path(error.instance_path), _short(error.message))
+        return _worded(self.schema, instance, hide) or [
+            Violation(json_path(error.instance_path), _short(hide(error.message)))
             for error in _first(_compile(self.schema, mask="the value").iter_errors(instance))
         ]
 
@@ -150,7 +154,7 @@ def _retrieve(uri: str) -> Any:
 # -- the authority, which finds the words ------------------------------------------------------
 
 
-def _worded(schema: dict[str, JSON], instance: JSON) -> list[Violation]:
+def _worded(schema: dict[str, JSON], instance: JSON, hide: Callable[[str], str]) -> list[Violation]:
     """Return the violations as jsonschema sees them; [] where it sees none or gives up."""
     secrets: list[JSON] = []
     try:
@@ -163,7 +167,7 @@ def _worded(schema: dict[str, JSON], instance: JSON) -> list[Violation]:
         return []
     hidden = _scalars(secrets)
     return [
-        Violation(json_path(error.absolute_path), _short(_word(error, hidden)))
+        Violation(json_path(error.absolute_path), _short(hide(_word(error, hidden, hide))))
         for error in map(_sharpest, kept)
     ]
 
@@ -203,7 +207,7 @@ def _sharpest(error: Any) -> Any:
     return import_module("jsonschema").exceptions.best_match([error])
 
 
-def _word(error: Any, hidden: list[JSON]) -> str:
+def _word(error: Any, hidden: list[JSON], hide: Callable[[str], str]) -> str:
     """Return what is wrong, without the text of containers and secrets."""
     value, rule, schema = error.instance, error.validator_value, error.schema
     if error.validator in ("anyOf", "oneOf"):
@@ -212,7 +216,7 @@ def _word(error: Any, hidden: list[JSON]) -> str:
             names = ", ".join(repr(name) for branch in rule for name in branch["required"])
             return f"{how_many} one of {names} is required"
         if error.context:
-            return " or ".join(dict.fromkeys(_word(inner, hidden) for inner in error.context))
+            return " or ".join(dict.fromkeys(_word(inner, hidden, hide) for inner in error.context))
     if error.validator in ("items", "unevaluatedItems"):
         return "has more items than the schema allows"
     if error.validator == "additionalProperties" and "patternProperties" not in schema:
@@ -227,7 +231,8 @@ def _word(error: Any, hidden: list[JSON]) -> str:
         return ("the object" if isinstance(value, dict) else "the array") + message[len(shown) :]
     if value in hidden:
         return "the value" + message[len(shown) :]
-    return (shown if len(shown) <= 100 else f"{shown[:96]}…{shown[-1]}") + message[len(shown) :]
+    rest, shown = message[len(shown) :], hide(shown)
+    return (shown if len(shown) <= 100 else f"{shown[:96]}…{shown[-1]}") + rest
 
 
 def _unknown_fields(value: Mapping[str, JSON], known: Mapping[str, JSON]) -> str:
@@ -256,6 +261,10 @@ def _scalars(values: Iterable[JSON]) -> list[JSON]:
 
 def _first(errors: Iterable[Any]) -> list[Any]:
     return list(islice(errors, _MOST))
+
+
+def _as_it_is(text: str) -> str:
+    return text
 
 
 def _short(message: str) -> str:

@@ -13,13 +13,14 @@ import secrets
 import signal
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lmm.contract import Violation, spec_validator, validator_for
 from lmm.errors import OutputError, PluginFailed, RequestError
 from lmm.model import JSON, Invocation
+from lmm.redact import NOTHING, Redactor
 
 BPCS_VERSION = "2.0.0"
 EVENT_PREFIX = b"##rune "
@@ -39,17 +40,25 @@ _NO_ANSWER = frozenset({"output_not_json", "output_not_one_object", "output_not_
 
 
 class _Refused(ValueError):
-    """Why bytes are not one strict JSON object; ``reason`` is a row of the code table."""
+    """Why bytes are not one strict JSON object; ``reason`` is a row of the code table.
 
-    def __init__(self, reason: str, message: str) -> None:
+    ``<it>`` in the message stands for ``quoted``, a part of them.
+    """
+
+    def __init__(self, reason: str, message: str, quoted: str = "") -> None:
         super().__init__(message)
         self.reason = reason
+        self.quoted = quoted
+
+    def told(self, hide: Callable[[str], str] = str) -> str:
+        """Return the message; what it quotes is hidden before it is shortened."""
+        return str(self).replace("<it>", _shown(hide(self.quoted)))
 
 
 # -- bytes to values ---------------------------------------------------------------------------
 
 
-def loads_strict(data: bytes) -> JSON:
+def loads_strict(data: bytes, redactor: Redactor = NOTHING) -> JSON:
     """Return the one JSON object that a plugin wrote.
 
     Raises OutputError (``output_empty``, ``output_not_utf8``, ``output_not_json``,
@@ -59,9 +68,11 @@ def loads_strict(data: bytes) -> JSON:
     try:
         return _parse(data)
     except _Refused as error:
-        first = _first_bytes(data)
+        first = first_bytes(data, redactor)
         began = _beginning(first) if error.reason in _NO_ANSWER else ""
-        raise OutputError(error.reason, f"{error}{began}", first_bytes=first) from None
+        raise OutputError(
+            error.reason, f"{error.told(redactor.text)}{began}", first_bytes=first
+        ) from None
 
 
 def _beginning(first: str) -> str:
@@ -78,7 +89,7 @@ def loads_request(data: bytes, what: str) -> JSON:
     try:
         return _parse(data)
     except _Refused as error:
-        raise RequestError("parse_error", f"{what}: {error}") from None
+        raise RequestError("parse_error", f"{what}: {error.told()}") from None
 
 
 def _parse(data: bytes) -> JSON:
@@ -123,16 +134,14 @@ def _pairs(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     value = dict(pairs)
     if len(value) != len(pairs):
         twice = next(key for key, count in Counter(k for k, _ in pairs).items() if count > 1)
-        raise _Refused(
-            "output_duplicate_key", f"the key {_shown(twice)} stands twice in one object"
-        )
+        raise _Refused("output_duplicate_key", "the key <it> stands twice in one object", twice)
     return value
 
 
 def _float(digits: str) -> float:
     value = float(digits)
     if math.isinf(value):
-        raise _Refused("output_not_finite", f"the number {_shown(digits)} is out of range")
+        raise _Refused("output_not_finite", "the number <it> is out of range", digits)
     return value
 
 
@@ -174,8 +183,9 @@ def _shown(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:59]}…")
 
 
-def _first_bytes(data: bytes) -> str:
-    return data[:FIRST_BYTES].decode("utf-8", "backslashreplace")
+def first_bytes(data: bytes, redactor: Redactor, *, cut: bool = False) -> str:
+    """Return the first 512 bytes for the author of a plugin; ``cut`` if there was more to come."""
+    return redactor.bytes(data, cut=cut)[:FIRST_BYTES].decode("utf-8", "backslashreplace")
 
 
 # -- values to bytes ---------------------------------------------------------------------------
@@ -296,29 +306,37 @@ def _variable(value: JSON) -> bytes | None:
 # -- what a plugin said ------------------------------------------------------------------------
 
 
-def parse_event(line: bytes) -> dict[str, JSON] | None:
-    """Return the event in a line of a plugin's stderr; None when the line is plain log text."""
+def parse_event(line: bytes, redactor: Redactor = NOTHING) -> dict[str, JSON] | None:
+    """Return the event in a line of a plugin's stderr, without secrets; None when the line is
+    plain log text, or no event any more once a number in it is hidden."""
     if not line.startswith(EVENT_PREFIX):
         return None
     try:
         event = _parse(line[len(EVENT_PREFIX) :])
     except _Refused:
         return None
-    return None if spec_validator("bpcs_event_v2").violations(event) else event
+    if spec_validator("bpcs_event_v2").violations(event):
+        return None
+    hidden = {**redactor.value(event), "kind": event["kind"]}
+    return None if spec_validator("bpcs_event_v2").violations(hidden) else hidden
 
 
-def read_answer(stdout: bytes, invocation: Invocation, exit_status: int) -> dict[str, JSON]:
-    """Return the ``output_data`` of a plugin that ended with ``exit_status``.
+def read_answer(
+    stdout: bytes, invocation: Invocation, exit_status: int, redactor: Redactor = NOTHING
+) -> dict[str, JSON]:
+    """Return the ``output_data`` of a plugin that ended with ``exit_status``, as it wrote it.
 
     Raises PluginFailed with the plugin's own error as ``details`` (``plugin_failed``), or when
     it ended without any answer (``plugin_crashed``); OutputError for an answer that breaks the
-    contract, with ``first_bytes`` and, for a schema, ``validation_errors``.
+    contract, with ``first_bytes`` and, for a schema, ``validation_errors``. Where these shorten
+    something, the secrets are hidden first; in all else they still stand.
     """
     if exit_status and not stdout.strip():
         raise _crashed(exit_status)
-    answer = loads_strict(stdout)
-    _refuse(stdout, "output_envelope_invalid", spec_validator("bpcs_output_v2").violations(answer))
-    _check_metadata(stdout, answer, invocation.message)
+    answer = loads_strict(stdout, redactor)
+    found = spec_validator("bpcs_output_v2").violations(answer, redactor.text)
+    _refuse(stdout, redactor, "output_envelope_invalid", found)
+    _check_metadata(stdout, redactor, answer, invocation.message)
     error = answer.get("error")
     expected = error["code"] if error else 0
     if exit_status != expected:
@@ -327,14 +345,14 @@ def read_answer(stdout: bytes, invocation: Invocation, exit_status: int) -> dict
             "output_exit_code_mismatch",
             f"the plugin wrote {said} but exited with {exit_status}",
             exit_code=exit_status,
-            first_bytes=_first_bytes(stdout),
+            first_bytes=first_bytes(stdout, redactor),
             **({"details": error} if error else {}),
         )
     if error:
         raise PluginFailed("plugin_failed", error["message"], details=error)
     output_data: dict[str, JSON] = answer["payload"]["output_data"]
-    found = validator_for(invocation.output_schema).violations(output_data)
-    _refuse(stdout, "output_data_invalid", found, below=".payload.output_data")
+    found = validator_for(invocation.output_schema).violations(output_data, redactor.text)
+    _refuse(stdout, redactor, "output_data_invalid", found, below=".payload.output_data")
     return output_data
 
 
@@ -348,7 +366,9 @@ def _crashed(exit_status: int) -> PluginFailed:
     return PluginFailed("plugin_crashed", message, exit_code=exit_status, signal=name)
 
 
-def _refuse(stdout: bytes, reason: str, found: list[Violation], below: str = "") -> None:
+def _refuse(
+    stdout: bytes, redactor: Redactor, reason: str, found: list[Violation], below: str = ""
+) -> None:
     if not found:
         return
     found = [Violation(f"${below}{one.path[1:]}", one.message) for one in found]
@@ -357,11 +377,13 @@ def _refuse(stdout: bytes, reason: str, found: list[Violation], below: str = "")
         str(found[0]),
         field=found[0].path,
         validation_errors=[str(one) for one in found],
-        first_bytes=_first_bytes(stdout),
+        first_bytes=first_bytes(stdout, redactor),
     )
 
 
-def _check_metadata(stdout: bytes, answer: JSON, message: Mapping[str, JSON]) -> None:
+def _check_metadata(
+    stdout: bytes, redactor: Redactor, answer: JSON, message: Mapping[str, JSON]
+) -> None:
     for section, fields in (
         ("message_metadata", ("message_id", "correlation_id")),
         ("observability", ("trace_id", "span_id")),
@@ -374,5 +396,5 @@ def _check_metadata(stdout: bytes, answer: JSON, message: Mapping[str, JSON]) ->
                     "output_metadata_mismatch",
                     f"{said!r} differs from the request's {sent!r} @ {field}",
                     field=field,
-                    first_bytes=_first_bytes(stdout),
+                    first_bytes=first_bytes(stdout, redactor),
                 )

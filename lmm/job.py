@@ -8,14 +8,14 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from lmm import eps
 from lmm.bootstrap import End, Frame, build_stream
 from lmm.endings import error_of, has_run
-from lmm.envelope import parse_event, read_answer
+from lmm.envelope import first_bytes, parse_event, read_answer
 from lmm.errors import (
     Cancelled,
     ConnectionLost,
@@ -28,7 +28,7 @@ from lmm.errors import (
 )
 from lmm.model import Inquiry, Invocation, Outcome, Result
 from lmm.opening import not_started
-from lmm.redact import Redactor, secret_texts
+from lmm.redact import Lines, redactor_of
 
 EventSink = Callable[[str, Mapping[str, Any]], None]  # kind, data
 EVENT_LINE_BYTES = 64 * 1024
@@ -68,9 +68,9 @@ def failed_result(
 
 
 def failure(invocation: Invocation, error: RuneError, **fields: Any) -> Result:
-    """Return the result of an invocation that ended with ``error``."""
+    """Return the result of an invocation that ended with ``error``, without its secrets."""
     return failed_result(
-        error,
+        redactor_of(invocation).error(error),
         target=invocation.target.name,
         action=invocation.action,
         plugin=invocation.plugin,
@@ -142,8 +142,7 @@ class MediatedJob:
         self.invocation = invocation
         nonce = secrets.token_hex(16)
         self.parts = build_stream(invocation, nonce)
-        parameters = invocation.message["payload"]["input_parameters"]
-        self._redactor = Redactor(secret_texts(parameters, invocation.write_only))
+        self._redactor = redactor_of(invocation)
         self._scope = scope
         self._on_event = on_event
         self._on_settled = on_settled
@@ -165,6 +164,8 @@ class MediatedJob:
         self._stderr_bytes = 0
         self._line = bytearray()
         self._log = bytearray()
+        self._waiting = Lines(self._redactor)
+        self._is_whole = False  # whether the plugin has written all that it wanted to
         lines = Frame(nonce, self._take_stderr, eager=True)
         self._frames = (Frame(nonce, self._take_stdout), lines)
         self._sent = False
@@ -269,7 +270,7 @@ class MediatedJob:
                 OutputError(
                     "output_too_large",
                     f"stdout is larger than {limit} bytes",
-                    first_bytes=bytes(self._stdout[:512]).decode(errors="backslashreplace"),
+                    first_bytes=first_bytes(bytes(self._stdout), self._redactor, cut=True),
                 )
             )
         elif not self._excess:
@@ -291,16 +292,17 @@ class MediatedJob:
     def _take_line(self, line: bytes) -> None:
         self._lines += 1
         is_new = self._lines > self._lines_told
-        event = parse_event(line) if len(line) <= EVENT_LINE_BYTES else None
+        event = parse_event(line, self._redactor) if len(line) <= EVENT_LINE_BYTES else None
         if event is not None:
-            data = self._redactor.value({k: v for k, v in event.items() if k != "kind"})
             if is_new:
-                self._on_event(event["kind"], data)
+                self._on_event(event.pop("kind"), event)
             return
         self._log += line
-        text = line.decode(errors="backslashreplace").rstrip("\r\n")
-        if is_new:
-            self._on_event("log", {"message": self._redactor.text(text)})
+        self._tell(self._waiting.add(line, is_told=not is_new))
+
+    def _tell(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            self._on_event("log", {"message": line.decode(errors="backslashreplace").rstrip("\r")})
 
     def _cancel(self) -> None:
         with self._lock:
@@ -321,6 +323,7 @@ class MediatedJob:
         """Settle by the host's last word."""
         self.decided = end.reason != "taken"
         self.wants_files = end.reason == "want" and not self._stop
+        self._is_whole = end.reason == "exit" and not self._excess
         if self._line:
             self._take_line(bytes(self._line))
             self._line.clear()
@@ -330,7 +333,8 @@ class MediatedJob:
             self._settle(error=error, exit_code=end.status if has_run(end) else None)
             return
         try:
-            data = read_answer(bytes(self._stdout), self.invocation, end.status)
+            stdout = bytes(self._stdout)
+            data = read_answer(stdout, self.invocation, end.status, self._redactor)
         except (OutputError, PluginFailed) as problem:
             self._settle(error=problem, exit_code=end.status)
         else:
@@ -352,9 +356,9 @@ class MediatedJob:
         """The host's shell has ended, or its time is over: ``None``."""
         for frame in self._frames:
             frame.close()
-        said = (frame.noise.decode(errors="replace") for frame in self._frames)
-        words = [self._redactor.text(text) for text in said]
-        return not_started(self.invocation.target, self.parts, exit_status, *words)
+        words = [self._redactor.bytes(frame.noise, cut=True) for frame in self._frames]
+        said = (text.decode(errors="replace") for text in words)
+        return not_started(self.invocation.target, self.parts, exit_status, *said)
 
     def expire(self) -> None:
         """Settle a job whose host has not answered by ``stop_at``."""
@@ -382,11 +386,12 @@ class MediatedJob:
     ) -> None:
         if self.settled:
             return
-        stderr = self._redactor.text(self._log.decode(errors="backslashreplace"))
+        self._tell(self._waiting.end(cut=not self._is_whole))
+        stderr = self._redactor.bytes(bytes(self._log), cut=not self._is_whole)
         facts: dict[str, Any] = {
             "duration_s": round(time.monotonic() - self._began, 6),
             "exit_code": exit_code,
-            "stderr": stderr,
+            "stderr": stderr.decode(errors="backslashreplace"),
         }
         if error is None:
             self._result = Result(
@@ -398,7 +403,6 @@ class MediatedJob:
                 **facts,
             )
         else:
-            failed = failure(self.invocation, error, **facts)
-            self._result = replace(failed, error=self._redactor.value(failed.error))
+            self._result = failure(self.invocation, error, **facts)
         self._scope.remove(self)
         self._on_settled(self)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lmm.errors import RequestError
+
+LINE_BYTES = 1000  # of a password: sudo and ssh read up to 1,023 and cut what is longer
 
 JSON = Any  # a value made of dict, list, str, int, float, bool, None
 
@@ -46,10 +49,27 @@ class SecretRef:
             )
 
     def resolve(self) -> str:
-        """Return the secret's text; one trailing newline of a file is dropped.
+        """Return the secret's text, without a byte order mark before it and line ends after it:
+        editors and ``echo`` add those.
 
         Raises RequestError (``secret_unavailable``) naming the reference, never a value.
         """
+        return self._text().removeprefix("\ufeff").rstrip("\r\n")
+
+    def line(self) -> str:
+        """Return the secret as what is typed at a prompt. Raises RequestError, also for more than
+        one line or ``LINE_BYTES``: the rest would be read by something else."""
+        text = self.resolve()
+        if re.search("[\r\n\0]", text) or len(text.encode("utf-8", "replace")) > LINE_BYTES:
+            raise RequestError(
+                "secret_unavailable",
+                f"the password or passphrase in {self.reference} is not one line of at most"
+                f" {LINE_BYTES} bytes",
+                reference=self.reference,
+            )
+        return text
+
+    def _text(self) -> str:
         kind, _, rest = self.reference.partition(":")
         if kind == "env":
             value = os.environ.get(rest)
@@ -61,11 +81,14 @@ class SecretRef:
                 )
             return value
         try:
-            return Path(rest).expanduser().read_text(encoding="utf-8").removesuffix("\n")
-        except (OSError, UnicodeDecodeError) as error:
+            return Path(rest).expanduser().read_bytes().decode("utf-8")
+        except (OSError, ValueError, RuntimeError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8"
+            if isinstance(error, RuntimeError):  # pathlib's, for a ~ that nobody knows
+                why = "nobody knows whose home ~ is"
             raise RequestError(
                 "secret_unavailable",
-                f"cannot read the secret file {rest}: {getattr(error, 'strerror', None) or error}",
+                f"cannot read the secret file {rest}: {why}",
                 reference=self.reference,
             ) from None
 
@@ -143,6 +166,13 @@ class Target:
     @property
     def address(self) -> str:
         return self.host or self.name
+
+    @property
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """The secrets that the way to the target takes."""
+        become = self.become.password if self.become else None
+        named = (self.ssh.password, self.ssh.passphrase, become)
+        return tuple(one for one in named if one is not None)
 
 
 @dataclass(frozen=True, slots=True)

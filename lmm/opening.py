@@ -65,7 +65,7 @@ class Opening:
         self._password = b""
         self._prompt = self._here = b""
         if become and become.password:
-            self._password = become.password.resolve().encode() + b"\n"
+            self._password = become.password.line().encode() + b"\n"
             self._prompt, self._here = f"{name}-password:".encode(), f"{name}-here".encode()
         self._out = self._err = b""
 

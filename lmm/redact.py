@@ -1,21 +1,31 @@
-"""Hides secrets that come back: a plugin may print what it was given, on any stream.
+"""Hides secrets that come back: a host may print what it was given, on any stream.
 
-What belongs here: finding secret values in parameters, and their usual spellings in texts.
+What belongs here: which values of an invocation are secret, and hiding them in bytes, texts, values
+and errors. How a secret may be spelt belongs in ``spellings``.
 """
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
-from urllib.parse import quote, quote_plus
+from typing import Any, TypeVar
 
-from lmm.model import JSON
+from lmm.errors import RequestError, RuneError
+from lmm.model import JSON, Invocation, Target
+from lmm.spellings import Finder, Span
 
 MASK = "********"
 SHORTEST = 4  # hiding every "on" or "42" of an answer would destroy it and protect nothing
+
+_LEAST = 4  # digits of base64 or hex at the end of a text that may go on as a secret
+_INTEGER = re.compile(r"[-+]?[0-9]{1,400}")
+_DECIMAL = re.compile(r"[-+]?[0-9]{0,400}\.?[0-9]{1,400}(?:[eE][-+]?[0-9]{1,3})?")
+
+Secret = str | int | float
+E = TypeVar("E", bound=RuneError)
 
 
 def places(values: JSON, pointers: Iterable[str]) -> Iterator[tuple[Any, Any]]:
@@ -46,58 +56,174 @@ def has_secrets(parameters: JSON, pointers: Iterable[str]) -> bool:
     return any(container[key] not in (None, "") for container, key in places(parameters, pointers))
 
 
-def secret_texts(parameters: JSON, pointers: Iterable[str]) -> set[str]:
-    """Return every text at or below what the pointers name; of several lines, each line too."""
-    found: set[str] = set()
+def secrets_in(parameters: JSON, pointers: Iterable[str]) -> set[Secret]:
+    """Return every text and number at or below what the pointers name.
+
+    Truth values are no secrets: there are two of them.
+    """
+    found: set[Secret] = set()
     waiting = [container[key] for container, key in places(parameters, pointers)]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, str):
-            found.update((value, *value.splitlines()))
-        elif isinstance(value, dict | list):
+        if isinstance(value, dict | list):
             waiting += value.values() if isinstance(value, dict) else value
-    return {text for text in found if len(text) >= SHORTEST}
+        elif isinstance(value, str | int | float) and not isinstance(value, bool):
+            found.add(value)
+    return found
+
+
+def redactor_of(invocation: Invocation) -> Redactor:
+    """Return what hides all that the host of an invocation is given in secret."""
+    parameters = invocation.message["payload"]["input_parameters"]
+    return redactor_for(invocation.target, parameters, invocation.write_only)
+
+
+def redactor_for(target: Target, parameters: JSON, pointers: Iterable[str]) -> Redactor:
+    """Return what hides the secret parameters, and the passwords and passphrase of the target."""
+    found = secrets_in(parameters, pointers)
+    for reference in target.secrets:
+        with contextlib.suppress(RequestError):  # what cannot be read cannot have been sent
+            found.add(reference.resolve())
+    return Redactor(found)
+
+
+def _number(text: str) -> int | float:
+    return int(text) if _INTEGER.fullmatch(text) else float(text)
+
+
+def _is_telling(number: int | float) -> bool:
+    """Whether the number has as many characters as a secret text must have."""
+    if isinstance(number, float):
+        if not math.isfinite(number):
+            return False
+        number = int(number) if number.is_integer() else number
+    return len(json.dumps(abs(number))) >= SHORTEST
 
 
 class Redactor:
-    """Replaces secrets by a mask: as they are, JSON-escaped, URL-encoded, in base64."""
+    """Replaces secrets by a mask, in whatever spelling; safe to use from several threads.
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
-        longest_first = sorted(filter(_is_telling, spellings), key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)))
-        self._idle = not longest_first
+    A text counts from four characters on, without the white space around it, and each of its
+    lines by itself; a number from four characters on, wherever a number of its value stands.
+    ``finder`` is None if there is nothing to hide.
+    """
+
+    def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+        texts: set[str] = set()
+        numbers: set[int | float] = set()
+        for secret in secrets:
+            if isinstance(secret, str):
+                texts.update(line.strip() for line in (secret, *secret.splitlines()))
+            else:
+                numbers.add(secret)
+        texts = {text for text in texts if len(text) >= SHORTEST}
+        numbers.update(map(_number, filter(_DECIMAL.fullmatch, texts)))
+        self._numbers = {abs(number) for number in numbers if _is_telling(number)}
+        self.finder = Finder(texts, self._numbers) if texts or self._numbers else None
+
+    def bytes(self, data: bytes, *, cut: bool = False) -> bytes:
+        """Return the bytes without the secrets, in as many lines as before.
+
+        With ``cut``, what may be the beginning of one at the end is hidden as well.
+        """
+        if self.finder is None:
+            return data
+        spans = self.finder.spans(data, cut_from=_LEAST if cut else None)
+        return _masked(data, spans) if spans else data
 
     def text(self, text: str) -> str:
-        return text if self._idle else self._pattern.sub(MASK, text)
+        """Return the text without the secrets."""
+        if self.finder is None:
+            return text
+        data = text.encode("utf-8", "backslashreplace")
+        spans = self.finder.spans(data)
+        return _masked(data, spans).decode("utf-8", "replace") if spans else text
 
     def value(self, value: JSON) -> JSON:
-        """Return a copy of a JSON value without the secrets, in names as well."""
-        if self._idle:
+        """Return a JSON value without the secrets, in names as well; the value itself if there
+        are none. The mask stands for a number, too."""
+        if self.finder is None:
             return value
+        whole = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        return self._hidden(value) if self.finder.spans(whole) else value
+
+    def error(self, error: E) -> E:
+        """Return the error without the secrets. Its reason stays, and the names of its data."""
+        if self.finder is None:
+            return error
+        data = {name: self._hidden(one) for name, one in error.data.items()}
+        hidden = type(error)(error.reason, self.text(error.message), **data)
+        hidden.__cause__ = error.__cause__
+        return hidden
+
+    def _hidden(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
-            return {self.text(name): self.value(one) for name, one in value.items()}
+            return {self._hidden(name): self._hidden(one) for name, one in value.items()}
         if isinstance(value, list | tuple):
-            return [self.value(one) for one in value]
+            return [self._hidden(one) for one in value]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return MASK if abs(value) in self._numbers else value
         return value
 
 
-def _is_telling(spelling: str) -> bool:
-    return len(spelling) >= SHORTEST
+NOTHING = Redactor()
 
 
-def _spellings(secret: str) -> Iterator[str]:
-    yield secret
-    for ascii_only in (True, False):
-        yield json.dumps(secret, ensure_ascii=ascii_only)[1:-1]
-    yield quote(secret, safe="")
-    yield quote(secret)
-    yield quote_plus(secret)
-    data = secret.encode()
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        for before in range(3):  # where a group of three bytes may begin within a longer text
-            end = len(data) - (before + len(data)) % 3
-            encoded = encode(b"\0" * before + data[:end]).decode()
-            yield encoded[4:] if before else encoded
+class Lines:
+    """Hides secrets in lines that are told one by one, though a secret may go over several.
+
+    A line that may begin one waits for the next. What has come back from ``add`` and ``end`` is as
+    many lines as were added, in order, without their ends.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._finder = redactor.finder
+        self._data = b""  # all that may yet belong to a secret
+        self._told = 0  # bytes at its beginning that were told
+
+    def add(self, line: bytes, *, is_told: bool = False) -> list[bytes]:
+        """Take a line with its end; return those that can be told now.
+
+        One that ``is_told`` already only counts for what comes after it.
+        """
+        if self._finder is None:
+            return [] if is_told else [line.removesuffix(b"\n")]
+        self._data += line
+        spans = self._finder.spans(self._data)
+        if is_told:
+            self._tell(len(self._data), spans)
+            return []
+        begins = self._finder.unfinished(self._data, _LEAST)
+        if begins < len(self._data):
+            begins = self._data.rfind(b"\n", 0, begins) + 1
+        return self._tell(max(begins, self._told), spans)
+
+    def end(self, *, cut: bool) -> list[bytes]:
+        """Return the lines that still wait; ``cut`` if there might have been more."""
+        if self._finder is None:
+            return []
+        spans = self._finder.spans(self._data, cut_from=_LEAST if cut else None)
+        return self._tell(len(self._data), spans)
+
+    def _tell(self, end: int, spans: list[Span]) -> list[bytes]:
+        assert self._finder
+        text = _masked(self._data, spans, self._told, end)
+        crossing = (begin for begin, after in spans if after > end)
+        keep = min(end, self._finder.unfinished(self._data, 1), *crossing)
+        self._data, self._told = self._data[keep:], end - keep
+        return text.removesuffix(b"\n").split(b"\n") if text else []
+
+
+def _masked(data: bytes, spans: Iterable[Span], begin: int = 0, end: int | None = None) -> bytes:
+    """Return the bytes from ``begin`` to ``end`` with the spans hidden, in as many lines."""
+    end = len(data) if end is None else end
+    parts, at = [], begin
+    for first, after in spans:
+        first, after = max(first, begin), min(after, end)
+        if first < after:
+            hidden = (MASK.encode() if part else b"" for part in data[first:after].split(b"\n"))
+            parts += [data[at:first], b"\n".join(hidden)]
+            at = after
+    return b"".join([*parts, data[at:end]])

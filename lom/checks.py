@@ -104,10 +104,5 @@ def check_buckets(steps: Sequence[Step]) -> None:
 
 def check_secrets(steps: Sequence[Step]) -> None:
     """Resolve every secret that the targets refer to, so that none is missing halfway."""
-    refs = set()
-    for step in steps:
-        ssh, become = step.target.ssh, step.target.become
-        refs.update({ssh.password, ssh.passphrase, become.password if become else None})
-    for ref in refs - {None}:
-        assert ref
-        ref.resolve()
+    for reference in {one for step in steps for one in step.target.secrets}:
+        reference.line()

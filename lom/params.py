@@ -17,7 +17,7 @@ from lmm.contract import Violation, json_path, validator_for
 from lmm.envelope import loads_request
 from lmm.errors import RequestError
 from lmm.model import JSON, SecretRef
-from lmm.redact import MASK, places
+from lmm.redact import MASK, NOTHING, Redactor, places, secrets_in
 from lom.input_schema import Place, place_of, pointer, type_of, with_defaults, write_only_paths
 from lom.names import did_you_mean, shown
 
@@ -54,6 +54,7 @@ def resolve_parameters(
     every violation in ``validation_errors``, or ``secret_unavailable``; no secret stands in it.
     """
     place = place_of(schema)
+    redactor = NOTHING
     try:
         values: dict[str, JSON] = _plain(dict(document or {}), ())
         references = {_split(key): reference for key, reference in (secrets or {}).items()}
@@ -72,15 +73,20 @@ def resolve_parameters(
         violations = []
         known = _without_unknown(values, place, (), violations)
         complete: dict[str, JSON] = with_defaults(known, schema)
-        violations += validator_for(_marked(schema, references)).violations(complete)
+        validator = validator_for(_marked(schema, references))
+        pointers = {*map(pointer, references), *write_only_paths(schema)}
+        redactor = Redactor(secrets_in(complete, pointers))
+        violations += validator.violations(complete, redactor.text)
     if violations:
         more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
-        raise RequestError(
-            "invalid_parameters",
-            f"{violations[0]}{more}",
-            field=violations[0].path,
-            validation_errors=[str(violation) for violation in violations],
-            **({"action": action} if action else {}),
+        raise redactor.error(
+            RequestError(
+                "invalid_parameters",
+                f"{violations[0]}{more}",
+                field=violations[0].path,
+                validation_errors=[str(violation) for violation in violations],
+                **({"action": action} if action else {}),
+            )
         )
     return complete
 

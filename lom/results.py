@@ -10,6 +10,7 @@ from typing import Any
 from lmm.errors import InternalError, RuneError
 from lmm.job import failed_result
 from lmm.model import Outcome, Result
+from lmm.redact import redactor_for
 from lom.exit_codes import ExitCode
 from lom.plan import Plan, Step
 
@@ -51,8 +52,9 @@ def result_of(document: Mapping[str, Any]) -> Result:
 
 def not_run(plan: Plan, step: Step, error: RuneError) -> Result:
     """Return the result of a target that was not started."""
+    redactor = redactor_for(step.target, plan.params, plan.secret_params)
     return failed_result(
-        error,
+        redactor.error(error),
         target=step.target.name,
         action=plan.action,
         plugin=step.plugin.name if step.plugin else None,

@@ -14,12 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmm.errors import RequestError
 from lmm.model import SshSettings
 
 # ssh asks for a password once for each method that takes one, for a passphrase once for each key.
-COPIES = 16
-MAX_SECRET_BYTES = 1024  # as many as ssh reads of an answer; COPIES of it fit into a pipe
+COPIES = 16  # fit into a pipe, as a secret is LINE_BYTES long at most
 
 # $1 is the prompt. The parent must be the very ssh that RUNE started: a jump host's ssh, which
 # has inherited the environment, gets no answer, and so no password of another host.
@@ -54,7 +52,7 @@ def serve(ssh: SshSettings, parent: Path) -> Iterator[Askpass]:
     ``parent`` is a private directory. Raises RequestError (``secret_unavailable``).
     """
     references = {"password": ssh.password, "passphrase": ssh.passphrase}
-    secrets = {name: ref.resolve() for name, ref in references.items() if ref is not None}
+    secrets = {name: ref.line() for name, ref in references.items() if ref is not None}
     with contextlib.ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix="ask", dir=parent))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -62,12 +60,11 @@ def serve(ssh: SshSettings, parent: Path) -> Iterator[Askpass]:
         script.write_text(_SCRIPT, encoding="ascii")
         script.chmod(0o700)
         for name, secret in secrets.items():
-            line = _line(name, secret)
             os.mkfifo(directory / name, 0o600)
             # Open both ways, so that neither side waits for the other
             pipe = os.open(directory / name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             stack.callback(os.close, pipe)
-            os.write(pipe, line * COPIES)
+            os.write(pipe, f"{secret}\n".encode() * COPIES)
         yield Askpass(
             {
                 "SSH_ASKPASS": str(script),
@@ -76,14 +73,3 @@ def serve(ssh: SshSettings, parent: Path) -> Iterator[Askpass]:
                 "RUNE_ASKPASS_DIR": str(directory),
             }
         )
-
-
-def _line(name: str, secret: str) -> bytes:
-    data = secret.encode()
-    if b"\n" in data or b"\0" in data or len(data) > MAX_SECRET_BYTES:
-        raise RequestError(
-            "secret_unavailable",
-            f"ssh.{name} is not one line of at most {MAX_SECRET_BYTES} bytes",
-            field=f"ssh.{name}",
-        )
-    return data + b"\n"

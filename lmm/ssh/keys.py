@@ -55,7 +55,7 @@ class Credentials:
 
     def _load(self, config: HostConfig, path: str, certificate: str | None) -> paramiko.PKey | None:
         """Load a key file; a default file that needs a passphrase nobody gave is passed over."""
-        secret = config.passphrase.resolve() if config.passphrase else None
+        secret = config.passphrase.line() if config.passphrase else None
         try:
             key = _read(path, secret)
             if certificate:

@@ -56,7 +56,7 @@ def authenticate(
                 unusable = error
         if config.password is not None:
             tried.append("password")
-            secret = config.password.resolve()
+            secret = config.password.line()
             more = _prove(transport, lambda: transport.auth_password(user, secret))
             if more is not None:
                 if not more:

@@ -155,7 +155,5 @@ def _may_execute(directory: Path) -> bool:
 
 def _environment(target: Target) -> dict[str, str]:
     """Return this environment, which a ProxyCommand may need, without the target's secrets."""
-    become = target.become.password if target.become else None
-    references = (target.ssh.password, target.ssh.passphrase, become)
-    hidden = {ref.reference.removeprefix("env:") for ref in references if ref}
+    hidden = {one.reference.removeprefix("env:") for one in target.secrets}
     return {name: value for name, value in os.environ.items() if name not in hidden}

@@ -10,8 +10,9 @@ from pathlib import Path
 from lmm.bootstrap import Stream
 from lmm.errors import RuneError, Unreachable
 from lmm.model import Invocation
+from lmm.redact import redactor_of
 from lmm.ssh.config import HostConfig
-from lmm.ssh.openssh import classify, lost_reason
+from lmm.ssh.openssh import OUTPUT_CHARS, classify, lost_reason
 from lmm.transports.base import Job
 
 STDERR_BYTES = 64 * 1024
@@ -76,7 +77,7 @@ class LoginJob:
 
     def hung_up(self, exit_status: int | None, why: str = "") -> None:
         """Settle the job; a status of ``None`` is that of a session whose master is gone."""
-        text = self._stderr.decode(errors="replace")
+        text = self._said()
         if exit_status is not None and 0 <= exit_status < 255:
             self._job.hung_up(exit_status, why)  # that of the host's shell
         elif self._sent:
@@ -88,7 +89,7 @@ class LoginJob:
         else:
             if self.proxy_log is not None:
                 with contextlib.suppress(OSError):
-                    text = self.proxy_log.read_text(errors="replace") + text
+                    text = self._hidden(self.proxy_log.read_bytes()) + text
             self._job.fail(classify(text, exit_status))
 
     def expire(self) -> None:
@@ -102,9 +103,19 @@ class LoginJob:
                 f"{self._config.name} gave no shell within {seconds:.0f} s",
                 host=self._config.hostname,
                 port=self._config.port,
-                ssh_output=self._stderr.decode(errors="replace")[-2000:],
+                ssh_output=self._said()[-OUTPUT_CHARS:],
             )
         )
+
+    def _said(self) -> str:
+        """Return what came on stderr. Its first line is left out where that may be half of one."""
+        if len(self._stderr) < STDERR_BYTES:
+            return self._hidden(self._stderr)
+        return self._hidden(self._stderr.partition(b"\n")[2])
+
+    def _hidden(self, data: bytes) -> str:
+        """Return the text without the secrets, which is safe to shorten."""
+        return redactor_of(self.invocation).bytes(data, cut=True).decode(errors="replace")
 
     def on_cancel(self, action: Callable[[], None]) -> None:
         self._job.on_cancel(action)

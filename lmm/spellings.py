@@ -1,0 +1,275 @@
+"""Finds secrets in bytes, however JSON, URLs, Python's repr, base64 or hex spell them.
+
+What is escaped is looked at as it was before, up to ``DEPTH`` times: JSON within JSON, a URL within
+JSON. What is packed (base64, hex) is looked for without the white space that wraps it into lines.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+DEPTH = 3
+
+Span = tuple[int, int]  # begin and end of what is to be hidden
+
+_HEX = rb"[0-9a-fA-F]"
+_PAIR = rb"\\u[dD][89abAB]%b{2}\\u[dD][c-fC-F]%b{2}" % (_HEX, _HEX)
+_BACKSLASH = re.compile(
+    rb"%b|\\(?:[\"'\\/bfnrt]|x%b{2}|u%b{4}|U00(?:0%b|10)%b{4})" % (_PAIR, *[_HEX] * 4)
+)
+_PERCENT = re.compile(rb"%%%b{2}" % _HEX)
+_ESCAPES = ((b"\\", _BACKSLASH), (b"%", _PERCENT))
+_LONG = re.compile(rb"%b|\\(?:x%b{2}|u%b{4}|U00(?:0%b|10)%b{4})" % (_PAIR, *[_HEX] * 4))
+# an escape at the end that more bytes would have completed
+_UNFINISHED = re.compile(
+    rb"(?:\\u[dD][89abAB]%b{2}(?:\\(?:u%b{0,3})?)?|\\(?:x%b?|u%b{0,3}|U%b{0,7})?|%%%b?)\Z"
+    % ((_HEX,) * 6)
+)
+_NUMBER = re.compile(rb"(?<!\d)(?<!\d\.)\d{1,400}(?:\.\d{1,400})?(?:[eE][-+]?\d{1,3})?(?!\d)")
+_SHORT = dict(zip(b"\"'\\/bfnrt", b"\"'\\/\b\f\n\r\t", strict=True))
+_SLASH = ord("\\")
+_BASE64 = bytes.maketrans(b"-_", b"+/")
+_LOWER = bytes.maketrans(b"ABCDEF", b"abcdef")
+_BLANK = b" \t\r\n"
+# a digit that shares its bits with what stands beside the secret
+_DIGIT_BEFORE = rb"(?:[A-Za-z0-9+/_-][ \t\r\n]*)?"
+_DIGIT_AFTER = rb"(?:[ \t\r\n]*[A-Za-z0-9+/_-])?"
+_EITHER = {b"+": rb"[+-]", b"/": rb"[/_]"}
+
+
+class Finder:
+    """Looks for texts as they are and encoded, and for numbers of the same value."""
+
+    def __init__(self, texts: Iterable[str], numbers: Iterable[float]) -> None:
+        self._numbers = {number for one in numbers if math.isfinite(number := _float(one))}
+        whole = {*texts, *(json.dumps(one) for one in numbers)}
+        self._texts = sorted({form for text in texts for form in _forms(text)})
+        self._begins = sorted({form for text in whole for form in _forms(text)})
+        self._packed = [packed for text in sorted(whole) for packed in _packings(text)]
+
+    def spans(self, data: bytes, cut_from: int | None = None) -> list[Span]:
+        """Return where the secrets stand, in order; those that touch are one.
+
+        With ``cut_from`` also where ``unfinished`` says, from so many digits on.
+        """
+        found = self._numbers_in(data) if self._numbers else []
+        for view in _views(data):
+            found += view.origins(_joined(self._spans_in(view.data)))
+        if cut_from is not None and (begin := self.unfinished(data, cut_from)) < len(data):
+            found.append((begin, len(data)))
+        return _joined(found)
+
+    def unfinished(self, data: bytes, least: int) -> int:
+        """Return where a secret begins that more bytes may complete; the length if none does.
+
+        Of what is packed, at least ``least`` digits must be there: fewer tell nothing, and stand
+        at the end of many a word.
+        """
+        at = len(data)
+        for view in _views(data, cut=True):
+            plain, end = _unplussed(view.data), len(view.data)
+            starts = [end - _begun(plain, text) for text in self._begins]
+            unwrapped = {table: _unwrapped(view.data, table) for table in (_BASE64, _LOWER)}
+            for packed in self._packed:
+                digits = _begun(unwrapped[packed.table], packed.digits)
+                if digits >= least:
+                    starts.append(_back(view.data, digits))
+            if (start := min(starts, default=end)) < end:
+                at = min(at, *(begin for begin, _ in view.origins([(start, end)])))
+        return at
+
+    def _spans_in(self, data: bytes) -> Iterator[Span]:
+        plain = _unplussed(data)
+        for text in self._texts:
+            at = plain.find(text)
+            while at >= 0:
+                yield at, at + len(text)
+                at = plain.find(text, at + 1)
+        unwrapped = {table: _unwrapped(data, table) for table in (_BASE64, _LOWER)}
+        for packed in self._packed:
+            if packed.digits in unwrapped[packed.table]:
+                yield from (one.span() for one in packed.pattern().finditer(data))
+
+    def _numbers_in(self, data: bytes) -> list[Span]:
+        found = _NUMBER.finditer(data)
+        return [one.span() for one in found if float(one[0]) in self._numbers]
+
+
+# -- what is escaped -----------------------------------------------------------------------------
+
+
+class _View(NamedTuple):
+    """A text as it was before it was escaped, ``parent`` the text with the escapes."""
+
+    data: bytes
+    parent: _View | None = None
+    escape: re.Pattern[bytes] = _BACKSLASH
+    depth: int = 0
+
+    def origins(self, spans: list[Span]) -> list[Span]:
+        """Return where spans, in order and apart, stand in the text that was given."""
+        if self.parent is None or not spans:
+            return spans
+        escapes = self.escape.finditer(self.parent.data)
+        escape = next(escapes, None)
+        here = there = 0  # after the last escape before the place, and where that is in the parent
+        found = []
+        for place in (place for span in spans for place in span):
+            while escape is not None:
+                after = here + escape.start() - there + len(_meaning(escape[0]))
+                if after > place:
+                    break
+                here, there = after, escape.end()
+                escape = next(escapes, None)
+            found.append(there + place - here)
+        return self.parent.origins(list(zip(found[::2], found[1::2], strict=True)))
+
+
+def _views(data: bytes, *, cut: bool = False) -> list[_View]:
+    """Return the text, and what it is without one or more layers of escapes.
+
+    With ``cut`` the text is not whole: an escape that its end breaks is left out.
+    """
+    views = [_View(data)]
+    for view in views:
+        if view.depth == DEPTH:
+            break
+        whole = view.data
+        if cut and (broken := _UNFINISHED.search(whole, max(0, len(whole) - 12))):
+            whole = whole[: broken.start()]
+        for sign, escape in _ESCAPES:
+            if sign not in view.data:
+                continue
+            plain = _plain(whole, escape)
+            if all(plain != one.data for one in views):
+                views.append(_View(plain, view, escape, view.depth + 1))
+    return views
+
+
+def _plain(data: bytes, escape: re.Pattern[bytes]) -> bytes:
+    """Return what ``escape.sub(_replaced, data)`` returns, in a fifth of the time."""
+    if escape is _PERCENT or b"\xff" in data or b"\\x" in data:
+        return escape.sub(_replaced, data)
+    data = data.replace(b"\\\\", b"\xff")
+    for letter, meaning in _SHORT.items():
+        if letter != _SLASH:
+            data = data.replace(b"\\%c" % letter, b"%c" % meaning)
+    if b"\\" in data:
+        data = _LONG.sub(_replaced, data)
+    return data.replace(b"\xff", b"\\")
+
+
+def _replaced(escape: re.Match[bytes]) -> bytes:
+    return _meaning(escape[0])
+
+
+@functools.lru_cache(maxsize=1024)
+def _meaning(escape: bytes) -> bytes:
+    if escape.startswith(b"%"):
+        return bytes([int(escape[1:], 16)])
+    if escape[1] in _SHORT:
+        return bytes([_SHORT[escape[1]]])
+    if escape[1:2] == b"x":
+        return bytes([int(escape[2:], 16)])
+    units = [int(unit, 16) for unit in re.split(rb"\\[uU]", escape)[1:]]
+    if len(units) == 2:
+        return chr(0x10000 + ((units[0] & 0x3FF) << 10) + (units[1] & 0x3FF)).encode()
+    return chr(units[0]).encode("utf-8", "surrogatepass")
+
+
+def _forms(text: str) -> Iterator[bytes]:
+    """Yield the text with a form's blanks, either kind of line ends, and as Python's repr has it:
+    ``\\x85`` is a character there, and a byte elsewhere."""
+    unix = text.replace("\r\n", "\n")
+    for form in (text, unix, unix.replace("\n", "\r\n")):
+        yield _unplussed(form.encode("utf-8", "surrogatepass"))
+        parts = (
+            one.encode("latin-1" if "\x7f" < one < "\u0100" and not one.isprintable() else "utf-8")
+            for one in form
+        )
+        yield _unplussed(b"".join(parts))
+
+
+# -- what is packed ------------------------------------------------------------------------------
+
+
+class _Packed(NamedTuple):
+    """The digits that only the secret decides, and whether a digit before and after shares bits."""
+
+    digits: bytes
+    table: bytes
+    before: bool = False
+    after: bool = False
+
+    def pattern(self) -> re.Pattern[bytes]:
+        """Return what finds the digits in any lines and with either alphabet."""
+        digits = (bytes([digit]) for digit in self.digits)
+        spelt = (
+            _EITHER.get(one, one) if self.table is _BASE64 else b"[%b%b]" % (one, one.upper())
+            for one in digits
+        )
+        body = rb"[ \t\r\n]*".join(spelt)
+        return re.compile(_DIGIT_BEFORE * self.before + body + _DIGIT_AFTER * self.after)
+
+
+def _packings(text: str) -> Iterator[_Packed]:
+    data = text.encode("utf-8", "surrogatepass")
+    for ahead in range(3):  # bytes of the group of three that begins before the secret
+        digits = base64.b64encode(bytes(ahead) + data + bytes(2))
+        bits = 8 * (ahead + len(data))
+        core = digits[-(-8 * ahead // 6) : bits // 6]
+        yield _Packed(core, _BASE64, ahead > 0, bits % 6 > 0)
+    yield _Packed(data.hex().encode(), _LOWER)
+
+
+def _unwrapped(data: bytes, table: bytes) -> bytes:
+    return data.translate(table, _BLANK)
+
+
+def _back(data: bytes, digits: int) -> int:
+    """Return where the last ``digits`` bytes that are not blank begin."""
+    at = len(data)
+    while digits:
+        at -= 1
+        digits -= data[at] not in _BLANK
+    return at
+
+
+# -- small helpers -------------------------------------------------------------------------------
+
+
+def _unplussed(data: bytes) -> bytes:
+    """Return the bytes with the blanks that forms write as a plus."""
+    return data.replace(b"+", b" ")
+
+
+def _begun(data: bytes, text: bytes) -> int:
+    """Return how many bytes at the end of ``data`` begin ``text`` and do not end it."""
+    tail = data[-len(text) + 1 :] if len(text) > 1 else b""
+    at = tail.find(text[:1])
+    while at >= 0 and not text.startswith(tail[at:]):
+        at = tail.find(text[:1], at + 1)
+    return len(tail) - at if at >= 0 else 0
+
+
+def _joined(spans: Iterable[Span]) -> list[Span]:
+    joined: list[Span] = []
+    for begin, end in sorted(spans):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((begin, end))
+    return joined
+
+
+def _float(number: float) -> float:
+    try:
+        return abs(float(number))
+    except OverflowError:
+        return math.inf
