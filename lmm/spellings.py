@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+from urllib.parse import quote
 
 DEPTH = 3
 
@@ -51,7 +52,8 @@ class Finder:
         whole = {*texts, *(json.dumps(one) for one in numbers)}
         self._texts = sorted({form for text in texts for form in _forms(text)})
         self._begins = sorted({form for text in whole for form in _forms(text)})
-        self._packed = [packed for text in sorted(whole) for packed in _packings(text)]
+        inner = {form for text in whole for form in _escaped(text)}
+        self._packed = [packed for data in sorted(inner) for packed in _packings(data)]
 
     def spans(self, data: bytes, cut_from: int | None = None) -> list[Span]:
         """Return where the secrets stand, in order; those that touch are one.
@@ -218,8 +220,15 @@ class _Packed(NamedTuple):
         return re.compile(_DIGIT_BEFORE * self.before + body + _DIGIT_AFTER * self.after)
 
 
-def _packings(text: str) -> Iterator[_Packed]:
-    data = text.encode("utf-8", "surrogatepass")
+def _escaped(text: str) -> Iterator[bytes]:
+    """Yield the usual forms in which a text is packed with others: a document, a form."""
+    yield text.encode("utf-8", "backslashreplace")
+    for ascii_only in (True, False):
+        yield json.dumps(text, ensure_ascii=ascii_only)[1:-1].encode("utf-8", "backslashreplace")
+    yield quote(text, safe="", errors="backslashreplace").encode()
+
+
+def _packings(data: bytes) -> Iterator[_Packed]:
     for ahead in range(3):  # bytes of the group of three that begins before the secret
         digits = base64.b64encode(bytes(ahead) + data + bytes(2))
         bits = 8 * (ahead + len(data))

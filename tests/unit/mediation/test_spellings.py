@@ -1,0 +1,215 @@
+"""A secret is found in every spelling that JSON, URLs, Python, base64 and hex allow."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus, unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmm.redact import MASK, Lines, Redactor
+
+_EVERY_KIND = st.characters(exclude_categories=["Cs"])
+_AWKWARD = st.sampled_from("\"'\\/<>&%+=?\n\t\x01\x7f\x85\xa0äñ€😀 u0025n")
+SECRETS = st.one_of(
+    st.text(_EVERY_KIND | _AWKWARD, min_size=4, max_size=300),
+    st.text(_AWKWARD, min_size=4, max_size=12),
+).filter(lambda text: len(text) == len(text.strip()))
+SEEDS = st.integers(0, 2**32).map(random.Random)
+
+Spell = Callable[[str, random.Random], str]
+
+
+def _json(text: str, rng: random.Random) -> str:
+    return json.dumps(text, ensure_ascii=rng.random() < 0.5)[1:-1]
+
+
+def _php(text: str, rng: random.Random) -> str:
+    return json.dumps(text)[1:-1].replace("/", "\\/")
+
+
+def _go(text: str, rng: random.Random) -> str:
+    spelt = json.dumps(text, ensure_ascii=False)[1:-1]
+    return "".join(f"\\u{ord(one):04x}" if one in "<>&" else one for one in spelt)
+
+
+def _mixed_json(text: str, rng: random.Random) -> str:
+    """Any character as a literal, a short escape or in hex of any case."""
+
+    def spell(one: str) -> str:
+        literal = json.dumps(one, ensure_ascii=False)[1:-1]
+        units = one.encode("utf-16-be")
+        escapes = "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+        upper = escapes.upper().replace("U", "u")
+        return rng.choice([literal, escapes, upper])
+
+    return "".join(map(spell, text))
+
+
+def _url(text: str, rng: random.Random) -> str:
+    return rng.choice([quote(text), quote(text, safe=""), quote_plus(text)])
+
+
+def _mixed_url(text: str, rng: random.Random) -> str:
+    """Any byte as it is, where that may be, or in hex of any case."""
+    plain = [quote(chr(one)) if one < 128 else f"%{one:02X}" for one in text.encode()]
+    return "".join(
+        rng.choice([one, f"%{byte:02x}", f"%{byte:02X}"])
+        for one, byte in zip(plain, text.encode(), strict=True)
+    )
+
+
+def _repr(text: str, rng: random.Random) -> str:
+    return repr(text)[1:-1]
+
+
+def _bytes_repr(text: str, rng: random.Random) -> str:
+    return repr(text.encode())[2:-1]
+
+
+ESCAPES: list[Spell] = [
+    *(_json, _php, _go, _mixed_json, _url, _mixed_url, _repr, _bytes_repr),
+]
+spelt_layers = st.lists(st.sampled_from(ESCAPES), max_size=3)
+
+
+def nothing_but_masks(text: str) -> bool:
+    return set(text) <= set(MASK + "\r\n")
+
+
+@given(SECRETS, spelt_layers, SEEDS)
+def test_every_escaped_spelling_is_hidden(
+    secret: str, layers: list[Spell], rng: random.Random
+) -> None:
+    spelt = secret
+    for layer in layers:
+        spelt = layer(spelt, rng)
+    hidden = Redactor([secret]).text(f"<{spelt}>")
+    assert nothing_but_masks(hidden[1:-1]), hidden
+
+
+@given(SECRETS, spelt_layers, SEEDS)
+def test_what_a_cut_leaves_of_a_secret_is_hidden(
+    secret: str, layers: list[Spell], rng: random.Random
+) -> None:
+    spelt = secret
+    for layer in layers[:2]:
+        spelt = layer(spelt, rng)
+    data = spelt.encode()
+    left = Redactor([secret]).bytes(b"<" + data[: rng.randrange(len(data) + 1)], cut=True)
+    # of the first character an escape may be there that is not whole
+    assert len(left[1:].replace(MASK.encode(), b"").replace(b"\n", b"")) < 24, left
+
+
+def _base64(data: bytes, rng: random.Random) -> str:
+    digits = rng.choice([base64.b64encode, base64.urlsafe_b64encode])(data).decode()
+    return _wrapped(digits, rng)
+
+
+def _hex(data: bytes, rng: random.Random) -> str:
+    return _wrapped(rng.choice([data.hex(), data.hex().upper()]), rng)
+
+
+def _wrapped(digits: str, rng: random.Random) -> str:
+    column, end = rng.choice([1, 4, 19, 60, 64, 76, 10**6]), rng.choice(["\n", "\r\n"])
+    return end.join(digits[at : at + column] for at in range(0, len(digits), column))
+
+
+PACKINGS = st.sampled_from([_base64, _hex])
+AROUND = st.binary(max_size=5)
+
+
+@given(SECRETS, AROUND, AROUND, PACKINGS, spelt_layers, SEEDS)
+def test_every_packed_spelling_is_hidden(
+    secret: str,
+    before: bytes,
+    after: bytes,
+    pack: Callable[[bytes, random.Random], str],
+    layers: list[Spell],
+    rng: random.Random,
+) -> None:
+    """Only digits of what stands around it are left, and those that share their bits with it."""
+    spelt = pack(before + rng.choice([secret, _json(secret, rng)]).encode() + after, rng)
+    for layer in layers[:2]:
+        spelt = layer(spelt, rng)
+    hidden = Redactor([secret]).text(f"<{spelt}>")
+    assert MASK in hidden
+    rest = hidden[1:-1].replace(MASK, "")
+    for layer in reversed(layers[:2]):
+        plain = rest.replace("\\/", "/").encode().decode("unicode_escape")
+        rest = unquote(rest) if layer in (_url, _mixed_url) else plain
+    digits = "".join(rest.split()).rstrip("=")
+    assert len(digits) <= 2 * (len(before) + len(after)) + 4, hidden
+
+
+@given(SECRETS, st.integers(0, 6), SEEDS)
+def test_lines_that_are_told_one_by_one_hide_what_goes_over_them(
+    secret: str, ahead: int, rng: random.Random
+) -> None:
+    redactor = Redactor([secret])
+    packed = base64.b64encode(b"x" * ahead + secret.encode() + b"x").decode()
+    column = rng.randrange(4, 77)
+    wrapped = "\n".join(packed[at : at + column] for at in range(0, len(packed), column))
+    for text in (secret, wrapped):
+        data = f"begin\n{text}\nend\n".encode()
+        lines, told = Lines(redactor), []
+        for line in data.removesuffix(b"\n").split(b"\n"):
+            told += lines.add(line + b"\n")
+        told += lines.end(cut=False)
+        assert len(told) == data.count(b"\n")
+        whole = redactor.bytes(data).removesuffix(b"\n").split(b"\n")
+        # of base64 three digits, and those that share bits with others, may be told already
+        assert sum(a != b for a, b in zip(told, whole, strict=True)) <= 2
+        assert MASK.encode() in b"\n".join(told)
+
+
+def test_a_line_that_may_begin_a_secret_waits_for_the_next() -> None:
+    lines = Lines(Redactor(["one\ntwo"]))
+    assert lines.add(b"zero\n") == [b"zero"]
+    assert lines.add(b"one\n") == []
+    assert lines.add(b"two\n") == [MASK.encode(), MASK.encode()]
+    assert lines.add(b"one\n") == []
+    assert lines.add(b"three\n") == [b"one", b"three"]
+    assert lines.add(b"one\n") == []
+    assert lines.end(cut=False) == [b"one"]
+
+
+def test_a_line_that_was_told_before_counts_for_what_comes_after_it() -> None:
+    lines = Lines(Redactor(["one\ntwo"]))
+    assert lines.add(b"one\n", is_told=True) == []
+    assert lines.add(b"two\n") == [MASK.encode()]
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    ["987654321", "-987654321", "987654321.0", "9.87654321e8", "98765432.10E+1", "id987654321,"],
+)
+def test_a_number_is_hidden_however_it_is_spelt(spelt: str) -> None:
+    for secret in (987654321, -987654321, 987654321.0, "987654321"):
+        assert "98765" not in Redactor([secret]).text(f"the pin is {spelt}")
+
+
+@pytest.mark.parametrize("spelt", ["1987654321", "987654321.5", "98765432", "0.987654321"])
+def test_other_numbers_stay(spelt: str) -> None:
+    assert Redactor([987654321]).text(spelt) == spelt
+    assert Redactor([987654321]).value({"n": json.loads(spelt)}) == {"n": json.loads(spelt)}
+
+
+@given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
+def test_no_number_of_four_characters_survives(secret: float) -> None:
+    hidden = Redactor([secret]).value({"a": [secret, {"b": -secret}], "text": f"is {secret}!"})
+    if len(json.dumps(int(abs(secret)) if secret == int(secret) else abs(secret))) >= 4:
+        assert hidden["a"] == [MASK, {"b": MASK}]
+        assert str(abs(secret)) not in hidden["text"]
+    else:
+        assert hidden["a"] == [secret, {"b": -secret}]
+
+
+def test_truth_values_and_zeros_stay() -> None:
+    value = {"a": True, "b": False, "c": 0, "d": 1, "e": None, "f": 0.5}
+    assert Redactor(["0000", "1.00", 0, 1, "true", 0.5]).value(value) == value
