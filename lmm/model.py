@@ -18,6 +18,9 @@ from lmm.errors import RequestError
 
 LINE_BYTES = 1000  # of a password: sudo and ssh read up to 1,023 and cut what is longer
 
+# What references were resolved to in this process, for what must hide it and knows no invocation.
+RESOLVED: set[str] = set()
+
 JSON = Any  # a value made of dict, list, str, int, float, bool, None
 
 
@@ -54,7 +57,9 @@ class SecretRef:
 
         Raises RequestError (``secret_unavailable``) naming the reference, never a value.
         """
-        return self._text().removeprefix("\ufeff").rstrip("\r\n")
+        text = self._text().removeprefix("\ufeff").rstrip("\r\n")
+        RESOLVED.add(text)
+        return text
 
     def line(self) -> str:
         """Return the secret as what is typed at a prompt. Raises RequestError, also for more than

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from lmm.errors import RequestError, RuneError
-from lmm.model import JSON, Invocation, Target
+from lmm.model import JSON, Invocation, SecretRef, Target
 from lmm.spellings import Finder, Span
 
 MASK = "********"
@@ -80,11 +80,17 @@ def redactor_of(invocation: Invocation) -> Redactor:
 
 def redactor_for(target: Target, parameters: JSON, pointers: Iterable[str]) -> Redactor:
     """Return what hides the secret parameters, and the passwords and passphrase of the target."""
-    found = secrets_in(parameters, pointers)
-    for reference in target.secrets:
-        with contextlib.suppress(RequestError):  # what cannot be read cannot have been sent
+    return Redactor(secrets_in(parameters, pointers) | resolved(target.secrets))
+
+
+def resolved(references: Iterable[SecretRef]) -> set[Secret]:
+    """Return the secrets that the references name, without those that cannot be read: they cannot
+    have been sent either."""
+    found: set[Secret] = set()
+    for reference in references:
+        with contextlib.suppress(RequestError):
             found.add(reference.resolve())
-    return Redactor(found)
+    return found
 
 
 def _number(text: str) -> int | float:

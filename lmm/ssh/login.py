@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from lmm.errors import RuneError, Unreachable
+from lmm.redact import Redactor, resolved
 from lmm.ssh.config import HostConfig
 from lmm.ssh.keys import Credentials
 from lmm.ssh.library import paramiko
@@ -85,7 +86,7 @@ def authenticate(
             f"{config.hostname} accepted no credentials of {user}"
             f" (tried: {', '.join(tried) or 'none: there is no key, agent or password'})"
         )
-    said = _banner(transport)
+    said = _banner(config, transport)
     if said:
         words += f"; it said: {_telling(said)}"
     raise fail("authentication_failed", config, words, **({"server_said": said} if said else {}))
@@ -123,18 +124,21 @@ def _hung_up(
     config: HostConfig, transport: paramiko.Transport, error: BaseException
 ) -> Unreachable:
     """A host that says something and hangs up refuses the login, as for an expired account."""
-    said = _banner(transport)
+    said = _banner(config, transport)
     if not said:
         return dropped(config, error)
     words = f"{config.hostname} refused the login of {config.user}: {_telling(said)}"
     return fail("authentication_failed", config, words, server_said=said)
 
 
-def _banner(transport: paramiko.Transport) -> str:
-    """Return what the host has said during the login, printable, "" for nothing."""
+def _banner(config: HostConfig, transport: paramiko.Transport) -> str:
+    """Return what the host has said during the login, printable and without what it was given,
+    "" for nothing."""
     # not get_banner(), which forgets it when the host hangs up
     data = getattr(transport.auth_handler, "banner", None) or b""
     text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    given = (config.password, config.passphrase)
+    text = Redactor(resolved(one for one in given if one is not None)).text(text)
     return re.sub(r"[^\t\n\x20-\x7e\x80-\U0010ffff]|[\x80-\x9f]", "", text).strip()[-BANNER_CHARS:]
 
 

@@ -94,5 +94,9 @@ def _fail(error: RuneError, arguments: list[str]) -> int:
     if "--debug" in arguments or os.environ.get("RUNE_DEBUG"):
         import traceback
 
-        traceback.print_exception(error)
+        from lmm.model import RESOLVED
+        from lmm.redact import Redactor
+        from lom.cli.output import write_stderr
+
+        write_stderr(Redactor(RESOLVED).text("".join(traceback.format_exception(error))))
     return for_error(error)
