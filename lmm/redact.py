@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from lmm.errors import RequestError, RuneError
 from lmm.model import JSON, Invocation, SecretRef, Target
-from lmm.spellings import Finder, Span
+from lmm.spellings import DEPTH, Finder, Span
 
 MASK = "********"
 SHORTEST = 4  # hiding every "on" or "42" of an answer would destroy it and protect nothing
@@ -152,7 +152,8 @@ class Redactor:
         if self.finder is None:
             return value
         whole = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
-        return self._hidden(value) if self.finder.spans(whole) else value
+        is_clean = not self.finder.spans(whole, depth=DEPTH + 1)  # one more: it is JSON itself
+        return value if is_clean else self._hidden(value)
 
     def error(self, error: E) -> E:
         """Return the error without the secrets. Its reason stays, and the names of its data."""

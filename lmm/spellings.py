@@ -55,13 +55,13 @@ class Finder:
         inner = {form for text in whole for form in _escaped(text)}
         self._packed = [packed for data in sorted(inner) for packed in _packings(data)]
 
-    def spans(self, data: bytes, cut_from: int | None = None) -> list[Span]:
+    def spans(self, data: bytes, *, cut_from: int | None = None, depth: int = DEPTH) -> list[Span]:
         """Return where the secrets stand, in order; those that touch are one.
 
         With ``cut_from`` also where ``unfinished`` says, from so many digits on.
         """
-        found = self._numbers_in(data) if self._numbers else []
-        for view in _views(data):
+        found: list[Span] = []
+        for view in _views(data, depth):
             found += view.origins(_joined(self._spans_in(view.data)))
         if cut_from is not None and (begin := self.unfinished(data, cut_from)) < len(data):
             found.append((begin, len(data)))
@@ -74,7 +74,7 @@ class Finder:
         at the end of many a word.
         """
         at = len(data)
-        for view in _views(data, cut=True):
+        for view in _views(data, DEPTH, cut=True):
             plain, end = _unplussed(view.data), len(view.data)
             starts = [end - _begun(plain, text) for text in self._begins]
             unwrapped = {table: _unwrapped(view.data, table) for table in (_BASE64, _LOWER)}
@@ -97,10 +97,9 @@ class Finder:
         for packed in self._packed:
             if packed.digits in unwrapped[packed.table]:
                 yield from (one.span() for one in packed.pattern().finditer(data))
-
-    def _numbers_in(self, data: bytes) -> list[Span]:
-        found = _NUMBER.finditer(data)
-        return [one.span() for one in found if float(one[0]) in self._numbers]
+        if self._numbers:
+            found = _NUMBER.finditer(data)
+            yield from (one.span() for one in found if float(one[0]) in self._numbers)
 
 
 # -- what is escaped -----------------------------------------------------------------------------
@@ -133,14 +132,14 @@ class _View(NamedTuple):
         return self.parent.origins(list(zip(found[::2], found[1::2], strict=True)))
 
 
-def _views(data: bytes, *, cut: bool = False) -> list[_View]:
-    """Return the text, and what it is without one or more layers of escapes.
+def _views(data: bytes, depth: int, *, cut: bool = False) -> list[_View]:
+    """Return the text, and what it is without up to ``depth`` layers of escapes.
 
     With ``cut`` the text is not whole: an escape that its end breaks is left out.
     """
     views = [_View(data)]
     for view in views:
-        if view.depth == DEPTH:
+        if view.depth == depth:
             break
         whole = view.data
         if cut and (broken := _UNFINISHED.search(whole, max(0, len(whole) - 12))):

@@ -89,8 +89,10 @@ def test_every_escaped_spelling_is_hidden(
     spelt = secret
     for layer in layers:
         spelt = layer(spelt, rng)
-    hidden = Redactor([secret]).text(f"<{spelt}>")
+    redactor = Redactor([secret])
+    hidden = redactor.text(f"<{spelt}>")
     assert nothing_but_masks(hidden[1:-1]), hidden
+    assert redactor.value([1, {"a": f"<{spelt}>"}]) == [1, {"a": hidden}]
 
 
 @given(SECRETS, spelt_layers, SEEDS)
