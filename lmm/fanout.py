@@ -6,10 +6,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from lmm.errors import InternalError
+from lmm.errors import ConnectionLost, InternalError, RuneError
 from lmm.job import Scope, failure
 from lmm.mediator import TargetEventSink, mediate
 from lmm.model import Invocation, Result
+from lmm.shortage import wanting
+from lmm.threads import started
 from lmm.transports.base import Transport
 
 Call = tuple[Transport, Sequence[Invocation]]  # at most ``batch_size`` of the transport
@@ -72,7 +74,8 @@ def make_calls(
     """Make calls in several threads; return when there are none any more.
 
     Each thread goes through an iterable of its own and comes back for more when a call has ended.
-    Every invocation of a call gets one result, whatever happens; callbacks come from many threads.
+    Where this machine has no more threads, fewer do the work, or the caller's own alone. Every
+    invocation of a call gets one result, whatever happens; callbacks come from many threads.
     Raises, in the end, what was raised first.
     """
     crashed: list[BaseException] = []
@@ -85,28 +88,45 @@ def make_calls(
             crashed.append(error)
 
     def make(transport: Transport, batch: Sequence[Invocation]) -> None:
-        delivered: set[str] = set()
+        left = {invocation.target.name for invocation in batch}
+        lock = threading.Lock()
 
         def deliver(result: Result) -> None:
-            delivered.add(result.target)
+            with lock:
+                if result.target not in left:
+                    return  # it has one
+                left.remove(result.target)
             on_result(result)
 
         try:
             mediate(transport, batch, scope=scope, on_event=on_event, on_result=deliver)
         except BaseException as error:  # the other targets still get theirs
-            crashed.append(error)
-            problem = InternalError("internal_error", f"{type(error).__name__}: {error}")
+            problem = _broken(error)
+            if isinstance(problem, InternalError):
+                crashed.append(error)
             for invocation in batch:
-                if invocation.target.name not in delivered:
-                    on_result(failure(invocation, problem))
+                if invocation.target.name in left:
+                    deliver(failure(invocation, problem))
 
-    workers = [
-        threading.Thread(target=work, name=f"rune-{number}", daemon=True)
-        for number in range(threads)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    workers: list[threading.Thread] = []
+    try:
+        for number in range(threads):
+            worker = threading.Thread(target=work, name=f"rune-{number}", daemon=True)
+            if not started(worker):
+                break
+            workers.append(worker)
+        if not workers:
+            work()
+    finally:
+        for worker in workers:
+            worker.join()
     if crashed:
         raise crashed[0]
+
+
+def _broken(error: BaseException) -> RuneError:
+    """Return what a target came to whose call broke: nobody can say whether it was started."""
+    if lacking := wanting(error):
+        words = f"this machine lacked {lacking}; the plugin may have run"
+        return ConnectionLost("connection_lost", words)
+    return InternalError("internal_error", f"{type(error).__name__}: {error}")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lmm import files
+from lmm import files, shortage
 from lmm.errors import (
     GREETING,
     Cancelled,
@@ -123,12 +123,12 @@ def _attempt(
     want files get them, unless they are ``provided`` already.
     """
     again: list[Invocation] = []
-    wanting: list[Invocation] = []
+    without_files: list[Invocation] = []
 
     def settled(job: MediatedJob) -> None:
         result = job.result
         if job.wants_files and not provided:
-            wanting.append(job.invocation)
+            without_files.append(job.invocation)
         elif job.undecided and (result.outcome in _UNSURE or (job.stopping and _runs_on(job))):
             lost.append(job)
         elif not scope.cancelled and tries.may_help(result, job.invocation.target.ssh):
@@ -146,10 +146,13 @@ def _attempt(
             on_result(_not_asked(result, invocation) if invocation.inquiry else result)
             continue
         sink = functools.partial(on_event, invocation.target.name)
-        jobs.append(MediatedJob(invocation, scope, sink, settled))
+        try:
+            jobs.append(MediatedJob(invocation, scope, sink, settled))
+        except MemoryError as error:  # one target's, and nothing of it was sent
+            on_result(failure(invocation, shortage.fault(error, "send the plugin")))
     _carry(transport, jobs)
-    if wanting:
-        ready = _provide(transport, wanting, scope, on_result)
+    if without_files:
+        ready = _provide(transport, without_files, scope, on_result)
         again += _attempt(transport, ready, tries, scope, on_event, on_result, lost, provided=True)
     return again
 
@@ -302,7 +305,7 @@ def _carry(transport: Transport, jobs: Sequence[MediatedJob]) -> None:
             job.fail(error)
     except Exception as error:
         for job in jobs:
-            job.fail(_internal(error))
+            job.broke(error)
     for job in jobs:
         if not job.settled:
             job.fail(InternalError("internal_error", f"{transport.name} left a job unsettled"))
@@ -317,9 +320,3 @@ def _next(invocation: Invocation) -> Invocation:
     context = {**payload["context"], "attempt": attempt}
     message = {**invocation.message, "payload": {**payload, "context": context}}
     return replace(invocation, attempt=attempt, message=message)
-
-
-def _internal(error: Exception) -> InternalError:
-    problem = InternalError("internal_error", f"{type(error).__name__}: {error}")
-    problem.__cause__ = error
-    return problem

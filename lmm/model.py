@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lmm.errors import RequestError
+from lmm.shortage import wanting
 
 LINE_BYTES = 1000  # of a password: sudo and ssh read up to 1,023 and cut what is longer
 
@@ -88,6 +89,8 @@ class SecretRef:
         try:
             return Path(rest).expanduser().read_bytes().decode("utf-8")
         except (OSError, ValueError, RuntimeError) as error:
+            if wanting(error):
+                raise
             why = getattr(error, "strerror", None) or "it is not UTF-8"
             if isinstance(error, RuntimeError):  # pathlib's, for a ~ that nobody knows
                 why = "nobody knows whose home ~ is"

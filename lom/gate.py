@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from lmm.errors import HostError, RuneError
 from lmm.job import Scope
+from lmm.threads import started
 from lom.plan import RunOptions
 
 
@@ -85,7 +86,8 @@ def _confirmed(confirm: Callable[[str], bool], question: str, scope: Scope) -> b
         finally:
             answers.put(answer)
 
-    threading.Thread(target=ask, name="rune-confirm", daemon=True).start()
+    if not started(threading.Thread(target=ask, name="rune-confirm", daemon=True)):
+        ask()
     while not scope.cancelled:
         with contextlib.suppress(queue.Empty):
             return answers.get(timeout=0.1)

@@ -18,6 +18,7 @@ from lmm.aws.names import is_instance_id
 from lmm.aws.session import CALL_ERRORS, Account, Clients
 from lmm.errors import RuneError
 from lmm.model import JSON
+from lmm.threads import started
 
 AT_ONCE = 8
 EC2_PAGE = 1000  # DescribeInstances: most instances in one answer
@@ -86,9 +87,10 @@ def discover(queries: Sequence[Query]) -> list[list[Instance] | RuneError]:
         for number in range(min(AT_ONCE, len(queries)))
     ]
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
+        running = [thread for thread in threads if started(thread)]
+        if not running:
+            work()
+        for thread in running:
             thread.join()
     finally:
         todo.clear()

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lmm.shortage import check_descriptors, wanting
 from lmm.ssh.configlines import (
     Block,
     Setting,
@@ -205,6 +206,8 @@ class _Parser:
             self.depends[path] = None
             return []
         except OSError as error:
+            if wanting(error):
+                raise
             raise invalid(path, f"cannot be read: {error.strerror}") from None
         blocks = [Block(None)]
         for number, raw in enumerate(text.split("\n"), 1):
@@ -229,9 +232,15 @@ class _Parser:
             self.depends[directory] = _stamp_of(directory)
         return [
             block
-            for file in sorted(glob.glob(path))
+            for file in _matching(path)
             for block in self.read(file, is_users=setting.is_users, check=check, depth=depth + 1)
         ]
+
+
+def _matching(path: str) -> list[str]:
+    """Return the files that an Include names. Raises OSError where glob would see none of them."""
+    check_descriptors()
+    return sorted(glob.glob(path))
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from lmm.errors import GREETING, Unreachable
+from lmm.shortage import check_descriptors, wanting
 from lmm.ssh.config import HostConfig
 from lmm.ssh.connection import LOST, Connection
 from lmm.ssh.keys import Credentials
@@ -123,6 +124,8 @@ def _socket(config: HostConfig, on_cancel: OnCancel, parent: paramiko.Transport 
                 "direct-tcpip", where, ("127.0.0.1", 0), timeout=config.connect_timeout_s
             )
         except LOST as error:
+            if wanting(error):
+                raise
             raise fail(
                 "proxy_failed",
                 config,
@@ -163,6 +166,8 @@ def _proxy(config: HostConfig) -> socket.socket:
             )
         except OSError as error:
             socket.socket.close(sock)
+            if wanting(error):
+                raise
             raise fail("proxy_failed", config, f"cannot start the proxy command: {error}") from None
     return sock
 
@@ -172,6 +177,7 @@ def _tcp(config: HostConfig, on_cancel: OnCancel) -> socket.socket:
     try:
         found = socket.getaddrinfo(config.hostname, config.port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
+        check_descriptors()
         temporary = getattr(error, "errno", None) == socket.EAI_AGAIN
         raise fail(
             "temporary_dns_failure" if temporary else "dns_failure",
@@ -187,8 +193,10 @@ def _tcp(config: HostConfig, on_cancel: OnCancel) -> socket.socket:
             sock.connect(address)
             _tune(sock, config)
         except OSError as error:
-            problem = error
             sock.close()
+            if wanting(error) and not isinstance(error, BlockingIOError):
+                raise
+            problem = error
         else:
             return sock
     raise _tcp_error(config, problem or OSError("no address"))
@@ -239,6 +247,8 @@ def _handshake(config: HostConfig, transport: paramiko.Transport, known: KnownHo
     except paramiko.SSHException as error:
         raise _handshake_error(config, transport, error, time.monotonic() - began) from None
     except (OSError, EOFError) as error:
+        if wanting(error):
+            raise
         if isinstance(error, TimeoutError):
             raise fail("banner_timeout", config, _slow(config)) from None
         raise dropped(config, error, **_phase(transport)) from None

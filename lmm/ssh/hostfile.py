@@ -13,6 +13,7 @@ import threading
 from dataclasses import dataclass
 from functools import cached_property
 
+from lmm.shortage import wanting
 from lmm.ssh.patterns import MAX_PATTERN, match_list
 
 SALT_BYTES = 20
@@ -190,7 +191,9 @@ def load_file(path: str) -> HostFile:
             if cached is None or cached[0] != stamp:
                 cached = _cache[path] = (stamp, HostFile(path, stream.read()))
             return cached[1]
-    except OSError:
+    except OSError as error:
+        if wanting(error):  # of this machine: the host's key may well stand there
+            raise
         return HostFile(path, b"")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lmm.errors import Unreachable
 from lmm.model import SecretRef
+from lmm.shortage import wanting
 from lmm.ssh.config import HostConfig
 from lmm.ssh.library import paramiko
 
@@ -67,6 +68,8 @@ class Credentials:
                 "key_unusable", f"the key {path} needs a passphrase", field="ssh.passphrase"
             ) from None
         except (OSError, ValueError, TypeError, paramiko.SSHException) as error:
+            if wanting(error):
+                raise
             if config.identities_are_defaults:
                 return None
             raise Unreachable(
@@ -109,5 +112,7 @@ def _public_blob(path: str) -> bytes | None:
     try:
         words = Path(f"{path}.pub").read_text(encoding="utf-8", errors="replace").split()
         return base64.b64decode(words[1], validate=True)
-    except (OSError, IndexError, ValueError):
+    except (OSError, IndexError, ValueError) as error:
+        if wanting(error):
+            raise
         return None

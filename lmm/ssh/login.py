@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from lmm.errors import RuneError, Unreachable
 from lmm.redact import Redactor, resolved
+from lmm.shortage import wanting
 from lmm.ssh.config import HostConfig
 from lmm.ssh.keys import Credentials
 from lmm.ssh.library import paramiko
@@ -67,6 +68,8 @@ def authenticate(
     except paramiko.BadAuthenticationType as error:
         tried.append(f"the server takes {', '.join(error.allowed_types)}")
     except (OSError, EOFError) as error:
+        if wanting(error):
+            raise
         raise _hung_up(config, transport, error) from None
     except paramiko.SSHException as error:
         if "imeout" in str(error):

@@ -17,6 +17,7 @@ from typing import ClassVar
 from lmm.errors import RequestError, RuneError
 from lmm.model import Target
 from lmm.opening import Opening
+from lmm.shortage import fault, wanting
 from lmm.ssh import askpass, masters, mux_client
 from lmm.ssh.config import HostConfig, resolve
 from lmm.ssh.openssh import ssh_argv
@@ -46,8 +47,9 @@ class OpensshTransport:
             except RuneError as error:
                 job.fail(error)
             except OSError as error:
-                message = f"cannot open a session: {error.strerror}"
-                job.fail(RequestError("local_io_error", message))
+                if wanting(error):
+                    raise  # who carries the job knows whether it was sent
+                job.fail(fault(error, "open a session"))
 
     def _run_one(self, job: Job) -> None:
         target = job.invocation.target

@@ -9,6 +9,7 @@ from io import FileIO
 
 from lmm.errors import HostError
 from lmm.opening import Opening
+from lmm.shortage import fault
 from lmm.transports.base import Job
 from lmm.transports.conversation import AFTER_EXIT_S, Waker, converse
 
@@ -41,7 +42,7 @@ def run_process(
         )
         return
     except OSError as error:
-        job.fail(HostError("local_io_error", f"cannot start {argv[0]}: {error.strerror}"))
+        job.fail(fault(error, f"start {argv[0]}"))
         return
     child = _Child(process)
     try:

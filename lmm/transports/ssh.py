@@ -12,6 +12,7 @@ from typing import ClassVar
 from lmm.bootstrap import CANCEL, READ
 from lmm.errors import RuneError, Unreachable
 from lmm.opening import Opening
+from lmm.shortage import wanting
 from lmm.ssh.config import HostConfig, resolve
 from lmm.ssh.connect import connect, connect_shared, hang_up
 from lmm.ssh.connection import LOST, Connection
@@ -67,6 +68,8 @@ class SshTransport:
         except RuneError as error:
             job.fail(error)
         except LOST as error:
+            if wanting(error):
+                raise  # who carries the job knows whether it was sent
             job.hung_up(None, f"the connection was lost: {error}")
 
     def _open(self, job: Job, chain: Chain) -> tuple[Connection, Session]:
@@ -85,6 +88,8 @@ class SshTransport:
                 session = connection.start_session()
             except LOST as error:
                 connection.close()
+                if wanting(error):
+                    raise
                 if is_new:
                     message = f"{host} closed the connection: {error}"
                     raise Unreachable("connection_reset", message, host=host) from None

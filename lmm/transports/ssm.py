@@ -12,7 +12,6 @@ import re
 import secrets
 import shlex
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -25,6 +24,7 @@ from lmm.errors import HostError, InternalError, RequestError, RuneError, Unreac
 from lmm.model import Limits, SsmSettings
 from lmm.opening import shell_argv
 from lmm.redact import has_secrets
+from lmm.threads import Pool, side_by_side
 from lmm.transports.base import Job
 from lmm.transports.ssm_watch import Sent, Watch
 
@@ -53,9 +53,9 @@ class SsmTransport:
                 job.fail(error)
         if not groups:
             return
-        with ThreadPoolExecutor(len(groups), "rune-ssm") as pool:
-            for kind, members in groups.items():
-                pool.submit(self._run_group, kind, members)
+        side_by_side(
+            [functools.partial(self._run_group, *group) for group in groups.items()], "rune-ssm"
+        )
 
     def _run_group(self, kind: _Kind, jobs: list[Job]) -> None:
         try:
@@ -143,7 +143,7 @@ class _Group:
             job.on_cancel(functools.partial(self._watch.cancel, job))
         try:
             online = self._online()
-            with ThreadPoolExecutor(CALLS_AT_ONCE, "rune-ssm-calls") as pool:
+            with Pool(CALLS_AT_ONCE, "rune-ssm-calls") as pool:
                 for chunk in _chunks(online):
                     pool.submit(self._send_or_fail, chunk)
                 self._watch.until_settled(online, pool)

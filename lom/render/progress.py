@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lmm.threads import started
 from lom.render.live import HEIGHT, State, block, log_line
 from lom.render.table import Screen
 from lom.render.write import write_all
@@ -53,7 +54,7 @@ class Progress:
         with self._lock:
             self._state.take(event, time.monotonic())
         if event["kind"] in ("run.started", "run.resumed"):
-            self._thread.start()
+            started(self._thread)  # without one nothing is shown
 
     def say(self, text: str) -> None:
         """Show a line for people next time; it takes no lock, so a signal handler may call it."""
@@ -62,7 +63,7 @@ class Progress:
     def close(self) -> None:
         """Show nothing more and remove what can be removed."""
         self._closed.set()
-        if self._thread.ident is not None:
+        if self._thread.is_alive():
             self._thread.join()
 
     def _show(self) -> None:
