@@ -9,11 +9,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lmm.envelope import build_message
-from lmm.errors import HostError, RuneError
+from lmm.errors import ConnectionLost, HostError, RuneError
 from lmm.fanout import Call, make_calls
 from lmm.job import Scope
 from lmm.model import Inquiry, Invocation, Limits, OnDisconnect, Result, Script
 from lmm.receipts import message_ids, receipt_key
+from lmm.shortage import fault, wanting
 from lmm.transports import Transport, TransportPool
 from lom.config import WAIT
 from lom.gate import Gate
@@ -109,16 +110,21 @@ class Dispatch:
             transport, turns = lot
             try:
                 with self._slots.place(self._scope, self._gate.left()):
-                    if started := self._start(turns):
-                        invocations = [self._invocation_of(turn) for turn in started]
-                        yield self._meeting(transport, started), invocations
+                    if call := self._call(transport, self._start(turns)):
+                        yield call
             finally:
                 self._turns.done()
 
     def _start(self, turns: Sequence[Turn]) -> list[Turn]:
         """Return those targets that start now; all is noted that has to be."""
         refusal = None if self._scope.cancelled else self._gate.refusal()
-        chosen = [turn for turn in turns if self._may_start(turn, refusal)]
+        chosen = []
+        for turn in turns:
+            try:
+                if self._may_start(turn, refusal):
+                    chosen.append(turn)
+            except Exception as error:
+                self._finish(turn, self._not_started(turn, error))
         if not self._scope.cancelled:
             for turn in chosen:
                 turn.starts += turn.asks is None
@@ -130,6 +136,28 @@ class Dispatch:
             if self._recorder is not None and started:
                 self._recorder.starting(started)
         return chosen
+
+    def _call(self, transport: Transport, turns: Sequence[Turn]) -> Call | None:
+        """Return the call that carries the turns; None if it cannot be made, or for no turns."""
+        if not turns:
+            return None
+        try:
+            return self._meeting(transport, turns), [self._invocation_of(turn) for turn in turns]
+        except Exception as error:
+            for turn, result in [(turn, self._not_started(turn, error)) for turn in turns]:
+                self._finish(turn, result)
+        return None
+
+    def _not_started(self, turn: Turn, error: Exception) -> Result:
+        """Return the result of a target that this machine could not start. Raises what is a bug."""
+        if not isinstance(error, RuneError):
+            if not wanting(error):
+                raise error
+            error = fault(error, "start it")
+        if turn.asks:
+            words = f"the host could not be asked what became of it: {error.message}"
+            error = ConnectionLost("host_not_asked", words)
+        return turn.last or not_run(self._plan, turn.step, error)
 
     def _meeting(self, transport: Transport, turns: Sequence[Turn]) -> Transport:
         """Return what carries the turns: the transport, or that with the servers they call."""

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmm.envelope import timestamp
+from lmm.threads import started
 
 if TYPE_CHECKING:
     from lom.ledger import Recorder
 
 Event = dict[str, Any]
+MOST_WAITING = 10_000  # events for a listener; with more of them the run goes at its pace
 
 
 class Journal:
-    """Makes events (``specs/event_v1.json``), from any thread; one at a time is handed on.
+    """Makes events (``specs/event_v1.json``), from any thread, numbered on from ``seq``.
 
-    They are numbered on from ``seq``. What a listener raises goes to ``on_crash``, once; it hears
-    nothing more afterwards. An event that nobody wants is not made.
+    The listener hears them one at a time and in order, from a thread of its own: the run goes on
+    while it takes its time. What it raises goes to ``on_crash``, once; it hears nothing more
+    afterwards. Where no thread is left it hears them from whoever makes them. An event that nobody
+    wants is not made.
     """
 
     def __init__(
@@ -33,14 +38,22 @@ class Journal:
         self._listener = listener
         self._recorder = recorder
         self._on_crash = on_crash
-        self._lock = threading.RLock()  # a listener may cancel the run, which makes events
+        self._changed = threading.Condition()
         self._seq = seq
+        self._waiting: deque[Event] = deque()
+        self._speaker: threading.Thread | None = None  # who calls the listener just now
+        self._hurried = self._closing = False
+        self._thread = threading.Thread(target=self._speak, name="rune-events", daemon=True)
+        with self._changed:
+            self._is_threaded = listener is not None and started(self._thread)
 
     def emit(self, kind: str, target: str | None, data: Mapping[str, Any]) -> None:
         """Make the next event; ``data`` is kept as it is and must not change later."""
         if self._listener is None and self._recorder is None:
             return
-        with self._lock:
+        with self._changed:
+            if self._speaker is not threading.current_thread():
+                self._changed.wait_for(lambda: len(self._waiting) < MOST_WAITING or self._hurried)
             self._seq += 1
             event: Event = {
                 "run_id": self._run_id,
@@ -55,11 +68,47 @@ class Journal:
                 self._recorder.event(event)
             if self._listener is None:
                 return
+            self._waiting.append(event)
+            self._changed.notify_all()
+        if not self._is_threaded:
+            self._speak()
+
+    def hurry(self) -> None:
+        """Let nobody wait for the listener any more."""
+        with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Return when the listener has heard all events, of which there will be no more."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._is_threaded:
+            self._thread.join()
+
+    def _speak(self) -> None:
+        """Hand on what waits, and with a thread for it what comes."""
+        with self._changed:
+            if self._speaker is not None:
+                return  # that one hands on this event, too
+            self._speaker = threading.current_thread()
+        while (event := self._next()) is not None and (listener := self._listener) is not None:
             try:
-                self._listener(event)
+                listener(event)
             except BaseException as error:
-                self._listener = None
-                crash = error
-            else:
-                return
-        self._on_crash(crash)
+                with self._changed:
+                    self._listener = None
+                    self._waiting.clear()
+                self.hurry()
+                self._on_crash(error)
+
+    def _next(self) -> Event | None:
+        with self._changed:
+            if self._is_threaded:
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+            if self._waiting:
+                self._changed.notify_all()
+                return self._waiting.popleft()
+            self._speaker = None
+            return None

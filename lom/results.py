@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lmm.errors import InternalError, RuneError
+from lmm.errors import ConnectionLost, InternalError, RuneError, Unreachable
 from lmm.job import failed_result
 from lmm.model import Outcome, Result
 from lmm.redact import redactor_for
@@ -16,6 +16,8 @@ from lom.plan import Plan, Step
 
 STDERR_IN_DOCUMENT = 8 * 1024  # characters of a plugin's log that its result carries, the last ones
 
+# A target that was not started for one of these has its outcome, and else is skipped.
+_OWN_OUTCOME = (InternalError, Unreachable, ConnectionLost)
 _EXIT_CODES: Mapping[str, ExitCode] = {
     Outcome.OK: ExitCode.OK,
     Outcome.FAILED: ExitCode.FAILED,
@@ -59,7 +61,7 @@ def not_run(plan: Plan, step: Step, error: RuneError) -> Result:
         action=plan.action,
         plugin=step.plugin.name if step.plugin else None,
         observability=plan.request["observability"],
-        outcome=None if isinstance(error, InternalError) else Outcome.SKIPPED,
+        outcome=None if isinstance(error, _OWN_OUTCOME) else Outcome.SKIPPED,
         attempt=0,
     )
 
@@ -76,10 +78,12 @@ class Results:
         self._documents = {document["target"]: dict(document) for document in earlier}
         self._results = {document["target"]: result_of(document) for document in earlier}
 
-    def add(self, result: Result) -> dict[str, Any]:
-        """Keep a target's result; return its document."""
+    def add(self, result: Result) -> dict[str, Any] | None:
+        """Keep a target's result; return its document, None if the target has one already."""
         document = result_document(result)
         with self._lock:
+            if result.target in self._results:
+                return None
             self._results[result.target] = result
             self._documents[result.target] = document
         return document

@@ -13,6 +13,7 @@ from lmm.envelope import timestamp
 from lmm.errors import InternalError
 from lmm.job import Scope
 from lmm.model import Outcome, Result, Script
+from lmm.threads import started
 from lmm.transports import TransportPool
 from lom.dispatch import Dispatch
 from lom.gate import Gate, between
@@ -30,10 +31,14 @@ if TYPE_CHECKING:
 class Run:
     """A run under way. Iterate it for results in the order they come; each target gives one.
 
-    ``on_event`` is called for every event, one at a time, from threads of the run; an exception
-    that it raises cancels the run and is raised again by the iteration. With a ``ledger`` all
-    that happens is kept there as well; raises RequestError if the run cannot be written down.
-    ``on_end`` gets the summary before the iteration ends.
+    Each result is given once, to whoever iterates; who iterates later gets the others, and at the
+    end none. ``results`` has them all. Where this machine has no more threads, the run goes on in
+    the thread that iterates, closes it or asks for its document.
+
+    ``on_event`` is called for every event, one at a time, from a thread of the run that waits for
+    nobody else; an exception that it raises cancels the run and is raised again by the iteration.
+    With a ``ledger`` all that happens is kept there as well; raises RequestError if the run cannot
+    be written down. ``on_end`` gets the summary before the iteration ends.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Run:
         self._slots = slots
         slots.join(self._scope, at_once or max(AT_ONCE, plan.options.concurrency))
         self._scope.add(slots, lambda: slots.leave(self._scope))
+        self._scope.add(self._journal, self._journal.hurry)
         self._dispatch = Dispatch(
             plan,
             scripts,
@@ -89,12 +95,16 @@ class Run:
         )
         self._thread = threading.Thread(target=self._work, name=f"rune-run-{plan.run_id}")
         self._thread.daemon = True
-        self._thread.start()
+        self._alone = threading.Lock()
+        self._is_begun = started(self._thread)
 
     def __iter__(self) -> Iterator[Result]:
+        if not self._is_begun:
+            self._wait()
         while (result := self._queue.get()) is not None:
             yield result
-        self._thread.join()
+        self._queue.put(None)  # for who iterates once more
+        self._wait()
         if self._crash is not None:
             raise self._crash
 
@@ -116,9 +126,9 @@ class Run:
 
     def close(self) -> None:
         """Cancel what still runs and wait for it."""
-        if self._thread.is_alive():
+        if self._finished_at is None:
             self.cancel()
-        self._thread.join()
+        self._wait()
 
     # -- what it came to -----------------------------------------------------------------------
 
@@ -155,10 +165,19 @@ class Run:
 
     def document(self) -> dict[str, Any]:
         """Return the result document (``specs/result_v1.json``); wait for the run to end first."""
-        self._thread.join()
+        self._wait()
         return {**self.summary(), "results": self._results.documents()}
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Wait for the end; where no thread could be had, bring it about."""
+        with self._alone:
+            if not self._is_begun:
+                self._is_begun = True
+                self._work()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _work(self) -> None:
         try:
@@ -186,21 +205,35 @@ class Run:
                 self._locks.close()
             try:
                 self._end()
+            except BaseException as error:
+                self._crashed(error)
             finally:
+                self._journal.close()
                 self._queue.put(None)
 
     def _end(self) -> None:
-        """Give each target its result, whatever went wrong, and tell how the run ended."""
+        """Give each target its result, whatever went wrong, and tell how the run ended.
+
+        What no result came of stays open in the ledger, and the run unfinished, to be resumed.
+        """
+        recorder = self._recorder
         try:
-            problem = InternalError("internal_error", f"the run broke: {self._crash!r}")
-            for step in list(self._results.missing()):
-                self._deliver(not_run(self.plan, step, problem))
+            if left := list(self._results.missing()):
+                words = f"the run broke: {self._crash!r}"
+                if recorder is not None:
+                    recorder.close()
+                    words += f"; `rune runs resume {self.run_id}` goes on with it"
+                problem = InternalError("internal_error", words)
+                for step in left:
+                    self._deliver(not_run(self.plan, step, problem))
             self._journal.emit("run.finished", None, self.summary())
             if self._on_end is not None:
                 self._on_end(self.summary())
+            if recorder is not None:
+                recorder.finish(self.summary(), None if self._crash else self.exit_code)
         finally:
-            if self._recorder is not None:
-                self._recorder.finish(self.summary(), None if self._crash else self.exit_code)
+            if recorder is not None:
+                recorder.close()
 
     def _how_far(self, number: int) -> str:
         """Say what a person wants to know who is asked before the batch ``number``, from 0."""
@@ -221,6 +254,8 @@ class Run:
 
     def _deliver(self, result: Result) -> None:
         document = self._results.add(result)
+        if document is None:
+            return
         self._count(result)
         if self._recorder is not None:
             self._recorder.result(document)

@@ -6,6 +6,7 @@ import socket
 
 from lmm.errors import RequestError
 from lmm.model import Target
+from lmm.shortage import wanting
 
 
 def hosts_of(target: Target) -> tuple[str, ...]:
@@ -34,6 +35,8 @@ def hosts_of(target: Target) -> tuple[str, ...]:
 def _addresses(hostname: str) -> list[str]:
     try:
         found = socket.getaddrinfo(hostname, None, type=socket.SOCK_STREAM)
-    except OSError:
+    except OSError as error:
+        if wanting(error):  # by another name its lock would be another one
+            raise
         return [hostname]
     return sorted({str(address[0]) for *_, address in found})

@@ -27,13 +27,15 @@ _WORDS = {
 }
 
 
-def why(error: sqlite3.Error) -> str:
+def why(error: sqlite3.Error | MemoryError) -> str:
     """Return what SQLite's error means, in words."""
+    if isinstance(error, MemoryError):
+        return "this machine lacks memory"
     words = _WORDS.get(_primary(error))
     return f"{words} ({error})" if words else str(error)
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: sqlite3.Error | MemoryError) -> bool:
     """Tell whether the file itself is at fault, so that trying again cannot help."""
     return _primary(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -154,7 +156,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def _primary(error: sqlite3.Error) -> int:
+def _primary(error: sqlite3.Error | MemoryError) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+LEFT = -1  # the start time of no process: it has left what it did unfinished
+
 
 @dataclass(frozen=True, slots=True)
 class Process:

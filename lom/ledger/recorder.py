@@ -20,8 +20,10 @@ from itertools import chain
 from typing import Any
 
 from lmm.envelope import timestamp
+from lmm.threads import started
 from lom.ledger.database import is_damage, transaction, why
 from lom.ledger.metrics import measured_of
+from lom.ledger.processes import LEFT
 
 APART_S = 0.005  # between two commits under load: most that a start waits for others to share one
 LINGER_S = 0.02  # how long results and events wait for others to share a commit with
@@ -84,7 +86,8 @@ class Recorder:
         self._poll_at = 0.0
         self._data_version = -1
         self._thread = threading.Thread(target=self._work, name="rune-ledger", daemon=True)
-        self._thread.start()
+        self._alone = threading.Lock()  # held by who writes where there is no thread for it
+        self._is_threaded = started(self._thread)
 
     # -- what a run tells ----------------------------------------------------------------------
 
@@ -114,6 +117,10 @@ class Recorder:
             if changes is self._next:
                 changes.awaited = True
                 self._changed.notify_all()
+        if not self._is_threaded:
+            with self._alone:
+                if not changes.settled.is_set():
+                    self._step()
         changes.settled.wait()
 
     def result(self, document: Mapping[str, Any]) -> None:
@@ -144,14 +151,26 @@ class Recorder:
             _encode(summary["summary"]),
             exit_code,
         )
-        self.close()
+        self._close()
 
     def close(self) -> None:
-        """Write what is left and close; without ``finish`` the run counts as interrupted."""
+        """Write what is left and close; the run counts as interrupted, unless it has finished.
+
+        What is handed over later is not kept.
+        """
+        self._close()
+
+    def _close(self) -> None:
         with self._changed:
+            if self._closing:
+                return
             self._closing = True
             self._changed.notify_all()
-        self._thread.join()
+        if self._is_threaded:
+            self._thread.join()
+        else:
+            with self._alone:
+                self._work()
         if self._cancelling is not None:
             self._cancelling.join()
 
@@ -162,20 +181,26 @@ class Recorder:
             self._changed.notify_all()
 
     def _wait_for_room(self) -> None:
-        self._changed.wait_for(lambda: len(self._next) < MOST_PENDING or self._closing)
+        if self._is_threaded:
+            self._changed.wait_for(lambda: len(self._next) < MOST_PENDING or self._closing)
 
     def _work(self) -> None:
-        last = False
-        while not last:
-            changes, last = self._take()
-            try:
-                self._write(changes, last)
-                self._poll()
-            except Exception as error:  # a run must not hang, nor end, for its record's sake
-                self._give_up(f"unexpected {type(error).__name__}: {error}")
-            finally:
-                changes.settled.set()
-        self._connection.close()
+        while not self._step():
+            pass
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    def _step(self) -> bool:
+        """Write what there is; return whether that was the last."""
+        changes, last = self._take()
+        try:
+            self._write(changes, last)
+            self._poll()
+        except Exception as error:  # a run must not hang, nor end, for its record's sake
+            self._give_up(f"unexpected {type(error).__name__}: {error}")
+        finally:
+            changes.settled.set()
+        return last
 
     def _take(self) -> tuple[_Changes, bool]:
         """Wait for changes, as long as sharing a commit is worth, and return them."""
@@ -196,8 +221,8 @@ class Recorder:
             self._late.append(changes)
         if self._trouble is None or last or time.monotonic() >= self._retry_at:
             try:
-                self._commit(self._late, self._finish if last else None)
-            except sqlite3.Error as error:
+                self._commit(self._late, last)
+            except (sqlite3.Error, MemoryError) as error:
                 self._trouble = why(error)
                 self._retry_at = time.monotonic() + RETRY_S
                 if last or is_damage(error):
@@ -208,12 +233,12 @@ class Recorder:
                 self._committed_at = time.monotonic()
         if sum(map(len, self._late)) > MOST_PENDING:
             self._give_up(self._trouble or "")
-        if last and self._given_up and self._finish:
+        if last and self._given_up:
             with contextlib.suppress(sqlite3.Error):  # so little may still find room
-                self._commit([], self._finish)
+                self._commit([], last)
 
-    def _commit(self, late: Sequence[_Changes], finish: tuple[Any, ...] | None) -> None:
-        if not late and finish is None:
+    def _commit(self, late: Sequence[_Changes], last: bool) -> None:
+        if not late and not last:
             return
         starts = [(self._positions[name],) for one in late for name in one.starts]
         results = [self._result_row(document) for one in late for document in one.results]
@@ -241,12 +266,14 @@ class Recorder:
                         f"INSERT INTO {table} VALUES {', '.join([marks] * len(rows))}",
                         tuple(chain.from_iterable(rows)),
                     )
-            if finish is not None:
+            if last and self._finish is not None:
                 execute(
                     "UPDATE run SET finished_at = ?, status = ?, summary = ?, exit_code = ?,"
                     " gap = ? WHERE number = ?",
-                    (*finish, self._given_up, self._number),
+                    (*self._finish, self._given_up, self._number),
                 )
+            elif last:  # the process may live on, but not for this run
+                execute("UPDATE run SET pid_started = ? WHERE number = ?", (LEFT, self._number))
 
     def _result_row(self, document: Mapping[str, Any]) -> tuple[Any, ...]:
         return (
@@ -305,10 +332,11 @@ class Recorder:
             ).fetchone()
             if asked and asked[0]:
                 # Not here: what it does may wait for this thread.
-                self._cancelling = threading.Thread(
-                    target=self._on_cancel, name="rune-cancel", daemon=True
-                )
-                self._cancelling.start()
+                thread = threading.Thread(target=self._on_cancel, name="rune-cancel", daemon=True)
+                if started(thread):
+                    self._cancelling = thread
+                else:
+                    self._data_version = -1  # once more, when there may be one
 
 
 def _chunks(rows: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
