@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmm.errors import spec_text
 from lmm.model import JSON
+from lmm.shortage import wanting
 
 if TYPE_CHECKING:
     import jsonschema_rs
@@ -161,15 +162,19 @@ def _worded(schema: dict[str, JSON], instance: JSON, hide: Callable[[str], str])
         errors = authority(schema, on_secret=secrets.append).iter_errors(instance)
         # a secret must be known before the first message is worded, so none may be left unseen
         kept = list(errors)[:_MOST] if '"writeOnly"' in json.dumps(schema) else _first(errors)
+        if any(error.validator is None for error in kept):  # it loses a false schema's path
+            return []
+        hidden = _scalars(secrets)
+        return [
+            Violation(json_path(error.absolute_path), _short(hide(_word(error, hidden, hide))))
+            for error in map(_sharpest, kept)
+        ]
     except (re.error, RecursionError):  # a pattern that only the fast path can read
         return []
-    if any(error.validator is None for error in kept):  # jsonschema loses a false schema's path
+    except (OSError, MemoryError, ImportError) as error:
+        if wanting(error) is None:
+            raise
         return []
-    hidden = _scalars(secrets)
-    return [
-        Violation(json_path(error.absolute_path), _short(hide(_word(error, hidden, hide))))
-        for error in map(_sharpest, kept)
-    ]
 
 
 def authority(schema: dict[str, JSON], on_secret: Callable[[JSON], None] | None = None) -> Any:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from lmm.envelope import build_message
 from lmm.model import File, Invocation, Limits, OnDisconnect, Script
 
+SHELL_FILES = ("bootstrap.sh", "receipt.sh", "follow.sh", "files.sh")
 INLINE_BYTES = 256 * 1024  # above this a file is kept by the host
 BYTES_PER_S = 256 * 1024  # slower lines than this are given up on
 TEXT_BYTES = 256 * 1024  # above this, and for bytes with NUL, `head -c` is the faster reader
@@ -24,8 +25,13 @@ TEXT_BYTES = 256 * 1024  # above this, and for bytes with NUL, `head -c` is the 
 @functools.cache
 def shell_functions(*names: str) -> bytes:
     """Return shell files without comments and indentation: they are sent for every invocation."""
-    texts = ((resources.files("lmm") / name).read_text(encoding="ascii") for name in names)
-    lines = (line.strip() for text in texts for line in text.splitlines())
+    return b"".join(map(_functions, names))
+
+
+@functools.cache
+def _functions(name: str) -> bytes:
+    text = (resources.files("lmm") / name).read_text(encoding="ascii")
+    lines = (line.strip() for line in text.splitlines())
     return "".join(f"{line}\n" for line in lines if line and not line.startswith("#")).encode()
 
 

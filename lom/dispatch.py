@@ -85,7 +85,7 @@ class Dispatch:
         try:
             make_calls(
                 self._calls,
-                threads=min(self._plan.options.concurrency, len(turns)),
+                threads=min(self._plan.concurrency, len(turns)),
                 scope=self._scope,
                 on_event=lambda target, kind, data: self._journal.emit(kind, target, data),
                 on_result=self._take_result,

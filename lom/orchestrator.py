@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from lmm import descriptors
 from lmm.contract import spec_validator
 from lmm.envelope import timestamp
 from lmm.errors import PolicyDenied, RequestError
 from lmm.model import SecretRef, Target
 from lmm.redact import has_secrets
-from lmm.transports import TransportPool
+from lmm.transports import DESCRIPTORS, TransportPool
 from lom import locks
 from lom.admission import Decision, admit, judge
 from lom.audit.records import waits
@@ -49,7 +50,8 @@ class Orchestrator:
 
     ``inventory`` is a path, several, or a loaded one; by default what the settings name, else
     ``./inventory.yaml``, ``./inventory/`` or ``~/.config/rune/inventory.yaml``. Nothing is read
-    before it is needed. Use it as a context manager, or call ``close``::
+    before it is needed. Several threads may use one at the same time. Use it as a context manager,
+    or call ``close``::
 
         with Orchestrator() as rune:
             for result in rune.run("host.info", "gpu and not rack3"):
@@ -68,6 +70,9 @@ class Orchestrator:
         self._settings = settings
         self._transports = TransportPool()
         self._planned = False
+        self._lock = threading.RLock()  # for what is read at the first need
+        self._read: Inventory | None = None
+        self._plugins: Registry | None = None
 
     def __enter__(self) -> Orchestrator:
         return self
@@ -80,22 +85,36 @@ class Orchestrator:
     ) -> None:
         self.close()
 
-    @cached_property
+    @property
     def settings(self) -> Settings:
         """The settings in force. Raises RequestError (``config_invalid``)."""
-        return self._settings or load_settings({}, os.environ, Path.cwd(), Path.home())
+        with self._lock:
+            if self._settings is None:
+                self._settings = load_settings({}, os.environ, Path.cwd(), Path.home())
+            return self._settings
 
-    @cached_property
+    @property
     def inventory(self) -> Inventory:
         """The known targets. Raises RequestError (``inventory_invalid``, ``aws_…``)."""
         if isinstance(self._inventory, Inventory):
             return self._inventory
-        return load_inventory(self._inventory_paths())
+        with self._lock:
+            if self._read is None:
+                self._read = load_inventory(self._inventory_paths())
+            return self._read
 
-    @cached_property
+    @property
     def registry(self) -> Registry:
-        """The known plugins."""
-        return default_registry((*self._plugin_paths, *self.settings.plugin_path))
+        """The known plugins. May be set."""
+        with self._lock:
+            if self._plugins is None:
+                paths = (*self._plugin_paths, *self.settings.plugin_path)
+                self._plugins = default_registry(paths)
+            return self._plugins
+
+    @registry.setter
+    def registry(self, plugins: Registry) -> None:
+        self._plugins = plugins
 
     def options(self, **given: Any) -> RunOptions:
         """Return run options: what is given and not None, else the settings, else the defaults."""
@@ -178,6 +197,7 @@ class Orchestrator:
             options=options,
             batches=batches_of(steps, options.batch),
             origin=self._origin(),
+            calls_that_fit=_calls_that_fit(steps),
         )
 
     def start(self, plan: Plan, on_event: Callable[[Event], None] | None = None) -> Run:
@@ -244,10 +264,11 @@ class Orchestrator:
 
     def _inventory_as_it_is(self) -> Inventory:
         """Return the inventory; if it has sources, they are asked anew for every plan."""
-        if self._planned and self.inventory.asked and not isinstance(self._inventory, Inventory):
-            del self.inventory
-        self._planned = True
-        return self.inventory
+        with self._lock:
+            if self._planned and self.inventory.asked:
+                self._read = None
+            self._planned = True
+            return self.inventory
 
     def _inventory_paths(self) -> tuple[str, ...]:
         if isinstance(self._inventory, Inventory):
@@ -300,6 +321,11 @@ class Orchestrator:
         paths = [write_only_paths(capability.input_schema) for capability in capabilities.values()]
         given = {pointer_of(key) for key in secret_refs}
         return resolved[0], frozenset(given).union(*paths)
+
+
+def _calls_that_fit(steps: Sequence[Step]) -> int:
+    each = max(DESCRIPTORS.get(step.target.transport, 1) for step in steps)
+    return descriptors.calls(descriptors.limit(), each)
 
 
 def new_run_id() -> str:

@@ -111,6 +111,7 @@ class Plan:
 
     ``origin`` are the paths that inventory and plugins came from: ``inventory``, ``plugin_path``.
     With ``resumes`` it is that of a run which the ledger has, and which is taken up again.
+    ``calls_that_fit`` are as many as this process has descriptors for.
     """
 
     run_id: str
@@ -123,6 +124,23 @@ class Plan:
     batches: tuple[tuple[int, ...], ...] = field(default=())
     origin: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     resumes: bool = False
+    calls_that_fit: int | None = None
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls are made at the same time: as asked, or as descriptors allow."""
+        asked = self.options.concurrency
+        return asked if self.calls_that_fit is None else min(asked, self.calls_that_fit)
+
+    @property
+    def bound(self) -> str | None:
+        """Why fewer calls are made at the same time than was asked; None if that is not so."""
+        if self.concurrency == self.options.concurrency:
+            return None
+        return (
+            f"{self.concurrency} at the same time instead of {self.options.concurrency}: this"
+            " process may not open more files (ulimit -n)"
+        )
 
     @property
     def max_failures(self) -> int | None:
@@ -135,7 +153,8 @@ class Plan:
             "run_id": self.run_id,
             "action": self.action,
             "request": self.request,
-            "concurrency": self.options.concurrency,
+            "concurrency": self.concurrency,
+            "concurrency_bound": self.bound,
             "max_failures": self.max_failures,
             "batches": [len(batch) for batch in self.batches],
             "targets": [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,11 +57,17 @@ class Registry:
     def __init__(self, places: Iterable[Place], broken: Iterable[BrokenPlugin] = ()) -> None:
         self.places = tuple(places)
         self._broken = tuple(broken)
+        self._lock = threading.RLock()
         self._facts: dict[str, list[str]] = {}  # by action: what its plugins ask of a target
         self._chosen: dict[tuple[str | None, ...], Choice] = {}
 
-    @cached_property
+    @property
     def _found(self) -> tuple[list[Plugin], list[BrokenPlugin], list[Plugin]]:
+        with self._lock:  # two threads would get plugins that are not the same
+            return self._all
+
+    @cached_property
+    def _all(self) -> tuple[list[Plugin], list[BrokenPlugin], list[Plugin]]:
         plugins: dict[str, Plugin] = {}
         broken = list(self._broken)
         shadowed: list[Plugin] = []

@@ -13,6 +13,7 @@ from lmm.envelope import timestamp
 from lmm.errors import InternalError
 from lmm.job import Scope
 from lmm.model import Outcome, Result, Script
+from lmm.preload import preload
 from lmm.threads import started
 from lmm.transports import TransportPool
 from lom.dispatch import Dispatch
@@ -65,6 +66,7 @@ class Run:
         self._started_at = timestamp()
         self._finished_at: str | None = None
         self._earlier: Earlier | None = None
+        preload({step.target.transport for step in plan.steps})
         self._locks = Locks(lock_file, plan.run_id) if lock_file and _changes(plan) else None
         try:
             self._recorder = self._begin(ledger) if ledger else None
@@ -77,7 +79,7 @@ class Run:
         seq = earlier.last_seq if earlier else 0
         self._journal = Journal(plan.run_id, on_event, self._recorder, self._crashed, seq)
         self._slots = slots
-        slots.join(self._scope, at_once or max(AT_ONCE, plan.options.concurrency))
+        slots.join(self._scope, at_once or max(AT_ONCE, plan.concurrency))
         self._scope.add(slots, lambda: slots.leave(self._scope))
         self._scope.add(self._journal, self._journal.hurry)
         self._dispatch = Dispatch(

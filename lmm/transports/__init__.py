@@ -13,6 +13,7 @@ from lmm.transports.base import Job, Transport
 
 __all__ = [
     "AUTO",
+    "DESCRIPTORS",
     "TRANSPORTS",
     "Job",
     "Transport",
@@ -29,6 +30,8 @@ TRANSPORTS = {
     "openssh": ("lmm.transports.openssh", "OpensshTransport"),
     "ssm": ("lmm.transports.ssm", "SsmTransport"),
 }
+# How many descriptors one call has open at most, those of the processes that it starts aside
+DESCRIPTORS = {"local": 8, "ssh": 4, "openssh": 10, "ssm": 24}
 AUTO = "auto"  # not a transport: ssh or openssh, as ``with_transport`` finds
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from lmm import descriptors
 from lmm.bootstrap import CANCEL, READ
 from lmm.errors import RuneError, Unreachable
 from lmm.opening import Opening
@@ -44,6 +45,7 @@ class SshTransport:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: dict[Chain, list[Connection]] = {}
+        self._idle_count = 0
         self._jump_hosts: dict[Chain, _JumpHost] = {}
         self._credentials = Credentials()
 
@@ -63,8 +65,7 @@ class SshTransport:
             finally:
                 session.close()
                 if connection.is_active():
-                    with self._lock:
-                        self._idle.setdefault(chain, []).append(connection)
+                    self._keep(chain, connection)
         except RuneError as error:
             job.fail(error)
         except LOST as error:
@@ -77,8 +78,7 @@ class SshTransport:
         host = chain[-1].hostname
         while True:
             with self._lock:
-                idle = self._idle.get(chain)
-                connection = idle.pop() if idle else None
+                connection = self._taken(chain) if chain in self._idle else None
             is_new = connection is None
             if connection is None:
                 connection = connect(
@@ -99,6 +99,25 @@ class SshTransport:
             connection.close()
             message = f"{host} refused a session: {session.refusal}"
             raise Unreachable("channel_denied", message, host=host)
+
+    def _keep(self, chain: Chain, connection: Connection) -> None:
+        """Keep a connection for the next script; the host that waits longest loses one for it."""
+        surplus = []
+        with self._lock:
+            self._idle.setdefault(chain, []).append(connection)
+            self._idle_count += 1
+            while self._idle_count > descriptors.kept(descriptors.limit()):
+                surplus.append(self._taken(next(iter(self._idle))))
+        hang_up(surplus)
+
+    def _taken(self, chain: Chain) -> Connection:
+        """Return an idle connection, which is so no more; with the lock."""
+        idle = self._idle[chain]
+        connection = idle.pop()
+        self._idle_count -= 1
+        if not idle:
+            del self._idle[chain]
+        return connection
 
     def _parent(self, job: Job, chain: Chain) -> paramiko.Transport | None:
         """Return the connection to the jump host that ends the chain, None for an empty one."""
@@ -121,7 +140,7 @@ class SshTransport:
                 (chain, one) for chain, idle in self._idle.items() for one in idle
             ]
             found += [(c, j.connection) for c, j in self._jump_hosts.items() if j.connection]
-            self._idle, self._jump_hosts = {}, {}
+            self._idle, self._idle_count, self._jump_hosts = {}, 0, {}
         for hops in sorted({len(chain) for chain, _ in found}, reverse=True):
             hang_up([connection for chain, connection in found if len(chain) == hops])
 

@@ -9,7 +9,7 @@ import click
 from lmm.errors import Cancelled, RuneError
 from lom import __version__
 from lom.cli import COMPLETE_VARIABLE
-from lom.cli.faults import from_click, report, unexpected
+from lom.cli.faults import Answered, from_click, report, unexpected
 from lom.cli.group import Group
 from lom.cli.interrupts import Interrupts
 from lom.cli.output import ReaderGone, discard_stdout, flush_stdout
@@ -75,6 +75,8 @@ def _carry_out(arguments: list[str], interrupts: Interrupts) -> int:
         return _fail(from_click(wrong), arguments)
     except RuneError as error:
         return _fail(error, arguments)
+    except Answered as after:
+        return _fail(after.error, arguments, answered=True)
     except Exception as error:
         return _fail(unexpected(error), arguments)
 
@@ -89,8 +91,8 @@ def _invoke(arguments: list[str], interrupts: Interrupts) -> int:
         return int(rune.invoke(context) or ExitCode.OK)
 
 
-def _fail(error: RuneError, arguments: list[str]) -> int:
-    report(error, arguments)
+def _fail(error: RuneError, arguments: list[str], *, answered: bool = False) -> int:
+    report(error, arguments, answered)
     if "--debug" in arguments or os.environ.get("RUNE_DEBUG"):
         import traceback
 

@@ -43,8 +43,12 @@ class Common:
 
     def orchestrator(self) -> Orchestrator:
         """Return an orchestrator for the settings; it loads inventory and plugins when asked."""
+        from lmm import descriptors
+        from lmm.transports import DESCRIPTORS
         from lom.orchestrator import Orchestrator
 
+        each = max(DESCRIPTORS["openssh"], DESCRIPTORS["local"])
+        descriptors.make_room(self.settings.concurrency, each)
         return Orchestrator(settings=self.settings)
 
     def emit(

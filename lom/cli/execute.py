@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lom.cli.common import Common, columns
-from lom.cli.output import STDERR, STDOUT, write_stderr, write_stdout
+from lom.cli.faults import Answered
+from lom.cli.output import STDERR, STDOUT, ReaderGone, write_stderr, write_stdout
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ def execute(
         for listener in listeners:
             listener(event)
 
+    if plan.bound:
+        write_stderr(f"warning: {plan.bound}\n")
     started: list[Run] = []
+    broken: Exception | None = None
 
     def cancel() -> None:
         for run in started:
@@ -77,6 +81,12 @@ def execute(
             with run:
                 for _ in run:
                     pass
+        except (ReaderGone, BrokenPipeError):
+            raise
+        except Exception as error:
+            if not started:
+                raise
+            broken = error  # its results are told all the same
         finally:
             if progress is not None:
                 progress.close()
@@ -90,6 +100,8 @@ def execute(
             f"warning: the ledger's record of the run {run.run_id} is incomplete:"
             f" {run.ledger_problem}\n"
         )
+    if broken is not None:
+        raise Answered(broken) from broken
     if common.output == "table":
         common.tell(summary_line(document, common.stderr.color))
     return ExitCode.CANCELLED if common.interrupts.count else run.exit_code
@@ -146,6 +158,8 @@ def _plan_text(document: Mapping[str, Any], view: Screen) -> str:
         if all(row[name] is None for row in rows):
             names.remove(name)
     text = table(names, columns(rows, names), view)
+    if document["concurrency_bound"]:
+        text += f"\n{document['concurrency_bound']}\n"
     if policy["verdicts"] or not policy["allowed"]:
         said = policy["message"] or f"allowed for user {policy['user']}"
         text += f"\npolicy: {clean(said)}\n"

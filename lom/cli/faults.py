@@ -15,8 +15,19 @@ from lom.config import OUTPUTS, load_settings
 from lom.names import did_you_mean
 
 
-def report(error: RuneError, arguments: Sequence[str]) -> None:
-    """Tell people, and programs where the command line or the settings ask for it."""
+class Answered(Exception):
+    """What went wrong in a command whose answer is on stdout: programs are told no more."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error if isinstance(error, RuneError) else unexpected(error)
+
+
+def report(error: RuneError, arguments: Sequence[str], answered: bool = False) -> None:
+    """Tell people, and programs where the command line or the settings ask for it.
+
+    With ``answered`` stdout has a document already, which is to stay the only one.
+    """
     from lmm.eps import document
     from lom.render.errors import error_lines
     from lom.render.table import screen
@@ -28,7 +39,7 @@ def report(error: RuneError, arguments: Sequence[str]) -> None:
     lines = error_lines(told, color=screen(STDERR, color, os.environ).color, hints=hints)
     write_stderr("".join(f"{line}\n" for line in lines))
     output = wanted_output(arguments)
-    if output in ("json", "ndjson", "yaml"):
+    if output in ("json", "ndjson", "yaml") and not answered:
         from lom.render.documents import encode
 
         with contextlib.suppress(InternalError):  # stdout may be what is at fault

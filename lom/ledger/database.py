@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from lom.ledger.schema import APPLICATION_ID, STEPS, migrate, user_version
 
 FILE_NAME = "ledger.sqlite"
 BUSY_S = 5.0  # how long to wait for another process that writes
+
+_LEFT = ("-journal", "-wal")  # files beside the ledger that a killed process may leave
 
 _WORDS = {
     sqlite3.SQLITE_BUSY: f"another process has kept it locked for {BUSY_S:g} s",
@@ -104,29 +108,67 @@ def connect_reader(path: Path) -> sqlite3.Connection | None:
     if not path.exists():
         return None
     with faults_of(path):
-        connection = _open_to_read(path, "mode=ro")
-        try:
-            version = check_version(connection, path)
-        except sqlite3.OperationalError as error:
-            connection.close()
-            # Readers, too, need a file beside it to agree with writers. Where none can be made
-            # nobody writes, and without a -wal file nobody has left anything to be read there.
-            if _primary(error) != sqlite3.SQLITE_CANTOPEN or Path(f"{path}-wal").exists():
-                raise
-            connection = _open_to_read(path, "immutable=1")
-            version = check_version(connection, path)
-        except BaseException:
-            connection.close()
-            raise
+        connection, version = _readable(path)
         if version == 0:  # it is just being made
             connection.close()
             return None
         return connection
 
 
+def _readable(path: Path) -> tuple[sqlite3.Connection, int]:
+    """Return a connection that can read the ledger, and the file's version.
+
+    Reading may take a file beside it, to agree with writers, and a process that was killed leaves
+    there what is to be put right first. Who may write does so; for others nobody writes just now,
+    and they put a copy right.
+    """
+    refused: sqlite3.OperationalError | None = None
+    for how in ("mode=ro", "mode=rw"):
+        connection = _open_to_read(path, how)
+        try:
+            return connection, check_version(connection, path)
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if _primary(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                raise
+            refused = refused or error
+        except BaseException:
+            connection.close()
+            raise
+    if not any(Path(f"{path}{end}").exists() for end in _LEFT):
+        connection = _open_to_read(path, "immutable=1")
+        return connection, check_version(connection, path)
+    try:
+        return _read_copy(path)
+    except OSError:
+        assert refused
+        raise refused from None
+
+
+def _read_copy(path: Path) -> tuple[sqlite3.Connection, int]:
+    """Return a connection to a copy of the ledger, which is gone when that is closed."""
+    with tempfile.TemporaryDirectory(prefix="rune-ledger-") as folder:
+        copy = Path(folder, path.name)
+        for end in ("", *_LEFT):
+            if Path(f"{path}{end}").exists():
+                shutil.copyfile(f"{path}{end}", f"{copy}{end}")
+        connection = _open_to_read(copy, "mode=rw")
+        try:
+            return connection, check_version(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+
+
 def _open_to_read(path: Path, how: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?{how}"
-    return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextlib.contextmanager
