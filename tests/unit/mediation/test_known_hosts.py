@@ -441,3 +441,21 @@ def test_a_large_file_answers_for_every_host(tmp_path: Path) -> None:
     path.write_text("".join(f"{name},{name}.net {K1}\n" for name in names), encoding="utf-8")
     for name in names:
         KnownHosts.load([path]).check(name, 22, "ssh-ed25519", ED1)
+
+
+def test_known_hosts_that_cannot_be_read_for_want_of_descriptors(tmp_path: Path) -> None:
+    """They are not taken for empty: a host whose key has changed would count as unknown."""
+    path = tmp_path / "known_hosts"
+    path.write_text("")
+    code = (
+        "import resource, sys\n"
+        "from lmm.ssh.known_hosts import KnownHosts\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "try:\n    KnownHosts.load([sys.argv[1]])\n"
+        "except OSError as error:\n    print(error.strerror)\n"
+    )
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], cwd=root, capture_output=True, text=True
+    )
+    assert done.stdout == "Too many open files\n"
