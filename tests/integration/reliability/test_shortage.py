@@ -147,7 +147,8 @@ def test_threads_run_out(fleet: Fleet, sshd: Sshd, account: Account, left: int) 
     os.chown(key, account.uid, -1)
     shutil.copy(sshd.known_hosts, known)
     known.chmod(0o644)
-    settings = f"identity_files: [{key}], known_hosts: [{known}], config_file: none"
+    (config := account.home / "config").touch()
+    settings = f"identity_files: [{key}], known_hosts: [{known}], config_file: {config}"
     fleet.targets([f"transport: ssh, ssh: {{{settings}, use_agent: false}}"] * 8)
     place = account.home / f"work{left}"
     shutil.copytree(fleet.rune.folder, place)
