@@ -6,11 +6,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from lmm.errors import ConnectionLost, InternalError, RuneError
 from lmm.job import Scope, failure
 from lmm.mediator import TargetEventSink, mediate
 from lmm.model import Invocation, Result
-from lmm.shortage import wanting
+from lmm.shortage import broken, wanting
 from lmm.threads import started
 from lmm.transports.base import Transport
 
@@ -101,12 +100,12 @@ def make_calls(
         try:
             mediate(transport, batch, scope=scope, on_event=on_event, on_result=deliver)
         except BaseException as error:  # the other targets still get theirs
-            problem = _broken(error)
-            if isinstance(problem, InternalError):
+            if not wanting(error):
                 crashed.append(error)
             for invocation in batch:
-                if invocation.target.name in left:
-                    deliver(failure(invocation, problem))
+                name = invocation.target.name
+                if name in left:
+                    deliver(failure(invocation, broken(error, name, was_sent=True)))
 
     workers: list[threading.Thread] = []
     try:
@@ -122,11 +121,3 @@ def make_calls(
             worker.join()
     if crashed:
         raise crashed[0]
-
-
-def _broken(error: BaseException) -> RuneError:
-    """Return what a target came to whose call broke: nobody can say whether it was started."""
-    if lacking := wanting(error):
-        words = f"this machine lacked {lacking}; the plugin may have run"
-        return ConnectionLost("connection_lost", words)
-    return InternalError("internal_error", f"{type(error).__name__}: {error}")

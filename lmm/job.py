@@ -29,7 +29,7 @@ from lmm.errors import (
 from lmm.model import Inquiry, Invocation, Outcome, Result
 from lmm.opening import not_started
 from lmm.redact import Lines, redactor_of
-from lmm.shortage import fault, wanting
+from lmm.shortage import broken
 
 EventSink = Callable[[str, Mapping[str, Any]], None]  # kind, data
 EVENT_LINE_BYTES = 64 * 1024
@@ -233,20 +233,9 @@ class MediatedJob:
             self._settle(error=error)
 
     def broke(self, error: Exception) -> None:
-        """Settle the job: this machine could not go on with it. It may have run if it was sent."""
-        if self.settled:
-            return
-        lacking = wanting(error)
-        if not self._sent and lacking:
-            self.fail(fault(error, f"reach {self.invocation.target.name}"))
-        elif lacking:
-            self.decided = False  # whatever the host has said: nobody here has read it to its end
-            words = f"this machine lacked {lacking} while the plugin ran"
-            self.fail(ConnectionLost("connection_lost", words))
-        else:
-            problem = InternalError("internal_error", f"{type(error).__name__}: {error}")
-            problem.__cause__ = error
-            self.fail(problem)
+        """Settle the job: this machine could not go on with it, whatever the host may have said."""
+        self.decided = self.settled and self.decided
+        self.fail(broken(error, self.invocation.target.name, was_sent=self._sent))
 
     def hung_up(self, exit_status: int | None, why: str = "") -> None:
         with self._lock:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from lmm.errors import HostError, RuneError, Unreachable
+from lmm.errors import ConnectionLost, HostError, InternalError, RuneError, Unreachable
 
 _WANTING = {
     errno.EMFILE: "file descriptors (ulimit -n)",
@@ -41,6 +41,23 @@ def fault(error: Exception, doing: str) -> RuneError:
         return Unreachable("local_resources", f"cannot {doing}: this machine lacks {lacking}")
     words = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
     return HostError("local_io_error", f"cannot {doing}: {words}")
+
+
+def broken(error: BaseException, name: str, *, was_sent: bool) -> RuneError:
+    """Return the error of a target in the middle of whose call this machine met ``error``.
+
+    For want of something Unreachable or, where the plugin may have run, ConnectionLost; else
+    InternalError.
+    """
+    lacking = wanting(error)
+    if lacking and was_sent:
+        words = f"this machine lacked {lacking}; the plugin may have run"
+        return ConnectionLost("connection_lost", words)
+    if lacking and isinstance(error, Exception):
+        return fault(error, f"reach {name}")
+    problem = InternalError("internal_error", f"{type(error).__name__}: {error}")
+    problem.__cause__ = error
+    return problem
 
 
 def check_descriptors() -> None:
