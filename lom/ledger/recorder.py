@@ -23,7 +23,7 @@ from lmm.envelope import timestamp
 from lmm.threads import started
 from lom.ledger.database import is_damage, transaction, why
 from lom.ledger.metrics import measured_of
-from lom.ledger.processes import LEFT
+from lom.ledger.processes import LEFT, this_process
 
 APART_S = 0.005  # between two commits under load: most that a start waits for others to share one
 LINGER_S = 0.02  # how long results and events wait for others to share a commit with
@@ -69,6 +69,7 @@ class Recorder:
     ) -> None:
         self._connection = connection
         self._number = number
+        self._own = this_process()  # now, as a fault may leave no descriptor to ask by
         self._positions = {name: position for position, name in enumerate(targets)}
         self._on_cancel = on_cancel
         self._changed = threading.Condition()
@@ -273,7 +274,12 @@ class Recorder:
                     (*self._finish, self._given_up, self._number),
                 )
             elif last:  # the process may live on, but not for this run
-                execute("UPDATE run SET pid_started = ? WHERE number = ?", (LEFT, self._number))
+                own = self._own
+                execute(
+                    "UPDATE run SET pid_started = ? WHERE number = ? AND finished_at IS NULL"
+                    " AND boot_id = ? AND pid_space = ? AND pid = ? AND pid_started = ?",
+                    (LEFT, self._number, own.boot_id, own.pid_space, own.pid, own.started),
+                )
 
     def _result_row(self, document: Mapping[str, Any]) -> tuple[Any, ...]:
         return (

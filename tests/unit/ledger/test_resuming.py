@@ -206,8 +206,8 @@ def test_settle_waits_for_what_was_handed_over(path: Path, begin: Begin) -> None
 
 def test_a_key_is_that_of_one_run(path: Path, begin: Begin) -> None:
     begin(idempotency_key="k").finish(ended(ok=3), 0)
-    begin(run_id="r2").close()
-    begin(run_id="r3").close()
+    begin(run_id="r2")
+    begin(run_id="r3")
     with pytest.raises(RequestError, match="'k' is that of the run r1") as caught:
         begin(run_id="r4", idempotency_key="k")
     assert (caught.value.reason, caught.value.data["run_id"]) == ("idempotency_key_used", "r1")
