@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 import shutil
 import stat
 import subprocess
 import tarfile
-from collections.abc import Iterator
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from lmm.errors import RequestError
+from lom.authoring.tarballs import MOST_BYTES, MOST_FILES, TooLarge, unpack
 from lom.manifest import MANIFEST
-
-MOST_BYTES = 64 * 1024 * 1024  # of a plugin; more than any run should send to its hosts
-MOST_FILES = 10_000
 
 _IGNORED = (".git", "__pycache__")
 _GIT_TIMEOUT_S = 300.0
@@ -138,27 +135,21 @@ def _unpacked(path: Path, place: Path) -> Fetched:
         raise RequestError(
             "local_dependency_missing", "unpacking a tarball safely takes Python 3.11.4 or newer"
         )
+    place.mkdir()
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise _too_large(str(path))
-        content = path.read_bytes()  # once: what is unpacked is what was hashed
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as archive:
-            archive.extractall(place, members=_bounded(archive, path), filter="data")
+        sha256 = unpack(path, place)
+    except TooLarge as error:
+        raise RequestError(
+            "invalid_request", f"{path} holds {error}: too much for a plugin"
+        ) from None
     except tarfile.FilterError as error:
         raise RequestError("invalid_request", f"{path} is refused: {error}") from None
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+    except (
+        *(tarfile.TarError, EOFError, KeyError, OSError, RecursionError, ValueError),
+        zlib.error,
+    ) as error:
         raise RequestError("invalid_request", f"cannot unpack {path}: {error}") from None
-    return Fetched(place, "tarball", str(path), sha256=hashlib.sha256(content).hexdigest())
-
-
-def _bounded(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
-    """Yield the members as they are read, until there is too much."""
-    room, left = MOST_BYTES, MOST_FILES
-    for member in archive:
-        room, left = room - member.size, left - 1
-        if room < 0 or left < 0:
-            raise _too_large(str(path))
-        yield member
+    return Fetched(place, "tarball", str(path), sha256=sha256)
 
 
 # -- git ---------------------------------------------------------------------------------------
