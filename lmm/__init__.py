@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lmm.errors import RuneError
     from lmm.fanout import fan_out
-    from lmm.job import Scope
     from lmm.model import (
         Invocation,
         Limits,
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
         SshSettings,
         Target,
     )
+    from lmm.scope import Scope
     from lmm.transports import Job, Transport, TransportPool
 
 __version__ = "0.1.0"
@@ -48,7 +48,7 @@ __all__ = [
 _HOMES = {
     "lmm.errors": ("RuneError",),
     "lmm.fanout": ("fan_out",),
-    "lmm.job": ("Scope",),
+    "lmm.scope": ("Scope",),
     "lmm.model": (
         "Invocation",
         "Limits",

@@ -6,9 +6,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from lmm.job import Scope, failure
+from lmm.failures import failure
 from lmm.mediator import TargetEventSink, mediate
 from lmm.model import Invocation, Result
+from lmm.scope import Scope
 from lmm.shortage import broken, wanting
 from lmm.threads import started
 from lmm.transports.base import Transport

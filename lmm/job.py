@@ -9,13 +9,13 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lmm import eps
 from lmm.bootstrap import End, Frame, build_stream
+from lmm.budget import ANSWERS
 from lmm.endings import error_of, has_run
-from lmm.envelope import first_bytes, parse_event, read_answer
+from lmm.envelope import FIRST_BYTES, first_bytes, parse_event, read_answer
 from lmm.errors import (
     Cancelled,
     ConnectionLost,
@@ -23,98 +23,19 @@ from lmm.errors import (
     OutputError,
     PluginFailed,
     RuneError,
-    TimedOut,
     Unreachable,
 )
+from lmm.failures import failure
 from lmm.model import Inquiry, Invocation, Outcome, Result
 from lmm.opening import not_started
 from lmm.redact import Lines, redactor_of
+from lmm.scope import Scope
 from lmm.shortage import broken
+from lmm.spool import Spool
 
 EventSink = Callable[[str, Mapping[str, Any]], None]  # kind, data
 EVENT_LINE_BYTES = 64 * 1024
-
-_OUTCOMES: tuple[tuple[type[RuneError], Outcome], ...] = (
-    (Unreachable, Outcome.UNREACHABLE),
-    (ConnectionLost, Outcome.LOST),
-    (OutputError, Outcome.INVALID_OUTPUT),
-    (TimedOut, Outcome.TIMED_OUT),
-    (Cancelled, Outcome.CANCELLED),
-)
-
-
-def outcome_of(error: RuneError) -> Outcome:
-    """Return the outcome that an error means for its target."""
-    return next((out for kind, out in _OUTCOMES if isinstance(error, kind)), Outcome.FAILED)
-
-
-def failed_result(
-    error: RuneError,
-    *,
-    target: str,
-    action: str,
-    plugin: str | None,
-    observability: Mapping[str, str],
-    outcome: Outcome | None = None,
-    **fields: Any,
-) -> Result:
-    """Return the result of a target that ended with ``error``, run or not."""
-    document = eps.document(
-        error,
-        trace_id=observability["trace_id"],
-        span_id=observability["span_id"],
-        subject={"action": action, "plugin": plugin or "", "target": target},
-    )
-    return Result(target, outcome or outcome_of(error), error=document, plugin=plugin, **fields)
-
-
-def failure(invocation: Invocation, error: RuneError, **fields: Any) -> Result:
-    """Return the result of an invocation that ended with ``error``, without its secrets."""
-    return failed_result(
-        redactor_of(invocation).error(error),
-        target=invocation.target.name,
-        action=invocation.action,
-        plugin=invocation.plugin,
-        observability=invocation.message["observability"],
-        **{"attempt": invocation.attempt, **fields},
-    )
-
-
-class Scope:
-    """A cancel switch shared by the jobs of a run. Safe to use from a signal handler's thread."""
-
-    def __init__(self) -> None:
-        self._flag = threading.Event()
-        self._lock = threading.RLock()
-        self._actions: dict[object, Callable[[], None]] = {}
-
-    @property
-    def cancelled(self) -> bool:
-        return self._flag.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        """Sleep; return True at once when cancelled."""
-        return self._flag.wait(seconds)
-
-    def cancel(self) -> None:
-        with self._lock:
-            self._flag.set()
-            actions = list(self._actions.values())
-            self._actions.clear()
-        for action in actions:
-            action()
-
-    def add(self, key: object, action: Callable[[], None]) -> None:
-        """Call ``action`` once on cancel; at once if that has already happened."""
-        with self._lock:
-            if not self._flag.is_set():
-                self._actions[key] = action
-                return
-        action()
-
-    def remove(self, key: object) -> None:
-        with self._lock:
-            self._actions.pop(key, None)
+STDOUT_IN_MEMORY = 256 * 1024  # bytes of an answer that has not ended; the rest is on disk
 
 
 @dataclass(slots=True)
@@ -161,7 +82,7 @@ class MediatedJob:
             self.deadline = max(self.deadline - invocation.inquiry.age_s, time.monotonic())
             self._lines_told = invocation.inquiry.heard
         self._lines: int = 0
-        self._stdout = bytearray()
+        self._stdout = Spool(STDOUT_IN_MEMORY, sealed=True)  # secrets are not hidden yet
         self._stderr_bytes = 0
         self._line = bytearray()
         self._log = bytearray()
@@ -174,6 +95,8 @@ class MediatedJob:
         self.wants_files = False
         self._stop: _Stop | None = None
         self._excess: OutputError | None = None
+        self._broken: InternalError | None = None
+        self._ended: End | None = None
         self._actions: list[Callable[[], None]] = []
         self._result: Result | None = None
         scope.add(self, self._cancel)
@@ -228,6 +151,8 @@ class MediatedJob:
 
     def fail(self, error: RuneError) -> None:
         with self._lock:
+            if self._ended:
+                return
             if isinstance(error, Unreachable) and self._stop:
                 error = self._stop.error
             self._settle(error=error)
@@ -239,17 +164,17 @@ class MediatedJob:
 
     def hung_up(self, exit_status: int | None, why: str = "") -> None:
         with self._lock:
-            if self.settled:
+            if self.settled or self._ended:
                 return
             for frame in self._frames:
                 frame.close()
-            end = self._frames[0].end or self._frames[1].end
-            if end:
-                self._finish(end)
-            elif self._stop:
+            self._ended = end = self._frames[0].end or self._frames[1].end
+            if end is None and self._stop:
                 self._settle(error=self._stop.error)
-            else:
+            elif end is None:
                 self._settle(error=self._why_gone(exit_status, why))
+        if end:
+            self._finish(end)
 
     def on_cancel(self, action: Callable[[], None]) -> None:
         with self._lock:
@@ -262,25 +187,32 @@ class MediatedJob:
 
     def _feed(self, which: int, data: bytes) -> None:
         with self._lock:
-            if self.settled:
+            if self.settled or self._ended:
                 return
             self._frames[which].feed(data)
             out, err = (frame.end for frame in self._frames)
-            if out and err:
-                self._finish(out)
+            self._ended = out if err else None
+        if self._ended:
+            self._finish(self._ended)
 
     def _take_stdout(self, data: bytes) -> None:
         limit = self.invocation.limits.stdout_bytes
-        if not self._excess and len(self._stdout) + len(data) > limit:
+        if not self._excess and self._stdout.size + len(data) > limit:
             self._halt(
                 OutputError(
                     "output_too_large",
                     f"stdout is larger than {limit} bytes",
-                    first_bytes=first_bytes(bytes(self._stdout), self._redactor, cut=True),
+                    first_bytes=first_bytes(
+                        self._stdout.read(0, FIRST_BYTES), self._redactor, cut=True
+                    ),
                 )
             )
         elif not self._excess:
-            self._stdout += data
+            try:
+                self._stdout.add(data)
+            except OSError as error:
+                self._broken = _not_kept(error)
+                self._halt(self._broken)
 
     def _take_stderr(self, data: bytes) -> None:
         limit = self.invocation.limits.stderr_bytes
@@ -318,7 +250,7 @@ class MediatedJob:
         """Have the host kill the plugin; the job settles when it says so, or after the grace."""
         with self._lock:
             self._excess = error if isinstance(error, OutputError) else self._excess
-            if self._stop or self.settled:
+            if self._stop or self._ended or self.settled:
                 return
             self._stop = _Stop(error, time.monotonic() + self.invocation.limits.grace_s)
             actions, self._actions = self._actions, []
@@ -326,7 +258,19 @@ class MediatedJob:
             action()
 
     def _finish(self, end: End) -> None:
-        """Settle by the host's last word."""
+        """Settle by the host's last word.
+
+        The lock is not held: to cancel must wait for no answer that is being read, nor for its
+        turn.
+        """
+        try:
+            with ANSWERS.share(self._stdout.size):
+                self._conclude(end)
+        except BaseException:
+            self._ended = None  # so that it can still fail
+            raise
+
+    def _conclude(self, end: End) -> None:
         self.decided = end.reason != "taken"
         self.wants_files = end.reason == "want" and not self._stop
         self._is_whole = end.reason == "exit" and not self._excess
@@ -335,14 +279,17 @@ class MediatedJob:
             self._line.clear()
         stop = self._stop.error if self._stop else self._before
         error = error_of(end, self.invocation, stop, self._excess)
+        error = self._broken or error
         if error is not None:
             self._settle(error=error, exit_code=end.status if has_run(end) else None)
             return
         try:
-            stdout = bytes(self._stdout)
+            stdout = self._stdout.read()
             data = read_answer(stdout, self.invocation, end.status, self._redactor)
         except (OutputError, PluginFailed) as problem:
             self._settle(error=problem, exit_code=end.status)
+        except OSError as problem:
+            self._settle(error=_not_kept(problem), exit_code=end.status)
         else:
             self._settle(output_data=data, exit_code=end.status)
 
@@ -369,7 +316,7 @@ class MediatedJob:
     def expire(self) -> None:
         """Settle a job whose host has not answered by ``stop_at``."""
         with self._lock:
-            if self.settled:
+            if self.settled or self._ended:
                 return
             if self._stop and (not self._sent or isinstance(self._stop.error, OutputError)):
                 self._settle(error=self._stop.error)
@@ -411,4 +358,13 @@ class MediatedJob:
         else:
             self._result = failure(self.invocation, error, **facts)
         self._scope.remove(self)
+        self._stdout.close()
         self._on_settled(self)
+        # others of its batch may go on for long, and whoever wants the answer has it by now
+        self._result = replace(self._result, output_data=None)
+
+
+def _not_kept(error: OSError) -> InternalError:
+    where = f" in {error.filename}" if error.filename else ""
+    why = error.strerror or error
+    return InternalError("local_io_error", f"the plugin's answer cannot be kept{where}: {why}")

@@ -23,8 +23,10 @@ from lmm.errors import (
     RuneError,
     Unreachable,
 )
-from lmm.job import MediatedJob, Scope, failure
+from lmm.failures import failure
+from lmm.job import MediatedJob
 from lmm.model import Invocation, OnDisconnect, Outcome, Result, SshSettings
+from lmm.scope import Scope
 from lmm.transports.base import Transport
 
 if TYPE_CHECKING:

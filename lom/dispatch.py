@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from lmm.envelope import build_message
 from lmm.errors import ConnectionLost, HostError, RuneError
 from lmm.fanout import Call, make_calls
-from lmm.job import Scope
 from lmm.model import Inquiry, Invocation, Limits, OnDisconnect, Result, Script
 from lmm.receipts import message_ids, receipt_key
+from lmm.scope import Scope
 from lmm.shortage import fault, wanting
 from lmm.transports import Transport, TransportPool
 from lom.config import WAIT

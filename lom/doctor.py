@@ -198,8 +198,7 @@ def _targets(orchestrator: Orchestrator, selectors: Sequence[str]) -> Iterator[C
         yield Check("targets", "fail", error.message, advice_of(error))
         return
     with run:
-        for _ in run:
-            pass
+        run.wait()
     for step, result in zip(plan.steps, run.results, strict=True):
         name = f"target {result.target}"
         if result.error is None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from lmm.errors import HostError, RuneError
-from lmm.job import Scope
+from lmm.scope import Scope
 from lmm.threads import started
 from lom.plan import RunOptions
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 MOST_WAITING = 10_000  # events for a listener; with more of them the run goes at its pace
+Data = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 
 
 class Journal:
@@ -40,15 +41,18 @@ class Journal:
         self._on_crash = on_crash
         self._changed = threading.Condition()
         self._seq = seq
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[tuple[Event, Data]] = deque()
         self._speaker: threading.Thread | None = None  # who calls the listener just now
         self._hurried = self._closing = False
         self._thread = threading.Thread(target=self._speak, name="rune-events", daemon=True)
         with self._changed:
             self._is_threaded = listener is not None and started(self._thread)
 
-    def emit(self, kind: str, target: str | None, data: Mapping[str, Any]) -> None:
-        """Make the next event; ``data`` is kept as it is and must not change later."""
+    def emit(self, kind: str, target: str | None, data: Data) -> None:
+        """Make the next event; ``data`` is kept as it is and must not change later.
+
+        What is large is given as a function, which is called when the listener is.
+        """
         if self._listener is None and self._recorder is None:
             return
         with self._changed:
@@ -63,12 +67,12 @@ class Journal:
             }
             if target is not None:
                 event["target"] = target
-            event["data"] = data
+            event["data"] = None if callable(data) else data
             if self._recorder is not None:
                 self._recorder.event(event)
             if self._listener is None:
                 return
-            self._waiting.append(event)
+            self._waiting.append((event, data))
             self._changed.notify_all()
         if not self._is_threaded:
             self._speak()
@@ -93,9 +97,10 @@ class Journal:
             if self._speaker is not None:
                 return  # that one hands on this event, too
             self._speaker = threading.current_thread()
-        while (event := self._next()) is not None and (listener := self._listener) is not None:
+        while (found := self._next()) is not None and (listener := self._listener) is not None:
+            event, data = found
             try:
-                listener(event)
+                listener({**event, "data": data()} if callable(data) else event)
             except BaseException as error:
                 with self._changed:
                     self._listener = None
@@ -103,7 +108,7 @@ class Journal:
                 self.hurry()
                 self._on_crash(error)
 
-    def _next(self) -> Event | None:
+    def _next(self) -> tuple[Event, Data] | None:
         with self._changed:
             if self._is_threaded:
                 self._changed.wait_for(lambda: self._waiting or self._closing)

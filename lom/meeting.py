@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from lmm.errors import HostError
 from lmm.fanout import Call
-from lmm.job import Scope
 from lmm.mediator import mediate
 from lmm.model import Invocation, Result
+from lmm.scope import Scope
 from lmm.transports.base import Job, Transport
 
 LISTENS_S = 20.0  # until a server says that it listens; then its client calls all the same

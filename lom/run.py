@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from lmm.envelope import timestamp
 from lmm.errors import InternalError
-from lmm.job import Scope
 from lmm.model import Outcome, Result, Script
 from lmm.preload import preload
+from lmm.scope import Scope
 from lmm.threads import started
 from lmm.transports import TransportPool
 from lom.dispatch import Dispatch
@@ -22,7 +22,7 @@ from lom.journal import Event, Journal
 from lom.locks import CHANGING, Locks
 from lom.manifest import Plugin
 from lom.plan import Plan, Step
-from lom.results import Results, not_run
+from lom.results import Results, not_run, result_document
 from lom.slots import AT_ONCE, PROCESS, Slots
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ class Run:
 
     Each result is given once, to whoever iterates; who iterates later gets the others, and at the
     end none. ``results`` has them all. Where this machine has no more threads, the run goes on in
-    the thread that iterates, closes it or asks for its document.
+    the thread that iterates, waits, closes it or asks for its document. Results are kept as text,
+    and what is large on disk: one that is given here, or read from ``results``, is in memory for as
+    long as whoever has it keeps it.
 
     ``on_event`` is called for every event, one at a time, from a thread of the run that waits for
     nobody else; an exception that it raises cancels the run and is raised again by the iteration.
@@ -62,11 +64,12 @@ class Run:
         self._gate = Gate(plan.max_failures, plan.options.deadline_s)
         self._cancelled = False
         self._crash: BaseException | None = None
-        self._queue: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()  # names of targets
         self._started_at = timestamp()
         self._finished_at: str | None = None
         self._earlier: Earlier | None = None
         preload({step.target.transport for step in plan.steps})
+        self._results = Results(plan)
         self._locks = Locks(lock_file, plan.run_id) if lock_file and _changes(plan) else None
         try:
             self._recorder = self._begin(ledger) if ledger else None
@@ -75,7 +78,6 @@ class Run:
                 self._locks.close()
             raise
         earlier = self._earlier
-        self._results = Results(plan, earlier.results if earlier else ())
         seq = earlier.last_seq if earlier else 0
         self._journal = Journal(plan.run_id, on_event, self._recorder, self._crashed, seq)
         self._slots = slots
@@ -103,9 +105,13 @@ class Run:
     def __iter__(self) -> Iterator[Result]:
         if not self._is_begun:
             self._wait()
-        while (result := self._queue.get()) is not None:
-            yield result
+        while (target := self._queue.get()) is not None:
+            yield self._results.result(target)
         self._queue.put(None)  # for who iterates once more
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait for the end without reading any result; raise what broke the run."""
         self._wait()
         if self._crash is not None:
             raise self._crash
@@ -135,9 +141,12 @@ class Run:
     # -- what it came to -----------------------------------------------------------------------
 
     @property
-    def results(self) -> list[Result]:
-        """The results so far, in the order of the plan."""
-        return list(self._results)
+    def results(self) -> Sequence[Result]:
+        """The results so far, in the order of the plan; each is read when it is asked for.
+
+        Reading raises OSError where the disk fails.
+        """
+        return self._results.results()
 
     @property
     def ledger_problem(self) -> str | None:
@@ -166,7 +175,16 @@ class Run:
         }
 
     def document(self) -> dict[str, Any]:
-        """Return the result document (``specs/result_v1.json``); wait for the run to end first."""
+        """Return the result document (``specs/result_v1.json``); wait for the run to end first.
+
+        All of it is in memory then; ``document_to_read`` has its results one by one.
+        """
+        document = self.document_to_read()
+        return {**document, "results": list(document["results"])}
+
+    def document_to_read(self) -> dict[str, Any]:
+        """Return the result document; its ``results`` are a sequence that keeps nothing, and
+        reads each when it is asked for (OSError where the disk fails)."""
         self._wait()
         return {**self.summary(), "results": self._results.documents()}
 
@@ -186,8 +204,8 @@ class Run:
             left = {step.target.name for step in self._results.missing()}
             data = {"action": self.plan.action, "targets": len(left)}
             self._journal.emit("run.resumed" if self.plan.resumes else "run.started", None, data)
-            for result in self._results:
-                self._count(result)
+            for target in self._results.targets():
+                self._count(target)
             worked = False
             for number, batch in enumerate(self.plan.batches):
                 steps = [self.plan.steps[index] for index in batch]
@@ -255,17 +273,19 @@ class Run:
         self._dispatch.carry_out([step for step in steps if step.error is None])
 
     def _deliver(self, result: Result) -> None:
-        document = self._results.add(result)
-        if document is None:
+        target = result.target
+        kept = self._results.add(result)
+        if kept is None:
             return
-        self._count(result)
+        document = result_document(kept)
+        self._count(target)
         if self._recorder is not None:
-            self._recorder.result(document)
-        self._journal.emit("target.finished", result.target, document)
-        self._queue.put(result)
+            self._recorder.result(document, lambda: self._results.text(target))
+        self._journal.emit("target.finished", target, lambda: self._results.document(target))
+        self._queue.put(target)
 
-    def _count(self, result: Result) -> None:
-        if not result.ok and result.outcome is not Outcome.SKIPPED:
+    def _count(self, target: str) -> None:
+        if self._results.outcome(target) not in (Outcome.OK, Outcome.SKIPPED):
             self._gate.count_failure()
 
     def _crashed(self, error: BaseException) -> None:
@@ -275,7 +295,8 @@ class Run:
     def _begin(self, ledger: Ledger) -> Recorder:
         if self.plan.resumes:
             unseen = self.plan.options.yes
-            recorder, self._earlier = ledger.resume(self.run_id, self.cancel, unseen=unseen)
+            keep = self._results.add_text
+            recorder, self._earlier = ledger.resume(self.run_id, self.cancel, keep, unseen=unseen)
             self._started_at = self._earlier.started_at
             return recorder
         from lom.ledger import facts_of

@@ -12,9 +12,9 @@ from typing import Any
 
 from lmm.envelope import build_message
 from lmm.errors import Cancelled
-from lmm.job import Scope
 from lmm.mediator import mediate
 from lmm.model import Invocation, Limits, Result, Script, Target
+from lmm.scope import Scope
 from lmm.transports.base import Transport
 from lom.authoring.cases import Case, filled
 from lom.authoring.stage import StagedTransport, staged

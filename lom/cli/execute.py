@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lom.cli.common import Common, columns
 from lom.cli.faults import Answered
-from lom.cli.output import STDERR, STDOUT, ReaderGone, write_stderr, write_stdout
+from lom.cli.output import STDERR, STDOUT, ReaderGone, write_pieces, write_stderr, write_stdout
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ def execute(
             if common.interrupts.count:  # it came while the run was being started
                 run.cancel()
             with run:
-                for _ in run:
-                    pass
+                run.wait()
         except (ReaderGone, BrokenPipeError):
             raise
         except Exception as error:
@@ -90,11 +89,11 @@ def execute(
         finally:
             if progress is not None:
                 progress.close()
-        document = run.document()
+        document = run.document_to_read()
         if common.output == "table" and text is not None:
             write_stdout(text(document, common.stdout).encode("utf-8", "backslashreplace"))
         elif common.output != "ndjson":
-            write_stdout(render_run(document, common.output, common.stdout))
+            write_pieces(render_run(document, common.output, common.stdout))
     if run.ledger_problem:
         write_stderr(
             f"warning: the ledger's record of the run {run.run_id} is incomplete:"

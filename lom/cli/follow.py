@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,9 +11,10 @@ import click
 from lmm.errors import RequestError
 from lom.cli.common import Common, common_options
 from lom.cli.ledgers import state_dir_option
-from lom.cli.output import write_stderr, write_stdout
+from lom.cli.output import write_pieces, write_stderr, write_stdout
 from lom.cli.runs import open_ledger, run_argument
 from lom.exit_codes import ExitCode
+from lom.lazily import Again
 
 if TYPE_CHECKING:
     from lom.ledger import LedgerReader, RunRow
@@ -55,8 +56,7 @@ def events(common: Common, run: str, follow: bool, from_seq: int) -> int:
         if follow:
             told = following(ledger, found, from_seq - 1)
         if not streamed:
-            rows = list(told)
-            common.emit({"run_id": found.run_id, "events": rows}, rows, lambda view: "")
+            _print_whole(common, found, Again(lambda: ledger.events(found, from_seq - 1)))
             return ExitCode.OK
         last: dict[str, Any] = {}
         for last in told:
@@ -66,6 +66,17 @@ def events(common: Common, run: str, follow: bool, from_seq: int) -> int:
         _tell_interrupted(common, found, last.get("seq", from_seq - 1))
         return ExitCode.LOST
     return ExitCode.OK
+
+
+def _print_whole(common: Common, run: RunRow, events: Iterable[dict[str, Any]]) -> None:
+    from lom.render.documents import csv_pieces
+    from lom.render.streamed import encoded
+
+    if common.output == "csv":
+        write_pieces(csv_pieces(events))
+    else:
+        document = {"run_id": run.run_id, "events": events}
+        write_pieces(encoded(document, common.output, pretty=common.stdout.columns is not None))
 
 
 def following(ledger: LedgerReader, run: RunRow, after: int) -> Iterator[dict[str, Any]]:

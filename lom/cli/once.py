@@ -9,7 +9,7 @@ from lmm.errors import PolicyDenied, RequestError
 from lom.cli.common import Common
 from lom.cli.execute import execute
 from lom.cli.follow import following
-from lom.cli.output import write_stdout
+from lom.cli.output import write_pieces, write_stdout
 from lom.cli.runs import open_ledger
 from lom.exit_codes import ExitCode
 
@@ -49,7 +49,7 @@ def once(common: Common, orchestrator: Orchestrator, plan: Plan) -> int:
                     write_stdout(encode(event, "ndjson"))
             run = ledger.find(run_id)
             if run.finished:
-                return _answer(common, run, ledger.document(run))
+                return _answer(common, run, ledger.document_to_read(run))
             plan = resumed(plan, run, ledger.targets(run))
 
 
@@ -87,7 +87,7 @@ def _answer(common: Common, run: RunRow, document: Mapping[str, Any]) -> int:
     from lom.render.results import render_run, summary_line
 
     if common.output != "ndjson":
-        write_stdout(render_run(document, common.output, common.stdout))
+        write_pieces(render_run(document, common.output, common.stdout))
     if common.output == "table":
         common.tell(summary_line(document, common.stderr.color))
     return ExitCode.INTERNAL if run.exit_code is None else run.exit_code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterable
 
 from lmm.errors import InternalError
 from lom.render.write import write_all
@@ -24,6 +25,12 @@ def write_stdout(data: bytes) -> None:
         raise ReaderGone from None
     except OSError as error:
         raise InternalError("local_io_error", f"cannot write to stdout: {error.strerror}") from None
+
+
+def write_pieces(pieces: Iterable[bytes]) -> None:
+    """Write to stdout what comes, piece by piece. Raises as ``write_stdout`` does."""
+    for piece in pieces:
+        write_stdout(piece)
 
 
 def flush_stdout() -> None:

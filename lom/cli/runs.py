@@ -95,21 +95,20 @@ def show(common: Common, run: str) -> int:
 
     A run that has not finished shows what is known of each target.
     """
-    from lom.cli.output import write_stdout
+    from lom.cli.output import write_pieces
     from lom.render.documents import encode
     from lom.render.results import render_run
     from lom.render.runs import run_text
 
     with open_ledger(common) as ledger:
         found = ledger.find(run)
-        document = ledger.document(found)
-    if common.output == "table":
-        text = run_text(found.listed(), document, common.stdout)
-        write_stdout(text.encode("utf-8", "backslashreplace"))
-    elif common.output == "ndjson":
-        write_stdout(b"".join(encode(result, "ndjson") for result in document["results"]))
-    else:
-        write_stdout(render_run(document, common.output, common.stdout))
+        document = ledger.document_to_read(found)
+        if common.output == "table":
+            write_pieces(run_text(found.listed(), document, common.stdout))
+        elif common.output == "ndjson":
+            write_pieces(encode(result, "ndjson") for result in document["results"])
+        else:
+            write_pieces(render_run(document, common.output, common.stdout))
     return ExitCode.OK
 
 

@@ -18,7 +18,7 @@ from lmm.errors import RequestError
 from lom.ledger.database import connect_writer, faults_of, transaction
 from lom.ledger.processes import is_alive, this_process
 from lom.ledger.recorder import Recorder
-from lom.ledger.resuming import Earlier, take_up
+from lom.ledger.resuming import Earlier, Keep, take_up
 from lom.ledger.rows import is_waiting, process_of
 from lom.plan import Plan
 
@@ -93,15 +93,16 @@ class Ledger:
         return Recorder(connection, number, names, on_cancel)
 
     def resume(
-        self, run_id: str, on_cancel: Callable[[], None], *, unseen: bool
+        self, run_id: str, on_cancel: Callable[[], None], keep: Keep, *, unseen: bool
     ) -> tuple[Recorder, Earlier]:
         """Take up a run that another process has left; return what records it, and how far it came.
 
+        ``keep`` is given each result that it has: target, outcome and document as JSON.
         With ``unseen`` also one whose process cannot be seen from here. Raises RequestError also
         for one that goes on or has finished (``run_not_resumable``).
         """
         connection, (number, names, earlier) = self._open(
-            lambda connection: take_up(connection, run_id, unseen)
+            lambda connection: take_up(connection, run_id, keep, unseen)
         )
         return Recorder(connection, number, names, on_cancel), earlier
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from lmm.errors import RequestError
 from lmm.model import Outcome
+from lom.lazily import Lazily
 from lom.ledger.database import connect_reader, faults_of
 from lom.ledger.processes import is_alive
 from lom.ledger.rows import is_waiting, process_of
@@ -190,10 +191,24 @@ class LedgerReader:
         )
         return [TargetRow(*row) for row in rows]
 
-    def results(self, run: RunRow) -> list[dict[str, Any]]:
-        """Return the results that the ledger has, in the order of the plan."""
-        rows = self.rows("SELECT document FROM result WHERE run = ? ORDER BY position", run.number)
-        return [json.loads(row["document"]) for row in rows]
+    def results(self, run: RunRow) -> Lazily[dict[str, Any]]:
+        """Return the results that the ledger has now, in the order of the plan.
+
+        Each is read when it is asked for, as long as the ledger is open; raises RequestError
+        (``unknown_run``) if the run was pruned meanwhile.
+        """
+        rows = self.rows("SELECT position FROM result WHERE run = ? ORDER BY position", run.number)
+
+        def read(position: int) -> dict[str, Any]:
+            query = "SELECT document FROM result WHERE run = ? AND position = ?"
+            found = self.rows(query, run.number, position)
+            if not found:
+                words = f"the run {run.run_id} has changed while it was read"
+                raise RequestError("unknown_run", words, run_id=run.run_id)
+            document: dict[str, Any] = json.loads(found[0]["document"])
+            return document
+
+        return Lazily([row["position"] for row in rows], read)
 
     def document(self, run: RunRow) -> dict[str, Any]:
         """Return the result document (``specs/result_v1.json``) of a run that has one.
@@ -201,6 +216,11 @@ class LedgerReader:
         Of any other what there is (``specs/runs_v1.json``): results, and the names of the targets
         that were ``started``, of which nobody knows how they ended, and ``not_started``.
         """
+        document = self.document_to_read(run)
+        return {**document, "results": list(document["results"])}
+
+    def document_to_read(self, run: RunRow) -> dict[str, Any]:
+        """Return the same with ``results`` that are read one by one, as those of ``results``."""
         document = {
             "run_id": run.run_id,
             "action": run.action,
@@ -226,9 +246,8 @@ class LedgerReader:
         """Yield the events whose ``seq`` is greater than ``after``, as they were emitted."""
         while True:
             rows = self.rows(
-                "SELECT seq, time, kind, name, coalesce(data, document) AS data FROM event"
+                "SELECT seq, time, kind, name, data FROM event"
                 " LEFT JOIN target ON target.run = event.run AND target.position = event.target"
-                " LEFT JOIN result ON result.run = event.run AND result.position = event.target"
                 " WHERE event.run = ? AND seq > ? ORDER BY seq LIMIT ?",
                 run.number,
                 after,
@@ -243,11 +262,23 @@ class LedgerReader:
                 }
                 if row["name"] is not None:
                     event["target"] = row["name"]
-                event["data"] = json.loads(row["data"])
+                event["data"] = json.loads(row["data"] or self._finished(run, row["seq"]))
                 yield event
+                del event  # it may be large, and the next is read only when it is asked for
             if len(rows) < _EVENTS_AT_ONCE:
                 return
             after = rows[-1]["seq"]
+
+    def _finished(self, run: RunRow, seq: int) -> str:
+        """Return the data of an event that is a target's result."""
+        found = self.rows(
+            "SELECT coalesce(data, document) FROM event LEFT JOIN result"
+            " ON result.run = event.run AND result.position = event.target"
+            " WHERE event.run = ? AND seq = ?",
+            run.number,
+            seq,
+        )
+        return str(found[0][0]) if found else "null"
 
     def changes(self) -> int:
         """Return a number that differs whenever another process has written in between."""

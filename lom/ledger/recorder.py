@@ -30,10 +30,21 @@ LINGER_S = 0.02  # how long results and events wait for others to share a commit
 POLL_S = 0.5  # how often another process's wish to cancel is looked for
 RETRY_S = 1.0
 ROWS_AT_ONCE = 100
+TEXT_AT_ONCE = 1024 * 1024  # characters of results
 VALUES_AT_ONCE = 999  # as SQLite before 3.32 has it
 MOST_PENDING = 20_000  # changes; with more the run waits, or the record is given up
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A target's result: the rows that it becomes, and what gives its document as JSON."""
+
+    row: tuple[Any, ...]
+    text: Callable[[], str]
+    measured: tuple[Any, ...] | None
+    metrics: Sequence[tuple[Any, ...]]
 
 
 @dataclass(slots=True)
@@ -44,7 +55,7 @@ class _Changes:
     """
 
     starts: list[str] = field(default_factory=list)
-    results: list[Mapping[str, Any]] = field(default_factory=list)
+    results: list[_Result] = field(default_factory=list)
     events: list[Mapping[str, Any]] = field(default_factory=list)
     awaited: bool = False
     settled: threading.Event = field(default_factory=threading.Event)
@@ -124,11 +135,15 @@ class Recorder:
                     self._step()
         changes.settled.wait()
 
-    def result(self, document: Mapping[str, Any]) -> None:
-        """Note a target's result (``specs/result_v1.json``); it is not to be changed later."""
+    def result(self, document: Mapping[str, Any], text: Callable[[], str] | None = None) -> None:
+        """Note a target's result (``specs/result_v1.json``).
+
+        ``text`` gives the document as JSON when it is written; without it that is made now.
+        """
+        result = self._result(document, text)
         with self._changed:
             self._wait_for_room()
-            self._next.results.append(document)
+            self._next.results.append(result)
             self._announce()
 
     def event(self, event: Mapping[str, Any]) -> None:
@@ -242,9 +257,10 @@ class Recorder:
         if not late and not last:
             return
         starts = [(self._positions[name],) for one in late for name in one.starts]
-        results = [self._result_row(document) for one in late for document in one.results]
+        results = [result for one in late for result in one.results]
         events = [self._event_row(event) for one in late for event in one.events]
-        measured, metrics = self._measured_rows(late)
+        measured = [one.measured for one in results if one.measured is not None]
+        metrics = [row for one in results for row in one.metrics]
         execute = self._connection.execute
         with transaction(self._connection):
             # One statement for many rows: Python gives way to other threads at each.
@@ -255,13 +271,13 @@ class Recorder:
                     f" WHERE run = ? AND position IN ({marks})",
                     (timestamp(), self._number, *chain.from_iterable(rows)),
                 )
-            for table, added in (
-                ("result", results),
-                ("event", events),
-                ("measured", measured),
-                ("metric", metrics),
+            for table, chunks in (
+                ("result", _read(results)),
+                ("event", _chunks(events)),
+                ("measured", _chunks(measured)),
+                ("metric", _chunks(metrics)),
             ):
-                for rows in _chunks(added):
+                for rows in chunks:
                     marks = f"({', '.join('?' * len(rows[0]))})"
                     execute(
                         f"INSERT INTO {table} VALUES {', '.join([marks] * len(rows))}",
@@ -281,31 +297,22 @@ class Recorder:
                     (LEFT, self._number, own.boot_id, own.pid_space, own.pid, own.started),
                 )
 
-    def _result_row(self, document: Mapping[str, Any]) -> tuple[Any, ...]:
-        return (
-            self._number,
-            self._positions[document["target"]],
-            document["outcome"],
-            document["attempt"],
-            _encode(document),
-        )
-
-    def _measured_rows(
-        self, late: Sequence[_Changes]
-    ) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-        measured: list[tuple[Any, ...]] = []
-        metrics: list[tuple[Any, ...]] = []
-        for document in chain.from_iterable(one.results for one in late):
-            found = measured_of(document["output_data"]) if document["outcome"] == "ok" else None
-            if found is not None:
-                key = (self._number, self._positions[document["target"]])
-                invalid = None if found.invalid is None else _encode(found.invalid)
-                about = (document["target"], document["plugin"], found.facts)
-                measured.append((*key, *about, invalid, found.unread))
-                for one in found.metrics:
-                    numbers = (one.value, one.center, one.error, one.samples)
-                    metrics.append((*key, *one.series, *numbers))
-        return measured, metrics
+    def _result(self, document: Mapping[str, Any], text: Callable[[], str] | None) -> _Result:
+        key = (self._number, self._positions[document["target"]])
+        row = (*key, document["outcome"], document["attempt"])
+        if text is None:
+            encoded = _encode(document)
+            text = lambda: encoded  # noqa: E731
+        found = measured_of(document["output_data"]) if document["outcome"] == "ok" else None
+        if found is None:
+            return _Result(row, text, None, ())
+        invalid = None if found.invalid is None else _encode(found.invalid)
+        about = (document["target"], document["plugin"], found.facts, invalid, found.unread)
+        metrics = [
+            (*key, *one.series, one.value, one.center, one.error, one.samples)
+            for one in found.metrics
+        ]
+        return _Result(row, text, (*key, *about), metrics)
 
     def _event_row(self, event: Mapping[str, Any]) -> tuple[Any, ...]:
         target = event.get("target")
@@ -349,3 +356,17 @@ def _chunks(rows: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
     """Yield the rows in lists that one statement takes."""
     most = min(ROWS_AT_ONCE, VALUES_AT_ONCE // len(rows[0])) if rows else ROWS_AT_ONCE
     return (rows[at : at + most] for at in range(0, len(rows), most))
+
+
+def _read(results: Iterable[_Result]) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the rows of results in lists that one statement takes, and memory too."""
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    for result in results:
+        rows.append((*result.row, result.text()))
+        size += len(rows[-1][-1])
+        if len(rows) == ROWS_AT_ONCE or size >= TEXT_AT_ONCE:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from lmm.errors import RequestError
 from lom.ledger.processes import is_alive, this_process
@@ -34,20 +33,23 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """How far a run came: result documents, what was started, its begin and its last ``seq``."""
+    """How far a run came: what was started, its begin and its last ``seq``."""
 
     started_at: str
     last_seq: int
-    results: tuple[Mapping[str, Any], ...]
     started: Mapping[str, Started]
 
 
+Keep = Callable[[str, str, str], object]  # target, outcome, result document as JSON
+
+
 def take_up(
-    connection: sqlite3.Connection, run_id: str, unseen: bool
+    connection: sqlite3.Connection, run_id: str, keep: Keep, unseen: bool
 ) -> tuple[int, list[str], Earlier]:
     """Make the run this process's; call it in a transaction that writes.
 
-    Results that say ``lost`` are asked for again; their events keep what they said. With
+    Results that say ``lost`` are asked for again; their events keep what they said. The others are
+    given to ``keep``, one by one. With
     ``unseen`` a process that cannot be seen from here is taken for gone. Returns the run's number,
     its targets and how far it came. Raises RequestError (``run_not_resumable``).
     """
@@ -74,10 +76,12 @@ def take_up(
         " WHERE number = ?",
         (process.boot_id, process.pid_space, process.pid, process.started, number),
     )
-    documents = connection.execute(
-        "SELECT document FROM result WHERE run = ? ORDER BY position", (number,)
-    )
-    results = tuple(json.loads(document) for (document,) in documents)
+    for name, outcome, document in connection.execute(
+        "SELECT name, outcome, document FROM result JOIN target USING (run, position)"
+        " WHERE run = ? ORDER BY position",
+        (number,),
+    ):
+        keep(name, outcome, document)
     last_seq = connection.execute(
         "SELECT coalesce(max(seq), 0) FROM event WHERE run = ?", (number,)
     ).fetchone()[0]
@@ -86,7 +90,7 @@ def take_up(
     )
     names = [name for (name,) in targets]
     started = _started(connection, number)
-    return number, names, Earlier(row["started_at"], last_seq, results, started)
+    return number, names, Earlier(row["started_at"], last_seq, started)
 
 
 def _refusal(row: sqlite3.Row, lost: int, unseen: bool) -> str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lom.render.documents import csv_rows, encode
+from lom.lazily import Lazily
+from lom.render.documents import csv_pieces
 from lom.render.errors import error_lines, one_line
+from lom.render.streamed import encoded, gathered
 from lom.render.table import Screen, table
 from lom.render.text import clean, duration, outline, paint, summary
 
@@ -21,16 +23,20 @@ CSV_COLUMNS = (
 )
 
 
-def render_run(document: Mapping[str, Any], output: str, view: Screen) -> bytes:
-    """Return a result document as ``table``, ``json``, ``yaml`` or ``csv``.
+def render_run(document: Mapping[str, Any], output: str, view: Screen) -> Iterator[bytes]:
+    """Yield a result document as ``table``, ``json``, ``yaml`` or ``csv``, piece by piece.
 
+    Of its ``results`` one at a time is in memory, if they are a sequence that reads them so.
     ``ndjson`` is not rendered here: it is the run's events, written as they come.
     """
+    results = document["results"]
     if output == "csv":
-        return csv_rows(map(_csv_row, document["results"]), CSV_COLUMNS)
+        return csv_pieces(
+            Lazily(range(len(results)), lambda at: _csv_row(results[at])), CSV_COLUMNS
+        )
     if output == "table":
-        return _table(document, view).encode("utf-8", "backslashreplace")
-    return encode(document, output, pretty=view.columns is not None)
+        return gathered(text.encode("utf-8", "backslashreplace") for text in _table(results, view))
+    return encoded(document, output, pretty=view.columns is not None)
 
 
 def summary_line(document: Mapping[str, Any], color: bool = False) -> str:
@@ -40,24 +46,26 @@ def summary_line(document: Mapping[str, Any], color: bool = False) -> str:
         for outcome, count in document["summary"].items()
         if count
     ]
-    number = len(document["results"])
+    number = sum(document["summary"].values())
     noun = "target" if number == 1 else "targets"
     return f"{number} {noun}: {', '.join(counts)}  (run {document['run_id']})"
 
 
-def _table(document: Mapping[str, Any], view: Screen) -> str:
-    results = document["results"]
-    single = results[0] if len(results) == 1 else None
+def _table(results: Sequence[Mapping[str, Any]], view: Screen) -> Iterator[str]:
     headers = ["target", "outcome", "time", "detail"]
-    rows = [
-        [result["target"], result["outcome"], duration(result["duration_s"]), _detail(result)]
-        for result in results
-    ]
-    if single is None:
-        return table(headers, rows, view, styled=1)
-    head = table(headers[:3], [rows[0][:3]], view, styled=1)
-    lines = list(_single(single, view))
-    return head + "".join(f"{line}\n" for line in ["", *lines]) if lines else head
+    if len(results) != 1:
+        yield table(headers, list(map(_row, results)), view, styled=1)
+        return
+    single = results[0]
+    yield table(headers[:3], [_row(single)[:3]], view, styled=1)
+    before = "\n"
+    for line in _single(single, view):
+        yield f"{before}{line}\n"
+        before = ""
+
+
+def _row(result: Mapping[str, Any]) -> list[str]:
+    return [result["target"], result["outcome"], duration(result["duration_s"]), _detail(result)]
 
 
 def _detail(result: Mapping[str, Any]) -> str:
@@ -67,15 +75,15 @@ def _detail(result: Mapping[str, Any]) -> str:
     return summary(result["output_data"] or {})
 
 
-def _single(result: Mapping[str, Any], view: Screen) -> list[str]:
-    lines = list(outline(result["output_data"] or {}))
-    if result["error"] is not None:
-        lines = list(error_lines(result["error"], color=view.color))
-        lines += [f"  {line}" for line in outline(_plugins_details(result))]
-        log = str(result.get("stderr") or "").splitlines()[-10:]
-        if log:
-            lines += ["  stderr:", *(f"    {clean(line.expandtabs())}" for line in log)]
-    return lines
+def _single(result: Mapping[str, Any], view: Screen) -> Iterator[str]:
+    if result["error"] is None:
+        yield from outline(result["output_data"] or {})
+        return
+    yield from error_lines(result["error"], color=view.color)
+    yield from (f"  {line}" for line in outline(_plugins_details(result)))
+    if log := str(result.get("stderr") or "").splitlines()[-10:]:
+        yield "  stderr:"
+        yield from (f"    {clean(line.expandtabs())}" for line in log)
 
 
 def _plugins_details(result: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,8 +32,8 @@ def runs_table(rows: Sequence[Mapping[str, Any]], view: Screen) -> str:
     return table(headers, cells, view, styled=1)
 
 
-def run_text(row: Mapping[str, Any], document: Mapping[str, Any], view: Screen) -> str:
-    """Return what ``rune runs show`` prints: the run, its results, and what has none."""
+def run_text(row: Mapping[str, Any], document: Mapping[str, Any], view: Screen) -> Iterator[bytes]:
+    """Yield what ``rune runs show`` prints: the run, its results, and what has none."""
     head = [
         f"run {row['run_id']}  {row['action']}  {row['status']}",
         f"started {row['started_at']} by {row['who']} on {row['host']}, took {took(row) or '?'}",
@@ -45,13 +45,18 @@ def run_text(row: Mapping[str, Any], document: Mapping[str, Any], view: Screen) 
         head.append(f"approved by {by}: the plan {row['plan_hash']}")
     if row["incomplete"]:
         head.append(f"the record is incomplete: {row['incomplete']}")
-    results = render_run(document, "table", view).decode() if document["results"] else ""
+    yield _lines(map(clean, head))
     tail = list(_without_result(document))
     if document["results"]:
+        yield b"\n"
+        yield from render_run(document, "table", view)
         tail.append(summary_line(document, view.color))
-    parts = ["".join(f"{clean(line)}\n" for line in head), results]
-    parts.append("".join(f"{line}\n" for line in tail))
-    return "\n".join(filter(None, parts))
+    if tail:
+        yield b"\n" + _lines(tail)
+
+
+def _lines(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
 
 
 def _without_result(document: Mapping[str, Any]) -> Iterator[str]:

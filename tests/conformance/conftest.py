@@ -19,7 +19,6 @@ import pytest
 
 from lmm.envelope import build_message
 from lmm.fanout import fan_out
-from lmm.job import Scope
 from lmm.model import (
     Inquiry,
     Invocation,
@@ -31,6 +30,7 @@ from lmm.model import (
     Target,
 )
 from lmm.receipts import receipt_key
+from lmm.scope import Scope
 from lmm.testing import Sshd, TcpProxy, processes
 from lmm.testing.aws import FakeAws
 from lmm.transports import TransportPool, disconnect
@@ -283,7 +283,7 @@ def second_rune(scratch: Path) -> SecondRune:
         (scratch / "job").write_bytes(pickle.dumps(invocation))
         code = (
             "import pickle, sys\n"
-            "from lmm.fanout import fan_out\nfrom lmm.job import Scope\n"
+            "from lmm.fanout import fan_out\nfrom lmm.scope import Scope\n"
             "from lmm.transports import TransportPool\n"
             "job = pickle.loads(open(sys.argv[1], 'rb').read())\n"
             "fan_out([job], TransportPool().get, concurrency=1, scope=Scope(),"

@@ -126,7 +126,7 @@ def test_when_the_connection_drops_no_shell_goes_on(
 CARRY = """\
 import pickle, sys
 from lmm.fanout import fan_out
-from lmm.job import Scope
+from lmm.scope import Scope
 from lmm.transports import TransportPool
 jobs = pickle.loads(open(sys.argv[1], "rb").read())
 fan_out(jobs, TransportPool().get, concurrency=32, scope=Scope(), may_start=lambda b: True,

@@ -332,7 +332,7 @@ def test_kill_9_of_rune_leaves_no_process(host: Any, scratch: Path) -> None:
     (scratch / "job").write_bytes(pickle.dumps(invocation))
     code = (
         "import pickle, sys\n"
-        "from lmm.fanout import fan_out\nfrom lmm.job import Scope\n"
+        "from lmm.fanout import fan_out\nfrom lmm.scope import Scope\n"
         "from lmm.transports import TransportPool\n"
         "job = pickle.loads(open(sys.argv[1], 'rb').read())\n"
         "fan_out([job], TransportPool().get, concurrency=1, scope=Scope(),"

@@ -17,8 +17,8 @@ import pytest
 
 from lmm.envelope import build_message
 from lmm.fanout import fan_out
-from lmm.job import Scope
 from lmm.model import Invocation, Limits, Outcome, Result, Script, SshSettings, Target
+from lmm.scope import Scope
 from lmm.ssh import masters, mux_client
 from lmm.testing import Sshd, processes
 from lmm.transports import TransportPool, disconnect, with_transport

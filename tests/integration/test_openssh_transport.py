@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from lmm.envelope import build_message
-from lmm.job import Scope
 from lmm.mediator import mediate
 from lmm.model import Invocation, Limits, Outcome, Result, Script, SecretRef, Target
+from lmm.scope import Scope
 from lmm.testing import Account, Sshd, processes, refused_port, silent_port
 from lmm.transports import disconnect
 from lmm.transports.openssh import OpensshTransport

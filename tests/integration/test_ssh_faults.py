@@ -16,8 +16,8 @@ import pytest
 
 from lmm.envelope import build_message
 from lmm.fanout import fan_out
-from lmm.job import Scope
 from lmm.model import Invocation, Limits, Outcome, Result, Script, SecretRef, Target
+from lmm.scope import Scope
 from lmm.testing import Account, Sshd, TcpProxy
 from lmm.transports import TransportPool, disconnect
 

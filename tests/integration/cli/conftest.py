@@ -52,12 +52,16 @@ class Rune:
     folder: Path
 
     def start(
-        self, *arguments: str, env: Mapping[str, str] | None = None, **options: Any
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "lom.cli"),
+        **options: Any,
     ) -> subprocess.Popen[bytes]:
-        """Start ``rune ARGUMENTS`` with pipes and a process group of its own."""
+        """Start ``rune ARGUMENTS``, or another program, with pipes and a process group."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
-            [sys.executable, "-m", "lom.cli", *arguments],
+            [sys.executable, *program, *arguments],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
             start_new_session=True,

@@ -12,8 +12,8 @@ import pytest
 
 from lmm.envelope import build_message
 from lmm.fanout import fan_out
-from lmm.job import Scope
 from lmm.model import Invocation, Limits, Result, Script, SsmSettings, Target
+from lmm.scope import Scope
 from lmm.testing.aws import FakeAws
 from lmm.transports import TransportPool
 

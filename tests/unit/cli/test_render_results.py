@@ -65,8 +65,12 @@ BROKEN = eps(
 )
 
 
+def rendered(document: dict[str, Any], output: str, view: Screen) -> bytes:
+    return b"".join(render_run(document, output, view))
+
+
 def text(document: dict[str, Any], view: Screen | None = None) -> str:
-    return render_run(document, "table", view or Screen()).decode()
+    return rendered(document, "table", view or Screen()).decode()
 
 
 def test_several_targets_make_a_table() -> None:
@@ -109,17 +113,17 @@ def test_one_failure_says_what_to_do_and_shows_the_log() -> None:
 
 def test_json_and_yaml_are_the_document_itself() -> None:
     document = run_document(result("web1"))
-    assert json.loads(render_run(document, "json", Screen())) == document
-    assert render_run(document, "json", Screen()).count(b"\n") == 1
-    assert render_run(document, "json", Screen(80)).count(b"\n") > 10
-    assert render_run(document, "yaml", Screen()).startswith(b"run_id: 20260101T")
+    assert json.loads(rendered(document, "json", Screen())) == document
+    assert rendered(document, "json", Screen()).count(b"\n") == 1
+    assert rendered(document, "json", Screen(80)).count(b"\n") > 10
+    assert rendered(document, "yaml", Screen()).startswith(b"run_id: 20260101T")
 
 
 def test_csv_has_one_row_for_each_target() -> None:
     document = run_document(
         result("web1"), result("web2", "unreachable", error=REFUSED, exit_code=None)
     )
-    rows = list(csv.DictReader(io.StringIO(render_run(document, "csv", Screen()).decode())))
+    rows = list(csv.DictReader(io.StringIO(rendered(document, "csv", Screen()).decode())))
     assert tuple(rows[0])[: len(CSV_COLUMNS)] == CSV_COLUMNS
     assert rows[0]["output_data.os.name"] == "Debian"
     assert (rows[0]["exit_code"], rows[0]["error_reason"]) == ("0", "")

@@ -14,9 +14,11 @@ from lmm.bootstrap import End, build_stream
 from lmm.endings import error_of
 from lmm.envelope import build_message
 from lmm.errors import RequestError
-from lmm.job import MediatedJob, Scope, outcome_of
+from lmm.failures import outcome_of
+from lmm.job import MediatedJob
 from lmm.model import Inquiry, Invocation, Limits, OnDisconnect, Outcome, Script, Target
 from lmm.receipts import KEPT_S, message_ids, receipt_key
+from lmm.scope import Scope
 
 
 def invocation(**fields: Any) -> Invocation:

@@ -13,8 +13,8 @@ import pytest
 from lmm.envelope import build_message
 from lmm.errors import ConnectionLost, Unreachable
 from lmm.fanout import batches, fan_out
-from lmm.job import Scope
 from lmm.model import Invocation, Outcome, Result, Script, SshSettings, Target
+from lmm.scope import Scope
 from lmm.transports import Job
 
 

@@ -7,10 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from lmm.bootstrap import Opening
+from lmm.bootstrap import build_stream
+from lmm.envelope import build_message
 from lmm.errors import RequestError
-from lmm.model import Become, SecretRef, SshSettings
+from lmm.model import Become, Invocation, Limits, Script, SecretRef, SshSettings, Target
+from lmm.opening import Opening
 from lmm.ssh import askpass
+
+
+def opening_with(secret: SecretRef) -> Opening:
+    message = build_message(
+        action="noop", target="x", run_id="r", input_parameters={}, timeout_s=30, trace_id="1" * 32
+    )
+    target = Target("x", become=Become("root", secret))
+    invocation = Invocation(
+        "r", target, "noop", "noop", Script("m", b""), message, limits=Limits(30)
+    )
+    return Opening(build_stream(invocation, "0" * 32), invocation)
 
 
 @pytest.mark.parametrize(
@@ -41,9 +54,9 @@ def test_ssh_openssh_and_sudo_take_the_same_line(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbfhunter2\n\n")
     secret = SecretRef(f"file:{path}")
     assert secret.line() == "hunter2"
-    opening = Opening(b"", Become("root", secret))
+    opening = opening_with(secret)
     prompt = opening.argv[opening.argv.index("-p") + 1]
-    assert opening.receive(prompt.encode()) == b"hunter2\n"
+    assert opening.receive(b"", prompt.encode()) == b"hunter2\n"
     with askpass.serve(SshSettings(password=secret), tmp_path) as asked:
         pipe = os.open(f"{asked.environment['RUNE_ASKPASS_DIR']}/password", os.O_RDONLY)
         assert os.read(pipe, 8) == b"hunter2\n"
@@ -58,7 +71,7 @@ def test_a_password_is_one_line(tmp_path: Path, content: bytes) -> None:
     secret = SecretRef(f"file:{path}")
     for use in (
         secret.line,
-        lambda: Opening(b"", Become("root", secret)),
+        lambda: opening_with(secret),
         lambda: askpass.serve(SshSettings(password=secret), tmp_path).__enter__(),
     ):
         with pytest.raises(RequestError, match="is not one line of at most 1000 bytes") as caught:

@@ -19,7 +19,7 @@ from lmm.aws import session
 from lmm.aws.commands import FINAL, Timeouts, ended_without_reply
 from lmm.aws.payload import SCRIPT_CHARS, STDOUT_CHARS
 from lmm.errors import Unreachable, code_table
-from lmm.job import outcome_of
+from lmm.failures import outcome_of
 from lmm.model import Outcome
 from lmm.transports.ssm import INSTANCE_ID
 from lmm.transports.ssm_watch import IDLE_S, LONGEST_S, SHORTEST_S, interval

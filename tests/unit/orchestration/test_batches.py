@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmm.errors import HostError, RequestError
-from lmm.job import Scope
+from lmm.scope import Scope
 from lom.gate import Gate, between
 from lom.plan import RunOptions, count_of, split
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lmm.contract import spec_validator
 from lmm.errors import ConnectionLost, OutputError, PluginFailed, RuneError, TimedOut, Unreachable
-from lmm.job import failed_result
+from lmm.failures import failed_result
 from lmm.model import Outcome, Result
 from lom.retries import LONGEST_WAIT_S, is_worth_retrying, wait_s
 
