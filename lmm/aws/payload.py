@@ -27,6 +27,7 @@ SCRIPT_CHARS = 60_000
 STDOUT_CHARS = 24_000  # GetCommandInvocation: from this length on StandardOutputContent is cut
 LISTED_CHARS = 2_500  # ListCommandInvocations: Output of a plugin
 BOUNDLESS_CHARS = 2**40
+MOST_BYTES = 32 * 1024 * 1024  # that a reply may unpack to which is short enough to be listed
 SLACK_BYTES = 256 * 1024  # noise and frame lines around the plugin's own output
 
 
@@ -123,10 +124,16 @@ class Refusal:
 Reply = Answer | Truncated | Refusal | None
 
 
-def read_reply(text: str, nonce: str) -> Reply:
+def most_chars(most: int) -> int:
+    """Return how many characters a reply may have whose streams have ``most`` bytes."""
+    return most * 3 // 2 + 64 * 1024
+
+
+def read_reply(text: str, nonce: str, most: int = MOST_BYTES) -> Reply:
     """Return what the script says in its output, None if that holds no word of it.
 
-    A reply that is not whole, or does not match its checksum, is truncated.
+    A reply that is not whole, or does not match its checksum, is truncated. One that unpacks to
+    more than ``most`` bytes is unpacked up to there: more than an invocation may answer.
     """
     line = re.search(rf"^##rune-ssm {nonce} (\w+) ?(.*)$", text, re.MULTILINE)
     if not line:
@@ -140,10 +147,14 @@ def read_reply(text: str, nonce: str) -> Reply:
     length = int(fields[4])
     body = text[line.end() + 1 :][:length]
     try:
-        data = gzip.decompress(base64.b64decode(body, validate=True))
-    except (binascii.Error, OSError, EOFError, zlib.error):
+        data = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(
+            base64.b64decode(body, validate=True), most
+        )
+    except (binascii.Error, zlib.error):
         data = b""
     cut = int(fields[1])
+    if cut + int(fields[2]) > most <= len(data):
+        return Answer(data[:cut], data[cut:])
     if len(data) == cut + int(fields[2]) and hashlib.sha256(data).hexdigest() == fields[3]:
         return Answer(data[:cut], data[cut:])
     return Truncated(line.end() + 2 + length)

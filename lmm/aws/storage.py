@@ -57,8 +57,9 @@ class Storage:
             )
             return self._urls[data]
 
-    def output(self, command: str, instance: str) -> str | None:
-        """Return all that the script printed; None when the agent has put no such object.
+    def output(self, command: str, instance: str, most: int) -> str | None:
+        """Return what the script printed, at most so many characters; None when the agent has put
+        no such object.
 
         The agent's layout is PREFIX/COMMAND/INSTANCE/PLUGIN/STEP/stdout; plugin and step are
         looked up, not guessed. Raises Unreachable.
@@ -70,7 +71,7 @@ class Storage:
                     if key.endswith("/stdout"):
                         body = self._client.get_object(Bucket=self.bucket, Key=key)["Body"]
                         with body:
-                            return str(body.read().decode("ascii", "replace"))
+                            return str(body.read(most).decode("ascii", "replace"))
             except CALL_ERRORS as error:
                 raise self._fault(error, "to read") from None
         return None

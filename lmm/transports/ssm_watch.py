@@ -18,9 +18,19 @@ from lmm.aws.commands import (
     Timeouts,
     ended_without_reply,
 )
-from lmm.aws.payload import STDOUT_CHARS, Answer, Refusal, Reply, Truncated, read_reply
+from lmm.aws.payload import (
+    SLACK_BYTES,
+    STDOUT_CHARS,
+    Answer,
+    Refusal,
+    Reply,
+    Truncated,
+    most_chars,
+    read_reply,
+)
 from lmm.aws.session import CALL_ERRORS
 from lmm.aws.storage import Storage
+from lmm.budget import Budget
 from lmm.errors import ConnectionLost, HostError, OutputError, RuneError, Unreachable
 from lmm.transports.base import Job
 
@@ -28,6 +38,7 @@ SHORTEST_S, LONGEST_S, IDLE_S = 0.5, 4.0, 10.0  # between polls: at first, then,
 PARTIAL_ASKED = 2  # commands that are asked for results in one poll while some are still running
 OVERDUE_S = 30.0  # a command is asked at least this often, whatever its counts say
 REPORT_S = 30.0  # what an agent and the service may take beyond their own timeouts
+REPLIES = Budget(32 * 1024 * 1024)  # characters that are fetched and unpacked at the same time
 
 
 def interval(elapsed_s: float) -> float:
@@ -209,14 +220,18 @@ class Watch:
     ) -> None:
         """Look for the whole answer where more of it is kept, then settle the job."""
         found: Reply = reply
+        limits = sent.jobs[instance].invocation.limits
+        most = limits.stdout_bytes + limits.stderr_bytes + SLACK_BYTES
         try:
             if reply is None or reply.chars < STDOUT_CHARS:
                 text = self._service.stdout(sent.command, instance)
                 found = read_reply(text, sent.nonce) or found
-            if isinstance(found, Truncated) and self._storage:
-                text = self._storage.output(sent.command, instance) or ""
-                found = read_reply(text, sent.nonce) or found
-            self._conclude(sent, instance, invocation, found)
+            chars = most_chars(most)
+            with REPLIES.share(min(found.chars, chars) if isinstance(found, Truncated) else 0):
+                if isinstance(found, Truncated) and self._storage:
+                    text = self._storage.output(sent.command, instance, chars) or ""
+                    found = read_reply(text, sent.nonce, most) or found
+                self._conclude(sent, instance, invocation, found)
         except (*CALL_ERRORS, RuneError) as error:
             known = isinstance(error, RuneError)
             what = error if known else session.fault(error, "to read an output")

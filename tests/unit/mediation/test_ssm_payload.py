@@ -257,3 +257,12 @@ def test_a_changed_reply_is_not_believed(out: bytes, data: st.DataObject) -> Non
 def test_anothers_nonce_is_no_reply() -> None:
     assert read_reply(printed(b"x", b"").replace(NONCE, "f" * 32), NONCE) is None
     assert re.search(NONCE, printed(b"", b""))
+
+
+def test_a_reply_that_unpacks_to_more_than_is_allowed() -> None:
+    """Nobody unpacks it whole to find out that it is too large."""
+    text = printed(b"x" * 5_000_000, b"")
+    assert len(text) < 10_000
+    reply = read_reply(text, NONCE, 1_000_000)
+    assert reply == Answer(b"x" * 1_000_000, b"")
+    assert read_reply(text, NONCE, 5_000_000) == Answer(b"x" * 5_000_000, b"")
