@@ -87,13 +87,16 @@ class SecretRef:
                 )
             return value
         try:
-            return Path(rest).expanduser().read_bytes().decode("utf-8")
-        except (OSError, ValueError, RuntimeError) as error:
+            path = os.path.expanduser(rest)
+            if path.startswith("~"):
+                raise ValueError("nobody knows whose home ~ is")
+            return Path(path).read_bytes().decode("utf-8")
+        except (OSError, ValueError) as error:
             if wanting(error):
                 raise
-            why = getattr(error, "strerror", None) or "it is not UTF-8"
-            if isinstance(error, RuntimeError):  # pathlib's, for a ~ that nobody knows
-                why = "nobody knows whose home ~ is"
+            why = getattr(error, "strerror", None) or str(error)
+            if isinstance(error, UnicodeDecodeError):  # its text would quote the bytes
+                why = "it is not UTF-8"
             raise RequestError(
                 "secret_unavailable",
                 f"cannot read the secret file {rest}: {why}",

@@ -316,7 +316,7 @@ def _names(folder: str, start: str, end: str) -> list[str]:
 def _io_error(folder: str, error: OSError) -> RequestError:
     return RequestError(
         "local_io_error",
-        f"the folder of approvals {folder} cannot be used: {error.strerror}; docs/policy.md says"
-        " how it is made",
+        f"the folder of approvals {folder} cannot be used: {error.strerror}; root makes it"
+        f" with `install -d -g GROUP -m 3770 {folder}`",
         file=folder,
     )

@@ -17,12 +17,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lmm.errors import RequestError
+from lom.places import CONFIG, STATE, home, user_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import yaml
-
+    from lom.documents import Document
     from lom.policy.values import Safeguards
 
 SYSTEM_POLICY = "/etc/rune/policy.yaml"
@@ -30,6 +30,7 @@ LOCK_FILE = "plugins.lock.json"  # in force where it stands in the current folde
 OUTPUTS = ("table", "json", "ndjson", "yaml", "csv")
 COLORS = ("auto", "always", "never")
 WAIT, FAIL = ON_LOCKED = ("wait", "fail")
+FLAG, VARIABLE = "flag", "environment variable"  # sources of settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +74,23 @@ def load_settings(
     flags: Mapping[str, Any],
     environ: Mapping[str, str],
     cwd: Path,
-    home: Path,
+    home: str | os.PathLike[str] | None,
     *,
-    trusting: bool = False,
+    unchecked: bool = False,
 ) -> Settings:
     """Return the settings in force; a flag that is ``None`` or ``()`` was not given.
 
-    With ``trusting`` the files are read but not checked, which is what shell completion can
-    afford. Raises RequestError (``config_invalid``) naming the source and the value.
+    ``home`` is None where there is none. With ``unchecked`` what is in the files is not checked,
+    which is what shell completion can afford, and files that may not be obeyed are left out. Raises
+    RequestError (``config_invalid``) naming the source and the value, or ``untrusted_path``.
     """
     values: dict[str, Any] = {}
     sources = dict.fromkeys(KEYS, "default")
-    files = [_read(path) for path in config_files(environ, cwd, home)]
-    safeguards = None if trusting else _safeguards(files, cwd)
+    files = [_read(path, unchecked) for path in config_files(environ, cwd, home, unchecked)]
+    safeguards = None if unchecked else _safeguards(files, cwd)
     layers = [
         _system(safeguards),
-        *(_layer(file, trusting) for file in files),
+        *(_layer(file, unchecked) for file in files),
         _environment(environ),
         _flags(flags),
     ]
@@ -99,14 +101,11 @@ def load_settings(
     return Settings(**values, sources=MappingProxyType(sources), safeguards=safeguards)
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigText:
-    """A file as it was read: its top-level values, the line of each key, and its YAML."""
-
-    path: Path
-    values: Mapping[str, Any]
-    lines: Mapping[str, int]
-    root: yaml.Node | None
+def is_named(settings: Settings, key: str) -> bool:
+    """Whether a path was named for this very call, by a program, an option or a variable, or by the
+    machine's policy. What was found, or stands in a file, must be the user's own."""
+    source = settings.sources.get(key, FLAG)
+    return source in (FLAG, SYSTEM_POLICY) or source.startswith(VARIABLE)
 
 
 def system_safeguards() -> Safeguards:
@@ -119,20 +118,36 @@ def system_safeguards() -> Safeguards:
     return _safeguards((), None) or Safeguards()
 
 
-def config_files(environ: Mapping[str, str], cwd: Path, home: Path) -> Iterator[Path]:
-    """Yield the files that are read, the weakest first; those that do not exist are left out."""
+def config_files(
+    environ: Mapping[str, str],
+    cwd: Path,
+    home: str | os.PathLike[str] | None,
+    unchecked: bool = False,
+) -> Iterator[Path]:
+    """Yield the files that are read, the weakest first; those that do not exist are left out.
+
+    Raises RequestError (``untrusted_path``) for one that is not the user's own, or with
+    ``unchecked`` leaves it out.
+    """
     from pathlib import Path
 
     named = environ.get("RUNE_CONFIG")
     if named:
-        path = cwd / Path(named).expanduser()
+        path = cwd / os.path.expanduser(named)
         if not path.is_file():
             raise RequestError("config_invalid", f"RUNE_CONFIG names {named}, which is no file")
         yield path
         return
-    shelf = environ.get("XDG_CONFIG_HOME") or home / ".config"
-    for path in (Path(shelf) / "rune" / "config.yaml", cwd / "rune.yaml"):
+    folder = user_folder(CONFIG, environ, os.fspath(home) if home else None)
+    own = (Path(folder, "config.yaml"),) if folder else ()
+    for path in (*own, cwd / "rune.yaml"):
         if path.is_file():
+            from lom.trust import is_own, refuse_foreign
+
+            if not unchecked:
+                refuse_foreign(path)
+            elif not is_own(path):
+                continue
             yield path
 
 
@@ -141,19 +156,26 @@ _Layer = dict[str, tuple[Any, str]]
 
 def state_folder(settings: Settings) -> Path:
     """Return where RUNE keeps what lasts: ``state_dir``, else below ``$XDG_STATE_HOME`` or
-    ``~/.local/state``."""
+    ``~/.local/state``. Raises RequestError (``config_invalid``) where there is no home."""
     from pathlib import Path
 
     if settings.state_dir is not None:
-        return Path(settings.state_dir).expanduser().absolute()
-    shelf = os.environ.get("XDG_STATE_HOME")
-    return (Path(shelf) if shelf else Path.home() / ".local" / "state") / "rune"
+        return Path(os.path.expanduser(settings.state_dir)).absolute()
+    folder = user_folder(STATE, home=home())
+    if folder is None:
+        raise RequestError(
+            "config_invalid",
+            f"there is no place to keep runs: HOME is not set and uid {os.geteuid()} has no entry"
+            " among the users; set HOME, or name a folder with RUNE_STATE_DIR or --state-dir",
+            field="state_dir",
+        )
+    return Path(folder)
 
 
-def _safeguards(files: Sequence[ConfigText], cwd: Path | None) -> Safeguards | None:
+def _safeguards(files: Sequence[Document], cwd: Path | None) -> Safeguards | None:
     system = _system_file()
     lock = cwd / LOCK_FILE if cwd and (cwd / LOCK_FILE).exists() else None
-    files = [one for one in files if any(key in one.values for key in SAFEGUARD_KEYS)]
+    files = [one for one in files if any(key in one.data for key in SAFEGUARD_KEYS)]
     if system is None and lock is None and not files:
         return None
     from lom.policy.gather import gather
@@ -161,7 +183,7 @@ def _safeguards(files: Sequence[ConfigText], cwd: Path | None) -> Safeguards | N
     return gather(system, files, lock)
 
 
-def _system_file() -> ConfigText | None:
+def _system_file() -> Document | None:
     try:
         os.stat(SYSTEM_POLICY)
     except FileNotFoundError:
@@ -183,57 +205,34 @@ def _system(safeguards: Safeguards | None) -> _Layer:
     return {}
 
 
-def _layer(file: ConfigText, trusting: bool) -> _Layer:
-    path = file.path
-    if not trusting:
+def _layer(file: Document, unchecked: bool) -> _Layer:
+    if not unchecked:
         from lom.config_model import check
 
-        check(file.values, file.lines, path)
+        check(file)
     layer: _Layer = {}
-    for key, value in file.values.items():
+    for key, value in file.data.items():
         if key not in KEYS or value is None:
             continue
         if key in _PLACES:
-            from pathlib import Path
-
             listed = (value,) if isinstance(value, str) else value
-            value = tuple(str(path.parent / Path(one).expanduser()) for one in listed)
+            value = tuple(str(file.folder / os.path.expanduser(one)) for one in listed)
             value = value if key in _PATHS else value[0]
-        layer[key] = (value, f"{path}:{file.lines[key]}")
+        layer[key] = (value, f"{file.file}:{file.line((key,))}")
     return layer
 
 
-def _read(path: Path) -> ConfigText:
-    import yaml
+def _read(path: Path, unchecked: bool = False) -> Document:
+    from lom.documents import read_document, refuse
 
-    loader_class = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    lines: dict[str, int] = {}
-    try:
-        loader = loader_class(path.read_text(encoding="utf-8"))
-        node = loader.get_single_node()
-        if node is None:
-            return ConfigText(path, {}, {}, None)
-        if not isinstance(node, yaml.MappingNode):
-            raise RequestError("config_invalid", f"{path} must hold a mapping of settings")
-        for name, _ in node.value:
-            line = name.start_mark.line + 1
-            if not isinstance(name, yaml.ScalarNode):
-                raise RequestError("config_invalid", f"line {line} of {path}: a key must be a word")
-            if name.value in lines:
-                raise RequestError(
-                    "config_invalid",
-                    f"{name.value} is set twice, in lines {lines[name.value]} and {line} of {path}",
-                )
-            lines[name.value] = line
-        return ConfigText(path, loader.construct_document(node), lines, node)
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise RequestError("config_invalid", f"cannot read {path}: {why}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        why = getattr(error, "problem", None) or "it is not YAML"
-        raise RequestError("config_invalid", f"cannot read {path}{where}: {why}") from None
+    document = read_document(path, as_json=False)
+    if not unchecked:
+        refuse(document, "config_invalid")
+    if document.data is None:
+        document.data = {}
+    if not isinstance(document.data, dict):
+        raise RequestError("config_invalid", f"{path} must hold a mapping of settings")
+    return document
 
 
 def _environment(environ: Mapping[str, str]) -> _Layer:
@@ -247,9 +246,9 @@ def _environment(environ: Mapping[str, str]) -> _Layer:
         text = environ.get(variable)
         if text:
             value = tuple(filter(None, text.split(os.pathsep))) if key in _PATHS else text
-            layer[key] = (value, f"environment variable {variable}")
+            layer[key] = (value, f"{VARIABLE} {variable}")
     if environ.get("NO_COLOR"):
-        layer["color"] = ("never", "environment variable NO_COLOR")
+        layer["color"] = ("never", f"{VARIABLE} NO_COLOR")
     output = environ.get("RUNE_OUTPUT")
     if output and output not in OUTPUTS:
         raise RequestError(
@@ -259,4 +258,4 @@ def _environment(environ: Mapping[str, str]) -> _Layer:
 
 
 def _flags(flags: Mapping[str, Any]) -> _Layer:
-    return {key: (value, "flag") for key, value in flags.items() if value not in (None, ())}
+    return {key: (value, FLAG) for key, value in flags.items() if value not in (None, ())}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lmm.errors import RequestError
 from lom.config import KEYS, SAFEGUARD_KEYS
+from lom.documents import Document
 from lom.names import did_you_mean
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -45,28 +44,28 @@ class ConfigFile(BaseModel):
     ledger: bool | None = None
 
 
-def check(values: Mapping[str, Any], lines: Mapping[str, int], path: Path) -> None:
+def check(file: Document) -> None:
     """Raise RequestError (``config_invalid``) naming key, value, file and line."""
     known = (*KEYS, *SAFEGUARD_KEYS)
-    unknown = next((key for key in values if key not in known), None)
+    unknown = next((key for key in file.data if key not in known), None)
     if unknown is not None:
-        advice = did_you_mean(str(unknown), known) or f"; known are {', '.join(known)}"
-        raise _invalid(f"unknown setting{advice}", str(unknown), lines, path)
+        advice = did_you_mean(unknown, known) or f"; known are {', '.join(known)}"
+        raise _invalid(f"unknown setting{advice}", unknown, file)
     try:
-        ConfigFile.model_validate(dict(values))
+        ConfigFile.model_validate(file.data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = str(first["loc"][0])
         reason = first["msg"].replace("Input should be", "must be")
-        raise _invalid(f"{values[key]!r} {reason}", key, lines, path) from None
+        raise _invalid(f"{file.data[key]!r} {reason}", key, file) from None
 
 
-def _invalid(reason: str, key: str, lines: Mapping[str, int], path: Path) -> RequestError:
-    line = lines[key]
+def _invalid(reason: str, key: str, file: Document) -> RequestError:
+    line = file.line((key,))
     return RequestError(
         "config_invalid",
-        f"{reason} @ $.{key}, line {line} of {path}",
+        f"{reason} @ $.{key}, line {line} of {file.file}",
         field=f"$.{key}",
-        file=str(path),
+        file=file.file,
         line=line,
     )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from lmm.errors import RuneError
 from lmm.model import Target
 from lmm.transports import advice
-from lom.inventory import Inventory, find_inventory
+from lom.inventory import EXAMPLE, Inventory, find_inventory
 from lom.selectors import select
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _inventory(inventory: Inventory | RuneError) -> Check:
         return Check("inventory", "fail", inventory.message, advice_of(inventory))
     if not inventory.targets:
         return Check(
-            "inventory", "warn", "no targets", "Write inventory.yaml, see docs/inventory.md."
+            "inventory", "warn", "no targets", f"Write inventory.yaml, such as `{EXAMPLE}`."
         )
     return Check(
         "inventory",
@@ -150,7 +150,12 @@ def _inventory(inventory: Inventory | RuneError) -> Check:
 
 def _plugins(orchestrator: Orchestrator) -> Iterator[Check]:
     registry = orchestrator.registry
-    for broken in registry.broken:
+    try:
+        broken_ones = registry.broken
+    except RuneError as error:
+        yield Check("plugins", "fail", error.message, advice_of(error))
+        return
+    for broken in broken_ones:
         yield Check(
             f"plugin {broken.directory.name}",
             "warn",

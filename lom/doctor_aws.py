@@ -124,7 +124,7 @@ def _bucket(clients: Clients, account: Account, ssm: SsmSettings) -> Check:
             f"aws bucket ({account})",
             "warn",
             "none: secret parameters and large inputs are refused, long outputs are cut by AWS",
-            "Set ssm.s3_bucket, see docs/aws.md.",
+            "Set ssm.s3_bucket to a bucket that RUNE and the instances can read and write.",
         )
     name = f"aws bucket {ssm.s3_bucket} ({account})"
     try:

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from lmm.model import Target
+from lom.places import CONFIG, home, user_folder
 
 if TYPE_CHECKING:
     from lmm.aws.discovery import Query
 
 TransportName = Literal["local", "ssh", "openssh", "ssm", "auto"]
 TRANSPORTS: tuple[str, ...] = get_args(TransportName)
+EXAMPLE = "targets: {web1: {host: 10.0.0.21, user: ops}}"  # for those who have none yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +49,18 @@ def find_inventory(cwd: Path | None = None) -> tuple[Path, ...]:
     ``~/.config/rune/inventory.yaml`` (or where ``XDG_CONFIG_HOME`` is).
     """
     here = cwd or Path()
-    shelf = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
-    places = here / "inventory.yaml", here / "inventory", shelf / "rune" / "inventory.yaml"
+    places = [here / "inventory.yaml", here / "inventory"]
+    if folder := user_folder(CONFIG, home=home()):
+        places.append(Path(folder, "inventory.yaml"))
     return next(((place,) for place in places if os.path.exists(place)), ())
 
 
-def load_inventory(paths: str | Path | Iterable[str | Path]) -> Inventory:
+def load_inventory(paths: str | Path | Iterable[str | Path], *, found: bool = False) -> Inventory:
     """Read files, folders and executables and merge them into one inventory; none gives an
-    empty one.
+    empty one. Those that were ``found``, not named, must be the user's own (``lom.trust``).
 
-    Raises RequestError (``inventory_invalid``, or ``aws_…`` from a source) whose
-    ``validation_errors`` name every fault with file, line and ``$.path``.
+    Raises RequestError (``untrusted_path``, ``aws_…`` from a source, or ``inventory_invalid`` whose
+    ``validation_errors`` name every fault with file, line and ``$.path``).
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
     if not paths:
@@ -69,7 +72,7 @@ def load_inventory(paths: str | Path | Iterable[str | Path]) -> Inventory:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return merge(read([Path(path) for path in paths]))
+        return merge(read([Path(path) for path in paths], found=found))
     finally:
         if collecting:
             gc.enable()

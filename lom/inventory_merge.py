@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lmm.aws.names import is_instance_id
-from lmm.errors import RequestError
 from lmm.model import JSON, Target
+from lom.documents import Document, Location, refuse
 from lom.inventory import Inventory
-from lom.inventory_files import Document, Location
 from lom.inventory_layers import Base, target_of
 from lom.inventory_settings import Layer, group_of, layer_of, over, settings_of
 from lom.names import LOCAL, did_you_mean, name_fault, shown
@@ -48,15 +47,17 @@ def merge(documents: Sequence[Document]) -> Inventory:
     for document in documents:
         builder.add(document)
     if any(document.problems and document.data is None for document in documents):
-        _refuse_faults(documents)  # what stands in that file would be missed everywhere
+        refuse(
+            documents, "inventory_invalid"
+        )  # what stands in that file would be missed everywhere
     if builder.has_sources:
-        _refuse_faults(documents)  # before anything is asked
+        refuse(documents, "inventory_invalid")  # before anything is asked
         builder.discover()
     builder.connect()
-    _refuse_faults(documents)
+    refuse(documents, "inventory_invalid")
     inventory = builder.inventory(tuple(document.file for document in documents))
     builder.check(inventory.targets)
-    _refuse_faults(documents)
+    refuse(documents, "inventory_invalid")
     return inventory
 
 
@@ -68,26 +69,8 @@ def asked_of_aws(documents: Sequence[Document]) -> tuple[Query, ...]:
     builder = _Builder()
     for document in documents:
         builder.add(document)
-    _refuse_faults(documents)
+    refuse(documents, "inventory_invalid")
     return tuple(query for queries in builder.queries() for query in queries)
-
-
-def _refuse_faults(documents: Sequence[Document]) -> None:
-    problems = [
-        problem
-        for document in documents
-        for problem in sorted(document.problems, key=lambda one: one.line or 0)
-    ]
-    if not problems:
-        return
-    first, more = problems[0], len(problems) - 1
-    raise RequestError(
-        "inventory_invalid",
-        f"{first} (and {more} more)" if more else str(first),
-        field=first.path,
-        file=first.file,
-        validation_errors=[str(problem) for problem in problems],
-    )
 
 
 class _Builder:

@@ -25,8 +25,8 @@ from pydantic import (
 from lmm.aws import names as aws
 from lmm.model import JSON, SecretRef
 from lom import inventory_values as values
+from lom.documents import Document, Location
 from lom.inventory import TransportName
-from lom.inventory_files import Document, Location
 from lom.names import did_you_mean
 
 M = TypeVar("M", bound="Strict")

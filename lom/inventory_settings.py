@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from lmm.model import JSON
 from lom import inventory_values as values
+from lom.documents import Document, Location
 from lom.inventory import TRANSPORTS
-from lom.inventory_files import Document, Location
 
 if TYPE_CHECKING:
     from lom.inventory_model import SettingsModel

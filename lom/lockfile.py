@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmm.envelope import loads_request
 from lmm.errors import PolicyDenied, RequestError
 from lom import bundle
+from lom.documents import Document, parse, refuse
 from lom.manifest import MANIFEST, Plugin
 
 LOCK_FILE = "plugins.lock.json"
@@ -60,16 +60,14 @@ def read_lock(path: str | Path) -> dict[str, Locked]:
             f"cannot read the lock file {path}: {error.strerror}; `rune plugin lock` writes one",
             file=str(path),
         ) from None
-    try:
-        document = loads_request(content, str(path))
-        if document.get("version") != VERSION:
-            raise _wrong(path, "$.version", f"it must be {VERSION}")
-        entries = document.get("plugins")
-        if not isinstance(entries, dict):
-            raise _wrong(path, "$.plugins", "it must be an object")
-        return {name: _entry(path, name, entry) for name, entry in entries.items()}
-    except RequestError as error:
-        raise RequestError("config_invalid", error.message, file=str(path)) from None
+    document = parse(Document(str(path), Path(path).parent), content, as_json=True)
+    refuse(document, "config_invalid")
+    if document.data.get("version") != VERSION:
+        raise _wrong(path, "$.version", f"it must be {VERSION}")
+    entries = document.data.get("plugins")
+    if not isinstance(entries, dict):
+        raise _wrong(path, "$.plugins", "it must be an object")
+    return {name: _entry(path, name, entry) for name, entry in entries.items()}
 
 
 def write_lock(path: str | Path, plugins: Mapping[str, Locked]) -> None:
@@ -155,4 +153,6 @@ def _entry(path: str | Path, name: str, entry: Any) -> Locked:
 
 
 def _wrong(path: str | Path, at: str, why: str) -> RequestError:
-    return RequestError("config_invalid", f"{why} @ {at} of the lock file {path}", field=at)
+    return RequestError(
+        "config_invalid", f"{why} @ {at} of the lock file {path}", field=at, file=str(path)
+    )

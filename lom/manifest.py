@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from lmm.contract import Violation, check_schema, spec_validator
-from lmm.envelope import loads_request
 from lmm.errors import RequestError
 from lmm.model import OnDisconnect
 from lom import bundle
+from lom.documents import Document, parse, refuse
 
 MANIFEST = "plugin.json"
 DEFAULT_TIMEOUT_S = 60.0
@@ -77,11 +77,11 @@ def load_plugin(directory: Path, origin: str) -> Plugin:
     path = directory / MANIFEST
     try:
         content = path.read_bytes()
-        manifest = loads_request(content, str(path))
     except OSError as error:
         raise _refused(path, [Violation("$", f"cannot be read: {error.strerror}")]) from None
-    except RequestError as error:
-        raise RequestError("manifest_invalid", error.message, file=str(path)) from None
+    document = parse(Document(str(path), directory), content, as_json=True)
+    refuse(document, "manifest_invalid")
+    manifest = document.data
     faults = spec_validator("mrs_v2").violations(manifest) or _faults(manifest, directory)
     if faults:
         raise _refused(path, faults)

@@ -23,7 +23,7 @@ from lom import locks
 from lom.admission import Decision, admit, judge
 from lom.audit.records import waits
 from lom.checks import adjusted, check_buckets, check_secrets, checked
-from lom.config import Settings, load_settings, state_folder
+from lom.config import Settings, is_named, load_settings, state_folder
 from lom.inventory import Inventory, find_inventory, load_inventory
 from lom.journal import Event
 from lom.pairs import batches_of, paired, takes_pairs
@@ -33,6 +33,7 @@ from lom.params import (
     resolve_parameters,
     write_only_paths,
 )
+from lom.places import home
 from lom.plan import Plan, RunOptions, Step, build_request, count_of
 from lom.registry import Registry, default_registry, full_version
 from lom.run import Run
@@ -90,7 +91,7 @@ class Orchestrator:
         """The settings in force. Raises RequestError (``config_invalid``)."""
         with self._lock:
             if self._settings is None:
-                self._settings = load_settings({}, os.environ, Path.cwd(), Path.home())
+                self._settings = load_settings({}, os.environ, Path.cwd(), home())
             return self._settings
 
     @property
@@ -100,7 +101,7 @@ class Orchestrator:
             return self._inventory
         with self._lock:
             if self._read is None:
-                self._read = load_inventory(self._inventory_paths())
+                self._read = load_inventory(self._inventory_paths(), found=self._found("inventory"))
             return self._read
 
     @property
@@ -108,8 +109,10 @@ class Orchestrator:
         """The known plugins. May be set."""
         with self._lock:
             if self._plugins is None:
-                paths = (*self._plugin_paths, *self.settings.plugin_path)
-                self._plugins = default_registry(paths)
+                listed = self.settings.plugin_path
+                found = listed if self._found("plugin_path") else ()
+                paths = (*self._plugin_paths, *listed)
+                self._plugins = default_registry(paths, found=found)
             return self._plugins
 
     @registry.setter
@@ -276,6 +279,12 @@ class Orchestrator:
         named = self._inventory or self.settings.inventory or find_inventory()
         listed = (named,) if isinstance(named, str | Path) else named
         return tuple(map(str, listed))
+
+    def _found(self, key: str) -> bool:
+        """Whether the paths of a setting in force were found, or stand in a file."""
+        if key == "inventory" and self._inventory:
+            return False
+        return not (getattr(self.settings, key) and is_named(self.settings, key))
 
     def _origin(self) -> dict[str, tuple[str, ...]]:
         paths = {

@@ -14,7 +14,11 @@ from typing import Any
 
 from lmm.errors import RequestError, RuneError
 from lom.bundle import bundled_plugins as bundled_plugins
+from lom.facts import is_same, spelt
 from lom.manifest import MANIFEST, Capability, Plugin, load_plugin
+from lom.names import did_you_mean
+from lom.places import CONFIG, DATA, home, user_folder
+from lom.trust import refuse_foreign
 
 ENTRY_POINTS = "rune.plugins"
 
@@ -24,10 +28,12 @@ _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-[0-9A-Za-z-]+(\.[0-9A-
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder of plugin folders; ``origin`` says how it came to be searched."""
+    """A folder of plugin folders; ``origin`` says how it came to be searched. What was ``found``,
+    not named, must be the user's own (``lom.trust``)."""
 
     origin: str
     path: Path
+    found: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,8 @@ class Choice:
 class Registry:
     """The plugins of some places, the first place winning where a name stands twice.
 
-    Places are read when the first question is asked.
+    Places are read when the first question is asked, which raises RequestError
+    (``untrusted_path``) for a plugin that was found and that others may change.
     """
 
     def __init__(self, places: Iterable[Place], broken: Iterable[BrokenPlugin] = ()) -> None:
@@ -73,11 +80,17 @@ class Registry:
         shadowed: list[Plugin] = []
         for place in self.places:
             for directory in _plugin_folders(place.path):
+                if place.found:
+                    refuse_foreign(directory)
+                    refuse_foreign(directory / MANIFEST)
                 try:
                     plugin = load_plugin(directory, place.origin)
                 except RuneError as error:
                     broken.append(BrokenPlugin(directory, place.origin, error))
                     continue
+                for file in plugin.files.values() if place.found else ():
+                    if directory in file.parents:  # a library is RUNE's own
+                        refuse_foreign(file)
                 if plugin.name in plugins:
                     shadowed.append(plugin)
                 else:
@@ -121,7 +134,7 @@ class Registry:
             needs = [need for _, one in self.candidates(action) for need in one.requires]
             self._facts[action] = [need.partition("=")[0] for need in needs if "=" in need]
         platform = target_vars.get("platform")
-        facts = [str(target_vars[n]) if n in target_vars else None for n in self._facts[action]]
+        facts = [repr(target_vars[n]) if n in target_vars else None for n in self._facts[action]]
         alike = (action, platform if isinstance(platform, str) else None, min_version, *facts)
         if alike not in self._chosen:
             self._chosen[alike] = self._choose(action, target_vars, min_version)
@@ -132,7 +145,7 @@ class Registry:
     ) -> Choice:
         candidates = self.candidates(action)
         if not candidates:
-            raise self._unknown(action)
+            raise self.unknown(action)
         ranked = []
         refusals = []
         for plugin, capability in candidates:
@@ -163,18 +176,23 @@ class Registry:
         folders = (plugin.directory, plugin.directory.parent)
         return next(at for at, place in enumerate(self.places) if place.path in folders)
 
-    def _unknown(self, action: str) -> RequestError:
+    def unknown(self, action: str) -> RequestError:
+        """Return the error for an action that nobody offers, or only a plugin that is broken."""
+        unread = []
         for one in self.broken:
-            if _mentions(one.directory, action):
+            offers = _offers(one.directory, action)
+            if offers:
                 return RequestError(
                     "unknown_action",
                     f"the only plugin for {action} is broken: {one.error.message}",
                     **one.error.data,
                 )
-        from difflib import get_close_matches
-
-        near = get_close_matches(action, self.actions(), 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+            if offers is None:
+                unread.append(one.error.message)
+        hint = did_you_mean(action, self.actions())
+        if unread:
+            more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
+            hint += f"; it may be in a plugin that cannot be read: {unread[0]}{more}"
         return RequestError("unknown_action", f"there is no action {action!r}{hint}")
 
 
@@ -205,8 +223,8 @@ def _fit(capability: Capability, target_vars: Mapping[str, Any]) -> tuple[int, i
             continue
         if key not in target_vars:
             unknown += 1
-        elif str(target_vars[key]) != value:
-            return f"{need}, the target has {key}={target_vars[key]}"
+        elif not is_same(target_vars[key], value):
+            return f"{need}, the target has {key}={spelt(target_vars[key])}"
         else:
             known += 1
     return known, unknown
@@ -253,11 +271,13 @@ class _Newest:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _mentions(directory: Path, action: str) -> bool:
+def _offers(directory: Path, action: str) -> bool | None:
+    """Whether a manifest that is wrong names an action, None if it cannot be read at all."""
     try:
-        return f'"{action}"' in (directory / MANIFEST).read_text(encoding="utf-8", errors="replace")
+        content = (directory / MANIFEST).read_bytes()
     except OSError:
-        return False
+        return None
+    return None if b"\0" in content else f'"{action}"'.encode() in content
 
 
 def _plugin_folders(place: Path) -> Iterator[Path]:
@@ -277,26 +297,32 @@ def _plugin_folders(place: Path) -> Iterator[Path]:
 # -- places ------------------------------------------------------------------------------------
 
 
-def installed_plugins() -> Path:
-    """Return the folder that `rune plugin install` puts plugins into."""
-    shelf = os.environ.get("XDG_DATA_HOME")
-    return (Path(shelf) if shelf else Path.home() / ".local" / "share") / "rune" / "plugins"
+def installed_plugins() -> Path | None:
+    """Return the folder that `rune plugin install` puts plugins into, None without a home."""
+    folder = user_folder(DATA, home=home())
+    return Path(folder, "plugins") if folder else None
 
 
-def default_registry(extra_paths: Sequence[str | Path] = (), cwd: Path | None = None) -> Registry:
+def default_registry(
+    extra_paths: Sequence[str | Path] = (),
+    cwd: Path | None = None,
+    *,
+    found: Sequence[str | Path] = (),
+) -> Registry:
     """Return the registry over the places that are searched, the strongest first.
 
     ``extra_paths`` (``--plugin-path``, ``RUNE_PLUGIN_PATH``), ``./plugins``,
     ``~/.config/rune/plugins``, what `rune plugin install` has put into
-    ``~/.local/share/rune/plugins``, third-party packages, RUNE's own.
+    ``~/.local/share/rune/plugins``, third-party packages, RUNE's own. ``found`` are those of the
+    first that stand in a file, and were not named for this call.
     """
     packages, broken = _packages()
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    config, installed = user_folder(CONFIG, home=home()), installed_plugins()
     places = [
-        *(Place("plugin path", Path(path).expanduser()) for path in extra_paths),
-        Place("project", (cwd or Path.cwd()) / "plugins"),
-        Place("user", config / "rune" / "plugins"),
-        Place("installed", installed_plugins()),
+        *(Place("plugin path", Path(os.path.expanduser(one)), one in found) for one in extra_paths),
+        Place("project", (cwd or Path.cwd()) / "plugins", found=True),
+        *([Place("user", Path(config, "plugins"), found=True)] if config else []),
+        *([Place("installed", installed, found=True)] if installed else []),
         *packages,
     ]
     bundled = bundled_plugins()

@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from lmm.errors import RequestError
 from lmm.model import JSON, Target
+from lom.facts import is_same, spelt
 from lom.hosts import ad_hoc_target
 from lom.inventory import Inventory
 from lom.names import did_you_mean, shown
@@ -169,7 +169,8 @@ def _glob(text: str) -> re.Pattern[str]:
 
 
 def _having(key: str, value: str, universe: Mapping[str, Target]) -> frozenset[str]:
-    patterns = [_glob(text) for text in expand(value)]
+    texts = expand(value)
+    patterns = [_glob(text) for text in texts]
     path = key.split(".")
     found = {name: _lookup(target.vars, path) for name, target in universe.items()}
     if all(value is None for value in found.values()):
@@ -179,20 +180,20 @@ def _having(key: str, value: str, universe: Mapping[str, Target]) -> frozenset[s
         )
     return frozenset(
         name
-        for name, texts in found.items()
-        if any(pattern.fullmatch(text) for pattern in patterns for text in texts or ())
+        for name, items in found.items()
+        if any(
+            any(pattern.fullmatch(spelt(item)) for pattern in patterns)
+            or any(is_same(item, text) for text in texts)
+            for item in items or ()
+        )
     )
 
 
-def _lookup(value: JSON, path: Sequence[str]) -> list[str] | None:
-    """Return the texts that match a variable, a list's items each; None if there is none."""
+def _lookup(value: JSON, path: Sequence[str]) -> list[JSON] | None:
+    """Return the values of a variable, a list's items each; None if there is none."""
     for key in path:
         if not isinstance(value, Mapping) or key not in value:
             return None
         value = value[key]
     items = value if isinstance(value, list) else [value]
-    return [
-        item if isinstance(item, str) else json.dumps(item)
-        for item in items
-        if not isinstance(item, dict | list)
-    ]
+    return [item for item in items if not isinstance(item, dict | list)]

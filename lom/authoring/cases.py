@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lmm.contract import validator_for
-from lmm.envelope import loads_request
 from lmm.errors import RequestError
+from lom.documents import read_document, refuse
 from lom.manifest import Capability, Plugin
 
 CASES = "cases"
@@ -79,11 +79,10 @@ def case_files(plugin: Plugin) -> list[Path]:
 
 
 def load_case(plugin: Plugin, file: Path) -> Case:
-    """Return the case in a file. Raises RequestError (``parse_error``, ``invalid_request``)."""
-    try:
-        document = loads_request(file.read_bytes(), str(file))
-    except OSError as error:
-        raise RequestError("invalid_request", f"cannot read {file}: {error.strerror}") from None
+    """Return the case in a file. Raises RequestError (``invalid_request``)."""
+    read = read_document(file, as_json=True)
+    refuse(read, "invalid_request")
+    document = read.data
     violations = validator_for(_SCHEMA).violations(document)
     if violations:
         raise RequestError("invalid_request", f"{file}: {violations[0]}", file=str(file))

@@ -154,7 +154,8 @@ def _cases(plugin: Plugin) -> Iterator[Finding]:
             yield warn(
                 "cases",
                 "there is no case of it, so nothing shows that it works",
-                "Add a file cases/NAME.json; docs/writing-a-plugin.md says what is in it.",
+                "Add a file cases/NAME.json with description, input_parameters and expect"
+                " (`rune plugin new` writes one as an example).",
                 capability.action,
             )
 

@@ -44,7 +44,7 @@ def fetch(source: str, place: Path) -> Fetched:
     """
     if source.startswith("git+") or _URL.match(source):
         return _cloned(source.removeprefix("git+"), place / "clone")
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if path.is_dir():
         return Fetched(path.resolve(), "folder", str(path.resolve()))
     if path.is_file() and _TARBALL.search(path.name):

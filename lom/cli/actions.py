@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmm.errors import RequestError
 from lom.cli.common import Common, columns, common_options, completing
 from lom.cli.group import Group
 from lom.exit_codes import ExitCode
-from lom.names import did_you_mean
 
 if TYPE_CHECKING:
     from lom.manifest import Capability, Plugin
@@ -57,10 +55,7 @@ def show_action(common: Common, name: str) -> int:
         registry = orchestrator.registry
         candidates = registry.candidates(name)
         if not candidates:
-            raise RequestError(
-                "unknown_action",
-                f"no plugin offers the action {name!r}{did_you_mean(name, registry.actions())}",
-            )
+            raise registry.unknown(name)
         offers = [_offer(plugin, capability) for plugin, capability in candidates]
     document = {"action": name, "offers": offers}
     common.emit(document, offers, lambda view: "\n".join(_text(name, offers, view)) + "\n")

@@ -16,7 +16,10 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from lom.config import Settings, load_settings
+from lmm.errors import RequestError
+from lom.config import Settings, is_named, load_settings
+from lom.places import CONFIG, DATA, home, user_folder
+from lom.trust import is_own
 
 
 def candidates(kind: str, context: click.Context, incomplete: str) -> list[CompletionItem[str]]:
@@ -24,7 +27,7 @@ def candidates(kind: str, context: click.Context, incomplete: str) -> list[Compl
     if kind in ("file", "folder"):
         return [CompletionItem(incomplete, type="file" if kind == "file" else "dir")]
     given = {key: context.params.get(key) for key in ("inventory", "plugin_path", "state_dir")}
-    settings = load_settings(given, os.environ, Path.cwd(), Path.home(), trusting=True)
+    settings = load_settings(given, os.environ, Path.cwd(), home(), unchecked=True)
     before = ""
     if kind == "target":
         # Within an expression the last word is completed: 'gpu and no…'.
@@ -76,27 +79,28 @@ def _parameters(manifests: list[dict[str, Any]], action: str) -> Iterator[tuple[
 
 
 def _manifests(settings: Settings) -> Iterator[dict[str, Any]]:
-    for place in plugin_places(settings):
+    for place, found in plugin_places(settings):
         for file in (place / "plugin.json", *sorted(place.glob("*/plugin.json"))):
             with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+                if found and not is_own(file):
+                    continue
                 manifest = json.loads(file.read_bytes())
                 _ = manifest["module_name"], [one["action"] for one in manifest["capabilities"]]
                 yield manifest
 
 
-def plugin_places(settings: Settings) -> list[Path]:
-    """Return the folders of ``lom.registry``, without those of third-party packages: asking for
-    these takes longer than all the rest."""
+def plugin_places(settings: Settings) -> list[tuple[Path, bool]]:
+    """Return the folders of ``lom.registry``, and which were found, not named; without those of
+    third-party packages: asking for these takes longer than all the rest."""
     here = Path(__file__).resolve().parents[1]
     bundled = here / "plugins"
-    shelf = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    listed = not is_named(settings, "plugin_path")
+    own = (user_folder(kind, home=home()) for kind in (CONFIG, DATA))
     return [
-        *(Path(path).expanduser() for path in settings.plugin_path),
-        Path.cwd() / "plugins",
-        Path(shelf) / "rune" / "plugins",
-        Path(data) / "rune" / "plugins",
-        bundled if bundled.is_dir() else here.parent / "plugins",
+        *((Path(os.path.expanduser(path)), listed) for path in settings.plugin_path),
+        (Path.cwd() / "plugins", True),
+        *((Path(folder, "plugins"), True) for folder in own if folder),
+        (bundled if bundled.is_dir() else here.parent / "plugins", False),
     ]
 
 
@@ -104,7 +108,8 @@ def inventory_places(settings: Settings) -> list[Path]:
     """Return the inventory of ``lom.inventory.find_inventory``, whose module costs 10 ms."""
     if settings.inventory:
         return [Path(path) for path in settings.inventory]
-    names = ("inventory.yaml", "inventory", Path("~/.config/rune/inventory.yaml").expanduser())
+    folder = user_folder(CONFIG, home=home())
+    names = ("inventory.yaml", "inventory", *((f"{folder}/inventory.yaml",) if folder else ()))
     return [Path(name) for name in names if Path(name).exists()][:1]
 
 
@@ -112,8 +117,11 @@ def _target_names(settings: Settings) -> Iterator[str]:
     from lom.ranges import expand
 
     yield from ("all", "local")
+    named = bool(settings.inventory) and is_named(settings, "inventory")
     for path in inventory_places(settings):
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if not named and not is_own(file):
+                continue
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 data = _load(file)
                 for section in ("groups", "sources", "targets"):
@@ -127,7 +135,10 @@ def _recorded(settings: Settings, query: str) -> Iterator[tuple[str, str]]:
 
     from lom.config import state_folder
 
-    file = state_folder(settings) / "ledger.sqlite"
+    try:
+        file = state_folder(settings) / "ledger.sqlite"
+    except RequestError:  # there is no home
+        return
     with (
         contextlib.suppress(sqlite3.Error),
         contextlib.closing(

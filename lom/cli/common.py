@@ -14,6 +14,7 @@ from lmm.errors import RequestError
 from lom.cli.interrupts import Interrupts
 from lom.cli.output import STDERR, STDOUT, write_stderr, write_stdout
 from lom.config import KEYS, OUTPUTS, Settings, load_settings
+from lom.places import home
 
 if TYPE_CHECKING:
     from lom.orchestrator import Orchestrator
@@ -141,13 +142,13 @@ def common_options(*, tolerant: bool = False) -> Callable[[Callable[..., int]], 
             flags["color"] = "never" if no_color else None
             problem = None
             try:
-                settings = load_settings(flags, os.environ, Path.cwd(), Path.home())
+                settings = load_settings(flags, os.environ, Path.cwd(), home())
             except RequestError as error:
                 if not tolerant:
                     raise
                 problem = error
                 nowhere = Path(os.devnull)
-                settings = load_settings(flags, {}, nowhere, nowhere, trusting=True)
+                settings = load_settings(flags, {}, nowhere, nowhere, unchecked=True)
             interrupts = click.get_current_context().find_object(Interrupts)
             assert interrupts is not None
             return function(Common(settings, interrupts, quiet, problem), **given)

@@ -44,7 +44,7 @@ def doctor(common: Common, selectors: tuple[str, ...]) -> int:
                 orchestrator,
                 selectors,
                 environ=os.environ,
-                home=Path.home(),
+                home=Path(os.path.expanduser("~")),
                 config_error=common.config_error,
             )
         ]

@@ -13,6 +13,7 @@ from lmm.errors import InternalError, RequestError, RuneError
 from lom.cli.output import STDERR, write_stderr, write_stdout
 from lom.config import OUTPUTS, load_settings
 from lom.names import did_you_mean
+from lom.places import home
 
 
 class Answered(Exception):
@@ -58,8 +59,8 @@ def wanted_output(arguments: Sequence[str]) -> str:
     from pathlib import Path
 
     try:
-        return load_settings({}, os.environ, Path.cwd(), Path.home(), trusting=True).output
-    except (RuneError, OSError, RuntimeError):
+        return load_settings({}, os.environ, Path.cwd(), home(), unchecked=True).output
+    except (RuneError, OSError):
         return "table"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -157,4 +158,11 @@ def settings_of(common: Common, run: RunRow) -> Settings:
         else tuple(run.options[key])
         for key in ("inventory", "plugin_path")
     }
-    return replace(settings, inventory=paths["inventory"], plugin_path=paths["plugin_path"])
+    kept = [key for key in paths if paths[key] != getattr(settings, key)]
+    sources = {**settings.sources, **dict.fromkeys(kept, f"run {run.run_id}")}
+    return replace(
+        settings,
+        inventory=paths["inventory"],
+        plugin_path=paths["plugin_path"],
+        sources=MappingProxyType(sources),
+    )

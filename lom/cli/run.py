@@ -251,30 +251,21 @@ def run(
 def read_params(name: str) -> Mapping[str, Any]:
     """Return the object in a file of parameters, or on stdin for ``-``.
 
-    Raises RequestError (``invalid_request``, ``parse_error``).
+    A file is YAML if it is called so, else JSON. Raises RequestError (``invalid_request``).
     """
-    from lmm.envelope import loads_request
-
-    if name == "-":
-        if sys.stdin is None:
-            raise RequestError("invalid_request", "--params - reads stdin, which is closed")
-        return _object(loads_request(sys.stdin.buffer.read(), "stdin (--params -)"), name)
     from pathlib import Path
 
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        from lom.inventory_files import read
+    from lom.documents import Document, parse, read_document, refuse
 
-        document = read([path])[0]
-        if document.problems:
-            raise RequestError("invalid_request", f"--params {document.problems[0]}", file=name)
-        return _object(document.data, name)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        why = error.strerror or error
-        raise RequestError("invalid_request", f"--params {name}: {why}", file=name) from None
-    return _object(loads_request(content, f"--params {name}"), name)
+    if name != "-":
+        document = read_document(Path(name), as_json=not name.endswith((".yaml", ".yml")))
+    elif sys.stdin is None:
+        raise RequestError("invalid_request", "--params - reads stdin, which is closed")
+    else:
+        document = Document("stdin (--params -)", Path())
+        parse(document, sys.stdin.buffer.read(), as_json=True)
+    refuse(document, "invalid_request")
+    return _object(document.data, name)
 
 
 def _object(value: Any, name: str) -> Mapping[str, Any]:

@@ -1,10 +1,11 @@
-"""``rune config``: the settings in force."""
+"""``rune config``: the settings in force, and the folders that are trusted."""
 
 from __future__ import annotations
 
 import click
 
-from lom.cli.common import Common, columns, common_options
+from lmm.errors import RequestError
+from lom.cli.common import Common, columns, common_options, completing
 from lom.cli.group import Group
 from lom.config import KEYS
 from lom.exit_codes import ExitCode
@@ -12,7 +13,10 @@ from lom.exit_codes import ExitCode
 
 @click.group(cls=Group)
 def config() -> None:
-    """Show the settings. Flags win over environment, ./rune.yaml, ~/.config/rune/config.yaml."""
+    """Show the settings, and trust folders.
+
+    Flags win over environment, ./rune.yaml, ~/.config/rune/config.yaml.
+    """
 
 
 @config.command("show")
@@ -28,4 +32,35 @@ def show(common: Common) -> int:
         rows.append({"setting": key, "value": shown, "source": common.settings.sources[key]})
     names = ("setting", "value", "source")
     common.emit({"settings": rows}, rows, lambda view: table(names, columns(rows, names), view))
+    return ExitCode.OK
+
+
+@config.command("trust")
+@click.argument("folder", required=False, metavar="[DIR]", shell_complete=completing("folder"))
+@click.option("--list", "listed", is_flag=True, help="List the folders that are trusted.")
+@click.option("--remove", is_flag=True, help="Trust DIR no longer.")
+@common_options(tolerant=True)
+def trust_folder(common: Common, folder: str | None, listed: bool, remove: bool) -> int:
+    """Obey what lies in DIR, and below it, though others can change it.
+
+    RUNE takes configuration, inventories and plugins that it finds, or that a file names, only from
+    places that nobody but you and root can change. The list is kept in ~/.config/rune/trusted, by
+    resolved paths.
+    """
+    from lom.trust import distrust, trust, trusted_folders
+
+    if listed == (folder is not None):
+        raise RequestError(
+            "invalid_usage", "name one folder, or give --list", command="rune config trust"
+        )
+    if folder is not None and remove:
+        common.tell(f"no longer trusted: {distrust(folder)}")
+    elif folder is not None:
+        common.tell(f"trusted: {trust(folder)}")
+    rows = [{"folder": one} for one in trusted_folders()]
+    common.emit(
+        {"trusted": [row["folder"] for row in rows]},
+        rows,
+        lambda view: "".join(f"{row['folder']}\n" for row in rows) if listed else "",
+    )
     return ExitCode.OK

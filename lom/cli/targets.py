@@ -40,6 +40,7 @@ def target() -> None:
 @common_options()
 def list_targets(common: Common, selectors: tuple[str, ...]) -> int:
     """List the targets: name, transport, address, groups."""
+    from lom.inventory import EXAMPLE
     from lom.render.table import table
     from lom.selectors import select
 
@@ -57,7 +58,7 @@ def list_targets(common: Common, selectors: tuple[str, ...]) -> int:
         lambda view: table(names, columns(rows, names), view),
     )
     if not rows:
-        common.tell("the inventory is empty; docs/inventory.md shows how to write one")
+        common.tell(f"the inventory is empty; write inventory.yaml, such as `{EXAMPLE}`")
     return ExitCode.OK
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from lmm.errors import RequestError
-from lom.inventory_files import Document, Location
+from lom.documents import Document, Location, refuse
 from lom.inventory_model import M, PathText, Strict, validate
 from lom.policy.hours import Window, parse_window
 from lom.policy.rules import Approval, Policy, Rule
@@ -144,7 +144,7 @@ def lock_of(document: Document) -> str:
     """Return the lock file that a configuration file names. Raises RequestError."""
     given = {"plugin_lock": document.data["plugin_lock"]}
     model = validate(LockModel, given, document, ())
-    _refuse(document)
+    refuse(document, "config_invalid")
     assert model
     return model.plugin_lock
 
@@ -152,7 +152,7 @@ def lock_of(document: Document) -> str:
 def approvals_of(document: Document) -> str:
     """Return the folder that a configuration file names for approvals. Raises RequestError."""
     model = validate(ApprovalsModel, {"approvals": document.data["approvals"]}, document, ())
-    _refuse(document)
+    refuse(document, "config_invalid")
     assert model
     return model.approvals
 
@@ -165,7 +165,7 @@ def audit_of(document: Document) -> tuple[AuditLog | None, bool]:
     model = _validated(AuditModel, document, at)
     if model.required and not model.log:
         document.fault((*at, "required"), "a log that is required has a path, under log")
-    _refuse(document)
+    refuse(document, "config_invalid")
     return (AuditLog(model.log, model.required) if model.log else None), False
 
 
@@ -180,7 +180,7 @@ def system_safeguards(document: Document) -> Safeguards:
                 "name the policy's own inventory under inventory: else whoever runs an action"
                 " chooses what the groups mean",
             )
-    _refuse(document)
+    refuse(document, "config_invalid")
     audit, silent = audit_of(document) if model.audit is not None else (None, False)
     return Safeguards(
         policies=(policy,),
@@ -196,7 +196,7 @@ def _validated(model: type[M], document: Document, at: Location) -> M:
     for part in at:
         data = data[part]
     found = validate(model, data, document, at)
-    _refuse(document)
+    refuse(document, "config_invalid")
     assert found
     return found
 
@@ -219,7 +219,7 @@ def _policy(model: PolicyModel, document: Document, at: Location) -> Policy:
                 fault = "it is for what a rule allows; this one denies"
                 document.fault((*place, "approval"), fault)
         rules.append(_rule(rule, approval, document.line(place)))
-    _refuse(document)
+    refuse(document, "config_invalid")
     return Policy(document.file, model.default, tuple(rules), model.inventory)
 
 
@@ -235,18 +235,4 @@ def _rule(model: RuleModel, approval: ApprovalModel | None, line: int | None) ->
         hours=tuple(model.hours or ()),  # type: ignore[arg-type]
         max_targets=model.max_targets,
         approval=Approval(tuple(approval.approvers), approval.valid_for) if approval else None,
-    )
-
-
-def _refuse(document: Document) -> None:
-    if not document.problems:
-        return
-    first, more = document.problems[0], len(document.problems) - 1
-    raise RequestError(
-        "config_invalid",
-        f"{first}" + (f" (and {more} more)" if more else ""),
-        field=first.path,
-        file=document.file,
-        validation_errors=[str(one) for one in document.problems],
-        **({"line": first.line} if first.line else {}),
     )

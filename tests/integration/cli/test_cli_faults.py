@@ -34,7 +34,7 @@ SLIPS: list[tuple[list[str], str]] = [
     (["run", "noop", "--max-stdout", "0"], "'--max-stdout': '0' is not a size such as"),
     (["run", "noop", "--max-stderr", "2 MB"], "'--max-stderr': '2 MB' is not a size such as"),
     (["run", "noop", "--transport", "shh"], "there is no transport 'shh'"),
-    (["run", "nop"], "did you mean noop?"),
+    (["run", "nop"], "did you mean 'noop'?"),
     (["run", "t.typed", "-p", "gpu_indx=1"], "did you mean 'gpu_index'?"),
     (["run", "t.typed", "-p", "gpu_index=9"], "9 is greater than the maximum of 7 @ $.gpu_index"),
     (["run", "t.typed", "-p", "gpu_index"], "is not KEY=VALUE"),

@@ -263,9 +263,11 @@ def test_records_that_cannot_be_read(text: str, folder: Path, place: Path) -> No
 
 
 def test_the_registry_finds_what_is_installed(folder: Path, tmp_path: Path) -> None:
-    install(str(folder), installed_plugins())
+    place = installed_plugins()
+    assert place is not None
+    install(str(folder), place)
     registry = default_registry(cwd=tmp_path)
     (found,) = (one for one in registry.plugins if one.name == "t-plugin")
     assert found.origin == "installed"
     assert registry.choose("t.do", {}).plugin is found
-    assert json.loads((installed_plugins() / RECORDS).read_text())["version"] == 1
+    assert json.loads((place / RECORDS).read_text())["version"] == 1

@@ -18,8 +18,9 @@ def test_plugins_are_looked_for_in_the_same_folders(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "more").mkdir()
     places = default_registry([tmp_path / "more"]).places
-    own = [place.path for place in places if not place.origin.startswith("package ")]
-    assert plugin_places(Settings(plugin_path=(str(tmp_path / "more"),))) == own
+    own = [place for place in places if not place.origin.startswith("package ")]
+    found = plugin_places(Settings(plugin_path=(str(tmp_path / "more"),)))
+    assert found == [(place.path, place.found) for place in own]
 
 
 @pytest.mark.parametrize("name", ["inventory.yaml", "inventory", "home", "nowhere"])

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmm.errors import RequestError
-from lom import inventory_files
+from lom import yaml_values
 from lom.inventory import TRANSPORTS, Inventory, load_inventory
 
 Load = Callable[[str], Inventory]
@@ -121,7 +121,7 @@ def faults(tmp_path: Path, load: Load) -> Callable[[str], list[str]]:
         ),
         (
             "targets:\n  a: {}\n  b: {}\n  a: {}",
-            "inventory.yaml:4: the key stands here a second time @ $.targets.a",
+            "inventory.yaml:4:3: the key stands here a second time (first in line 2) @ $.targets.a",
         ),
         (
             "targets: {'n[5-1]': {}}",
@@ -175,20 +175,20 @@ def faults(tmp_path: Path, load: Load) -> Callable[[str], list[str]]:
         ),
         (
             "targets: {x: {<<: {port: 1}}}",
-            "inventory.yaml:1: merge keys are not read; use defaults or a group"
+            "inventory.yaml:1:15: merge keys are not read; write out what they stand for"
             ' @ $.targets.x["<<"]',
         ),
         (
             "targets:\n\t a: {}",
-            "inventory.yaml:2: not YAML: found character that cannot start any token, column 1 @ $",
+            "inventory.yaml:2:1: not YAML: a tab; lines are indented by spaces @ $",
         ),
         (
             "targets: {x: {vars: {n: 1e999}}}",
-            "inventory.yaml:1: the number is too large; quote it @ $.targets.x.vars.n",
+            "inventory.yaml:1:25: the number is too large; quote it @ $.targets.x.vars.n",
         ),
         (
             "targets: {? [a] : b}",
-            "inventory.yaml:1: a key is a plain text @ $.targets",
+            "inventory.yaml:1:13: a key is a plain text @ $.targets",
         ),
     ],
 )
@@ -246,7 +246,7 @@ SECRET = "hunter2secret"
 def test_a_secret_in_the_wrong_place_is_never_repeated(
     load: Load, monkeypatch: pytest.MonkeyPatch, base: type, text: str
 ) -> None:
-    monkeypatch.setattr(inventory_files, "_Loader", inventory_files.loader_on(base))
+    monkeypatch.setattr(yaml_values, "_loader_class", lambda: yaml_values.loader_on(base))
     with pytest.raises(RequestError) as caught:
         load(text)
     error = caught.value

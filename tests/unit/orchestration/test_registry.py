@@ -73,7 +73,7 @@ def test_broken_ones_are_listed_and_never_chosen(strong: Path) -> None:
 
 def test_unknown_action_names_the_nearest(strong: Path) -> None:
     add(strong, "one")
-    with pytest.raises(RequestError, match=r"did you mean test\.go") as refusal:
+    with pytest.raises(RequestError, match=r"did you mean 'test\.go'") as refusal:
         registry(strong).choose("test.goo", {})
     assert refusal.value.reason == "unknown_action"
 

@@ -175,7 +175,7 @@ RULES = "default: deny\nrules:\n  - name: a\n    effect: allow\n"
         (RULES + "    targets: prod\n", ["name the policy's own inventory", ":5:"]),
         (RULES + "    hours: 8-18\n", ["is not a time window", "$.rules[0].hours[0]"]),
         (RULES + "    max_targets: 0\n", ["0 is less than the minimum of 1"]),
-        (RULES + "    max_targets: yes\n", ["true is not a whole number"]),
+        (RULES + "    max_targets: true\n", ["true is not a whole number"]),
         (RULES + "  - name: a\n    effect: deny\n", ["'a' stands here a second time", ":5:"]),
         ("rules:\n  - {name: a, effect: deny, max_targets: 3}\n", ["this one denies"]),
         (RULES + "    approval: required\n", ["not a mapping", "$.rules[0].approval"]),

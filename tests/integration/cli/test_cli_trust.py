@@ -1,0 +1,196 @@
+"""Files of other people in the folder one stands in, and people without a home."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmm.testing import Account
+
+from .conftest import ROOT, Rune
+from .office import Person
+
+pytestmark = pytest.mark.needs_root
+
+
+@pytest.fixture
+def theirs(rune: Rune, account: Account, answers: Callable[[Any], str]) -> Rune:
+    """A folder of another user with all that RUNE would take from it."""
+    mark = rune.folder / "ran"
+    rune.write("rune.yaml", "inventory: hosts.sh\n")
+    for name in ("hosts.sh", "inventory/hosts"):
+        tool = rune.write(
+            name, f'#!/bin/sh\nid -un >> {mark}\necho \'{{"targets": {{"t": {{}}}}}}\'\n'
+        )
+        tool.chmod(0o755)
+    rune.plugin("host.info", f"id -un >> {mark}\n" + answers({}))
+    shutil.move(rune.folder / "plugins/host-info", rune.folder / "plugins/x")
+    rune.write("plugins.lock.json", '{"version": 1, "plugins": {}}')
+    for path in (rune.folder, *rune.folder.rglob("*")):
+        os.chown(path, account.uid, account.uid)
+    return rune
+
+
+def ran(rune: Rune) -> bool:
+    return (rune.folder / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("left", "command"),
+    [
+        ("rune.yaml", ["target", "list"]),
+        ("rune.yaml", ["run", "noop"]),
+        ("rune.yaml", ["config", "show"]),
+        ("plugins.lock.json", ["run", "noop"]),
+        ("plugins", ["run", "host.info"]),
+        ("plugins", ["plugin", "list"]),
+        ("plugins", ["action", "show", "host.info"]),
+        ("inventory", ["target", "list"]),
+        ("inventory", ["run", "noop", "-t", "all"]),
+    ],
+)
+def test_what_another_user_put_there_is_refused(
+    theirs: Rune, account: Account, left: str, command: list[str]
+) -> None:
+    for path in ("rune.yaml", "plugins.lock.json", "plugins", "inventory"):
+        if path != left:
+            found = theirs.folder / path
+            shutil.rmtree(found) if found.is_dir() else found.unlink()
+    done = theirs(*command, "-o", "json")
+    assert done.code == 2
+    error = done.document["error_data"]["error"]
+    assert error["data"]["reason"] == "untrusted_path"
+    assert f"{left}" in error["message"]
+    assert f"{theirs.folder} belongs to {account.name} (uid {account.uid})" in error["message"]
+    assert "rune config trust " in error["message"]
+    assert not ran(theirs)
+
+
+def test_the_rest_of_a_folder_is_free_to_use(theirs: Rune) -> None:
+    for name in ("rune.yaml", "plugins.lock.json"):
+        (theirs.folder / name).unlink()
+    shutil.rmtree(theirs.folder / "plugins")
+    assert theirs("run", "noop", "-q").code == 0  # no inventory is needed
+    assert theirs("runs", "rerun", "last", "-q").code == 2  # which reads it, named by the ledger
+    assert not ran(theirs)
+
+
+def test_trust_is_given_listed_and_taken_back(theirs: Rune) -> None:
+    (theirs.folder / "plugins.lock.json").unlink()
+    done = theirs("config", "trust", ".", "-o", "json")
+    assert (done.code, done.document) == (0, {"trusted": [str(theirs.folder)]})
+    assert theirs("config", "trust", "--list").text == f"{theirs.folder}\n"
+    assert theirs("target", "list", "-q").code == 0
+    assert theirs("run", "host.info", "-q").code == 0
+    assert (theirs.folder / "ran").read_text().split() == ["root", "root"]
+    assert theirs("config", "trust", "--remove", ".").code == 0
+    assert theirs("target", "list").code == 2
+    for wrong in ([], [".", "--list"], ["nowhere"]):
+        assert theirs("config", "trust", *wrong).code == 2
+
+
+def test_what_is_named_for_this_call_is_taken_at_its_word(theirs: Rune, tmp_path: Path) -> None:
+    own = tmp_path.parent / f"{tmp_path.name}-own"
+    own.mkdir()
+    mine = Rune(own)
+    assert mine("target", "list", "-i", str(theirs.folder / "hosts.sh"), "-q").code == 0
+    assert ran(theirs)
+    plugins = str(theirs.folder / "plugins")
+    assert mine("run", "host.info", "-q", "--plugin-path", plugins).code == 0
+    assert mine("run", "host.info", "-q", env={"RUNE_PLUGIN_PATH": plugins}).code == 0
+    config = {"RUNE_CONFIG": str(theirs.folder / "rune.yaml")}
+    assert mine("config", "show", env=config).code == 0
+    done = mine("target", "list", env=config)  # which a file names, not this call
+    assert (done.code, "hosts.sh is not obeyed" in done.stderr) == (2, True)
+    mine.write("rune.yaml", f"inventory: {theirs.folder}/hosts.sh\nplugin_path: {plugins}\n")
+    assert mine("target", "list").code == 2
+    assert mine("run", "host.info").code == 2
+
+
+def test_completion_stays_quiet_and_reads_nothing_of_it(theirs: Rune) -> None:
+    for words in ("rune run host.", "rune run noop -t ", "rune action show "):
+        line = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        done = theirs(env={"_RUNE_COMPLETE": "bash_complete", **line})
+        assert (done.code, done.stderr) == (0, "")
+        assert "plain,t" not in done.text.splitlines()
+        assert "host.info" in done.text or "noop -t" in words
+    assert not ran(theirs)
+
+
+def test_doctor_tells_of_it(theirs: Rune) -> None:
+    done = theirs("doctor", "-o", "json")
+    found = {check["check"]: check for check in done.document["checks"]}
+    for name in ("config", "inventory", "plugins"):
+        assert found[name]["status"] == "fail", found[name]
+        assert "is not obeyed" in found[name]["found"]
+    assert not ran(theirs)
+
+
+def test_a_library_user_is_told_as_well(theirs: Rune) -> None:
+    done = theirs.python("from lom import Orchestrator\nOrchestrator().run('host.info')")
+    assert "is not obeyed" in done.stderr
+    assert not ran(theirs)
+
+
+def test_a_umask_of_002_with_a_group_of_ones_own_is_no_matter(rune: Rune, account: Account) -> None:
+    group = pwd.getpwnam(account.name).pw_gid
+    home = account.home / "project"
+    project = Rune(home)
+    project.write("rune.yaml", "concurrency: 3\n")
+    for path in (home, home / "rune.yaml"):
+        path.chmod(path.stat().st_mode | 0o020)
+        os.chown(path, account.uid, group)
+    done = Person(home, account.name, account.uid, account.home)("config", "show")
+    shutil.rmtree(home)
+    assert done.code == 0, done.stderr
+
+
+def test_nobody_needs_a_home(tmp_path: Path) -> None:
+    """As in a container with a uid of its own, and no HOME."""
+    nobody = Person(Path("/"), "", 54321, tmp_path)
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, 54321, 54321)
+
+    def call(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [*nobody._rights(), sys.executable, "-m", "lom.cli", *arguments],
+            cwd="/",
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(ROOT),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    code, text = call("run", "noop")
+    assert (code, "HOME is not set and uid 54321 has no entry" in text) == (2, True), text
+    code, text = call("run", "noop", "--state-dir", str(state))
+    assert code == 0, text
+    for wanted, command in (
+        (0, ["action", "list"]),
+        (0, ["target", "list"]),
+        (0, ["config", "show"]),
+        (2, ["config", "trust", "/"]),
+        (2, ["plugin", "install", "x"]),
+        (2, ["runs", "list"]),
+        (2, ["run", "noop", "--plugin-path", "~no-such-user/x"]),
+        (2, ["run", "noop", "--secret", "a=file:~no-such-user/x", "--state-dir", str(state)]),
+    ):
+        code, text = call(*command)
+        assert code == wanted, text
+        assert "unexpected" not in text
+    assert call("doctor", "-t", "local")[0] == 1
