@@ -115,6 +115,16 @@ def test_what_is_named_for_this_call_is_taken_at_its_word(theirs: Rune, tmp_path
     assert mine("run", "host.info").code == 2
 
 
+def test_the_inventory_of_a_policy_is_looked_at(theirs: Rune, tmp_path: Path) -> None:
+    own = tmp_path.parent / f"{tmp_path.name}-own"
+    own.mkdir()
+    mine = Rune(own)
+    mine.write("rune.yaml", f"policy: {{inventory: {theirs.folder}/hosts.sh, rules: []}}\n")
+    done = mine("run", "noop")
+    assert (done.code, "hosts.sh is not obeyed" in done.stderr) == (2, True)
+    assert not ran(theirs)
+
+
 def test_completion_stays_quiet_and_reads_nothing_of_it(theirs: Rune) -> None:
     for words in ("rune run host.", "rune run noop -t ", "rune action show "):
         line = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}

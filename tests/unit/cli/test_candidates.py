@@ -23,12 +23,18 @@ def test_plugins_are_looked_for_in_the_same_folders(
     assert found == [(place.path, place.found) for place in own]
 
 
-@pytest.mark.parametrize("name", ["inventory.yaml", "inventory", "home", "nowhere"])
+@pytest.mark.parametrize("name", ["inventory.yaml", "inventory", "home", "xdg", "nowhere"])
 def test_the_inventory_is_looked_for_in_the_same_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    places = {"home": Path("~/.config/rune/inventory.yaml").expanduser(), "nowhere": None}
+    places = {
+        "home": Path("~/.config/rune/inventory.yaml").expanduser(),
+        "xdg": tmp_path / "xdg" / "rune" / "inventory.yaml",
+        "nowhere": None,
+    }
+    if name == "xdg":
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     path = places.get(name, tmp_path / name)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

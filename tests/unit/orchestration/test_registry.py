@@ -71,6 +71,37 @@ def test_broken_ones_are_listed_and_never_chosen(strong: Path) -> None:
         found.choose("test.go", {})
 
 
+def test_broken_ones_that_cannot_be_read_are_named(strong: Path) -> None:
+    add(strong, "one")
+    file = add(strong, "two", action="t.do") / "plugin.json"
+    file.write_bytes(file.read_text().encode("utf-16"))
+    words = rf"no action 't\.do'.*cannot be read: {file}: the file is UTF-16"
+    with pytest.raises(RequestError, match=words) as refusal:
+        registry(strong).choose("t.do", {})
+    assert refusal.value.reason == "unknown_action"
+
+
+@pytest.mark.parametrize(
+    ("need", "value", "fits"),
+    [
+        ("ver=1.10", 1.1, True),
+        ("ver=1.10", "1.1", False),
+        ("ver=true", True, True),
+        ("ver=True", True, False),
+        ("ver=2", 2.0, True),
+    ],
+)
+def test_facts_are_compared_as_selectors_compare(
+    strong: Path, need: str, value: Any, fits: bool
+) -> None:
+    add(strong, "one", requires=[need])
+    if fits:
+        assert registry(strong).choose("test.go", {"ver": value}).plugin.name == "one"
+    else:
+        with pytest.raises(RequestError, match=r"no plugin for test\.go fits"):
+            registry(strong).choose("test.go", {"ver": value})
+
+
 def test_unknown_action_names_the_nearest(strong: Path) -> None:
     add(strong, "one")
     with pytest.raises(RequestError, match=r"did you mean 'test\.go'") as refusal:

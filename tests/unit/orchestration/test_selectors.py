@@ -50,6 +50,12 @@ def refusal(expression: str, inventory: Inventory = INVENTORY) -> RequestError:
     ("expression", "expected"),
     [
         ("web1", "web1"),
+        ("n=1.0", "web1"),
+        ("n=1.50", "web2"),
+        ("n=15e-1", "web2"),
+        ("n=[1,2].0", "web1"),
+        ("n!=1.0 and web", "web2"),
+        ("n=1.5*", "web2"),
         ("gpu", "gpu01 gpu02"),
         ("all", "web1 web2 gpu01 gpu02 db.main"),
         ("*", "web1 web2 gpu01 gpu02 db.main"),
@@ -94,6 +100,17 @@ def refusal(expression: str, inventory: Inventory = INVENTORY) -> RequestError:
 )
 def test_what_a_selector_picks(expression: str, expected: str) -> None:
     assert names(expression) == expected.split()
+
+
+def test_a_number_is_found_as_it_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "i.yaml"
+    file.write_text(
+        "targets: {a: {vars: {ver: 1.10}}, b: {vars: {ver: '1.10'}}, c: {vars: {ver: 2}}}"
+    )
+    inventory = load_inventory(file)
+    assert names("ver=1.10", inventory=inventory) == ["a", "b"]
+    assert names("ver=1.1", inventory=inventory) == ["a"]  # a text is no number
+    assert names("ver=2.0", inventory=inventory) == ["c"]
 
 
 def test_expressions_are_united_in_the_order_of_the_inventory() -> None:
