@@ -32,12 +32,10 @@ class Doubt(NamedTuple):
 
 
 def refuse_foreign(path: str | os.PathLike[str]) -> None:
-    """Raise RequestError (``untrusted_path``) if others can change what stands at a path.
-
-    Where nothing stands there is nothing to refuse.
-    """
+    """Raise RequestError (``untrusted_path``) if others can change what stands at a path, or could
+    put something there."""
     steps = _steps_to(path)
-    if not steps or not (doubts := list(_doubts(steps))):
+    if not (doubts := list(_doubts(steps))):
         return
     resolved = steps[-1][0]
     trusted = [one for one in _trusted() if _within(resolved, one)]
@@ -96,8 +94,9 @@ def _list_file() -> str | None:
 
 def _trusted() -> list[str]:
     file = _list_file()
-    if file is None or not (steps := _steps_to(file)):
+    if file is None or not os.path.lexists(file):
         return []
+    steps = _steps_to(file)
     for doubt in _doubts(steps):
         raise _refusal(file, steps[-1][0], doubt)
     try:
@@ -135,12 +134,14 @@ _Step = tuple[str, os.stat_result]
 def _steps_to(path: str | os.PathLike[str]) -> list[_Step]:
     """Return all that decides what stands at a path: the folders from / on, links, itself last.
 
-    Empty if nothing stands there, or what stands there cannot be looked at.
+    It ends with what leads there if nothing stands there: it may come a moment later.
     """
-    try:
-        return list(_walk(os.path.join(os.getcwd(), path)))
-    except OSError:
-        return []
+    steps: list[_Step] = []
+    with contextlib.suppress(OSError):
+        full = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+        for step in _walk(os.fspath(full)):
+            steps.append(step)
+    return steps
 
 
 def _walk(path: str) -> Iterator[_Step]:

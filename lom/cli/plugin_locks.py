@@ -32,8 +32,11 @@ def lock(common: Common, names: tuple[str, ...], lock_file: str | None) -> int:
     from lom.config import LOCK_FILE
     from lom.lockfile import Locked, difference, files_of, locked, read_lock, write_lock
     from lom.render.table import table
+    from lom.trust import refuse_foreign
 
     path = lock_file or next(reversed(_locks(common)), LOCK_FILE)
+    if path == LOCK_FILE:
+        refuse_foreign(os.getcwd())  # a link that another user made would lead elsewhere
     old = read_lock(path) if os.path.exists(path) else {}
     with common.orchestrator() as orchestrator:
         registry = orchestrator.registry

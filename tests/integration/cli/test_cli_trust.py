@@ -115,6 +115,18 @@ def test_what_is_named_for_this_call_is_taken_at_its_word(theirs: Rune, tmp_path
     assert mine("run", "host.info").code == 2
 
 
+def test_no_lock_file_is_written_where_a_link_of_another_leads(
+    theirs: Rune, tmp_path: Path
+) -> None:
+    (theirs.folder / "rune.yaml").unlink()
+    shutil.rmtree(theirs.folder / "plugins")
+    lock = theirs.folder / "plugins.lock.json"
+    lock.unlink()
+    lock.symlink_to(tmp_path / "elsewhere")
+    assert theirs("plugin", "lock").code == 2
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_the_inventory_of_a_policy_is_looked_at(theirs: Rune, tmp_path: Path) -> None:
     own = tmp_path.parent / f"{tmp_path.name}-own"
     own.mkdir()

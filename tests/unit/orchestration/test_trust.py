@@ -115,6 +115,22 @@ def test_what_only_the_mode_opens_is_mended_by_chmod(here: Path) -> None:
     assert is_own(here / "rune.yaml")
 
 
+def test_what_is_not_there_yet_may_come_a_moment_later(here: Path) -> None:
+    assert is_own(here / "nothing")
+    give(here)
+    assert not is_own(here / "nothing")
+    in_sticky(here)
+    assert not is_own(here / "nothing")
+
+
+def test_files_of_the_one_who_called_sudo_are_not_roots_own(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_UID", str(OTHER))
+    give(here / "rune.yaml")
+    assert not is_own(here / "rune.yaml")
+
+
 def test_an_access_list_counts(here: Path) -> None:
     file = here / "rune.yaml"
     file.chmod(0o664)
