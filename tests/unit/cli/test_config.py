@@ -162,3 +162,12 @@ def test_completion_reads_what_it_can_of_a_wrong_file(tmp_path: Path, project_fi
     project_file.write_text("inventory: hosts.yaml\nconcurrency: many\nzzz: 1\n")
     settings = load_settings({}, {}, tmp_path / "cwd", tmp_path / "home", unchecked=True)
     assert settings.inventory == (str(tmp_path / "cwd" / "hosts.yaml"),)
+
+
+def test_nothing_asks_pathlib_for_a_home() -> None:
+    """It raises RuntimeError where there is none; ``os.path.expanduser`` leaves the ``~``."""
+    root = Path(__file__).resolve().parents[3]
+    files = [file for part in ("lom", "lmm") for file in (root / part).rglob("*.py")]
+    texts = {file: file.read_text(encoding="utf-8") for file in files}
+    assert [file for file, text in texts.items() if "Path.home(" in text] == []
+    assert [file for file, text in texts.items() if ").expanduser()" in text] == []
