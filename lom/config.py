@@ -226,7 +226,7 @@ def _read(path: Path, unchecked: bool = False) -> Document:
     from lom.documents import read_document, refuse
 
     document = read_document(path, as_json=False)
-    if not unchecked:
+    if not unchecked or document.data is None:
         refuse(document, "config_invalid")
     if document.data is None:
         document.data = {}
