@@ -172,8 +172,8 @@ def test_the_summary_counts_what_there_is() -> None:
                 "error: a bracket has no partner",
                 "    web[",
                 "       ^\\x1b",
-                "  hint: Selectors are names, groups, ranges and variables joined by and, or, not: see"
-                " `rune run --help`.",
+                "  hint: Names, groups, ranges and variables are joined by and, or, not;"
+                " see `rune run --help`.",
             ],
         ),
         (
