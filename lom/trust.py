@@ -114,10 +114,10 @@ def _write(folders: list[str]) -> None:
             "config_invalid",
             "there is no home directory to keep the list in: set HOME, or XDG_CONFIG_HOME",
         )
+    for doubt in _doubts(_steps_to(os.path.dirname(file))):
+        raise _refusal(file, file, doubt)
     try:
         os.makedirs(os.path.dirname(file), 0o700, exist_ok=True)
-        for doubt in _doubts(_steps_to(os.path.dirname(file))):
-            raise _refusal(file, file, doubt)
         new = f"{file}.{os.getpid()}"
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
             stream.write("".join(f"{one}\n" for one in folders))
