@@ -234,6 +234,7 @@ def test_a_run_without_a_ledger_leaves_nothing(
     fleet: Any, arguments: list[str], env: dict[str, str], config: str
 ) -> None:
     fleet.write("rune.yaml", config)
+    env = {name: value.format(cwd=fleet.folder) for name, value in env.items()}
     assert fleet("run", "noop", *arguments, env=env).code == 0
     assert not ledger_of().exists()
 
@@ -244,13 +245,14 @@ def test_a_run_without_a_ledger_leaves_nothing(
         (["--state-dir", "by-flag"], {"RUNE_STATE_DIR": "by-env"}, "", "by-flag"),
         ([], {"RUNE_STATE_DIR": "by-env"}, "state_dir: by-file\n", "by-env"),
         ([], {}, "state_dir: by-file\n", "by-file"),
-        ([], {"XDG_STATE_HOME": "xdg"}, "", "xdg/rune"),
+        ([], {"XDG_STATE_HOME": "{cwd}/xdg"}, "", "xdg/rune"),
     ],
 )
 def test_where_the_ledger_is(
     fleet: Any, arguments: list[str], env: dict[str, str], config: str, place: str
 ) -> None:
     fleet.write("rune.yaml", config)
+    env = {name: value.format(cwd=fleet.folder) for name, value in env.items()}
     assert fleet("run", "noop", *arguments, env=env).code == 0
     assert (fleet.folder / place / "ledger.sqlite").is_file()
     assert len(fleet("runs", "list", *arguments, "-o", "json", env=env).document["runs"]) == 1
