@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
+import locale
+import logging
 import os
 import pwd
 import secrets
@@ -139,6 +141,7 @@ def _leaves_nothing_behind(request: pytest.FixtureRequest, _base: None) -> Itera
         threads = set(threading.enumerate())
         descriptors = _descriptors()
         directories = _plugin_directories()
+        state = _process_state()
         yield
         new_directories = _plugin_directories() - directories
         leaks = [
@@ -148,6 +151,7 @@ def _leaves_nothing_behind(request: pytest.FixtureRequest, _base: None) -> Itera
             *_left(lambda: _still_there(new_directories)),
             *_left(lambda: sorted(map(str, [*(private / "tmp").iterdir()]))),
             *_left(lambda: sorted(map(str, (private / "run").glob(".rune-*")))),
+            *(f"{what} changed" for what, was in _process_state().items() if was != state[what]),
         ]
     finally:
         os.environ.clear()
@@ -212,6 +216,27 @@ def _new_threads(before: set[threading.Thread], keeps: bool) -> list[str]:
         for thread in threading.enumerate()
         if thread not in before and not (keeps and thread.daemon)
     ]
+
+
+def _process_state() -> dict[str, Any]:
+    """What the whole process shares, so that a test that changes it decides how others go."""
+    loggers = logging.root.manager.loggerDict.copy()
+    return {
+        "the working directory": os.getcwd(),
+        "the umask": Path("/proc/self/status").read_text().partition("Umask:")[2].split()[0],
+        "the time zone": time.tzname,
+        "the locale": locale.setlocale(locale.LC_ALL),
+        "the switch of all loggers": logging.root.manager.disable,
+        "the set of disabled loggers": {
+            name
+            for name, one in loggers.items()
+            if isinstance(one, logging.Logger) and one.disabled
+        },
+        "the handling of signals": [
+            signal.getsignal(one)
+            for one in sorted(signal.valid_signals() - {signal.SIGALRM})  # pytest-timeout's
+        ],
+    }
 
 
 def _descriptors() -> dict[int, str]:

@@ -3,8 +3,8 @@
 
 import statistics
 
-import gpu
 import gpu_matmul
+import gpu_measure
 import gpu_run
 import rune
 
@@ -43,7 +43,7 @@ def load(chosen, samples):
         if wrong:
             spoilt.append(
                 "{}: {} of {} checks found a wrong product".format(
-                    gpu.title(unit), wrong, len(told)
+                    gpu_measure.title(unit), wrong, len(told)
                 )
             )
         if not told:
@@ -99,4 +99,4 @@ def _thinned(values):
 
 if __name__ == "__main__":
     gpu_run.end_on_term()
-    rune.run(lambda: gpu.measure(load, skipped=[], series=[]))
+    rune.run(lambda: gpu_measure.measure(load, skipped=[], series=[]))

@@ -6,6 +6,7 @@ import re
 import shutil
 
 import gpu
+import gpu_measure
 import gpu_run
 import rune
 
@@ -119,7 +120,7 @@ def main():
     level, wanted = rune.param("level"), rune.param("gpus", default=[])
     _, found = gpu.inventory()
     chosen = gpu.units(found, wanted) or []
-    reasons = gpu.busy(chosen) if level > 1 else []
+    reasons = gpu_measure.busy(chosen) if level > 1 else []
     if reasons and not rune.param("disturb"):
         return _answer(False, reasons, None, [], [], None, None)
     rune.progress(message="dcgmi diag -r {}".format(level))

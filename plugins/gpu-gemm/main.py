@@ -3,8 +3,8 @@
 
 import statistics
 
-import gpu
 import gpu_matmul
+import gpu_measure
 import gpu_run
 import rune
 
@@ -25,7 +25,7 @@ def load(chosen, _samples):
         )
         steps = [(unit, precision) for unit in chosen for precision in precisions]
         for at, (unit, precision) in enumerate(steps):
-            name = gpu.title(unit)
+            name = gpu_measure.title(unit)
             rune.progress(100.0 * at / len(steps), "{} {}".format(name, precision))
             job = gpu_run.Job(name, argv, unit.visible, dict(spec, precision=precision))
             records = gpu_run.run([job], rune.left())[name]
@@ -52,4 +52,4 @@ def load(chosen, _samples):
 
 if __name__ == "__main__":
     gpu_run.end_on_term()
-    rune.run(lambda: gpu.measure(load, skipped=[]))
+    rune.run(lambda: gpu_measure.measure(load, skipped=[]))

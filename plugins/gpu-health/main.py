@@ -207,7 +207,7 @@ def judge_nvlinks(found, findings):
     links, index = {}, None
     for line in output.splitlines():
         head = re.match(r"\s*GPU (\d+):", line)
-        state = re.match(r"\s*Link (\d+): (?:(\S+) GB/s|<?inactive>?)", line, re.IGNORECASE)
+        state = re.match(r"\s*Link (\d+): (?:(\d+\.?\d*) GB/s|<?inactive>?)", line, re.IGNORECASE)
         if head:
             index = int(head.group(1))
         elif state and index is not None:
@@ -275,9 +275,10 @@ def look():
         findings.add("failed", "driver_hangs", None, str(hung))
         return None, [], findings
     except gpu.Unreadable as error:
-        said = (error.output.strip().splitlines() or ["nothing"])[0]
-        code = "gpu_lost" if LOST.search(error.output) else "driver_down"
-        findings.add("failed", code, None, "nvidia-smi says: {}", said)
+        if not error.blamed:
+            raise error.failure() from None
+        code = "gpu_lost" if LOST.search(error.said) else "driver_down"
+        findings.add("failed", code, None, "nvidia-smi says: {}", error.said)
         return None, [], findings
     for line in warnings:
         if LOST.search(line):

@@ -180,7 +180,7 @@ def timed(unit, argv, copies, size, iterations):
     """Return the samples of each copy in GB/s, by a worker of ours."""
     count = size * 1048576
     spec = {"copies": copies, "bytes": count, "iterations": iterations, "warmup": 3}
-    job = gpu_run.Job(gpu.title(unit), argv, unit.visible, spec)
+    job = gpu_run.Job(gpu_measure.title(unit), argv, unit.visible, spec)
     records = gpu_run.run([job], rune.left())[job.key]
     return {
         one["copy"]: [COPIES[one["copy"]][0] * count / seconds / 1e9 for seconds in one["seconds"]]
@@ -204,7 +204,7 @@ def load(chosen, _samples):
             visible = chosen[0].visible
             method, argv = gpu_run.find(backend, rune.param("python"), visible, here, CUDA, place)
         for at, unit in enumerate(chosen):
-            rune.progress(100.0 * at / len(chosen), gpu.title(unit))
+            rune.progress(100.0 * at / len(chosen), gpu_measure.title(unit))
             if by_tool:
                 method, rates, left_out = nvbandwidth(unit, copies, size, iterations)
                 skipped += left_out
@@ -237,8 +237,9 @@ if __name__ == "__main__":
         work(sys.argv[1])
     else:
         import gpu
+        import gpu_measure
         import gpu_run
         import rune
 
         gpu_run.end_on_term()
-        rune.run(lambda: gpu.measure(load, link, skipped=[]))
+        rune.run(lambda: gpu_measure.measure(load, link, skipped=[]))

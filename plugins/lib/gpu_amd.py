@@ -8,19 +8,27 @@ import re
 import shutil
 
 import gpu
+import rune
 
 GENERATIONS = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6}  # GT/s of each PCIe generation
 MIB = 1048576
 
 
+BLAMES = re.compile(
+    r"not initialized|not loaded|not found in modules|unable to get devices|no devices|/dev/kfd",
+    re.IGNORECASE,
+)
+
+
 class Down(Exception):
-    """The tool is there and lists no GPU; says what it said."""
+    """The tool is there and lists no GPU, for which it blames the driver; says what it said."""
 
 
 def read(timeout_s):
     """Return the driver's version and a dict for each GPU; a value that is not known is None.
 
-    Fails with code 2 if there is no tool. Raises Down and gpu.Hung.
+    Fails with code 2 if there is no tool, with 3 if what it says cannot be read, which tells
+    nothing of the hardware. Raises Down and gpu.Hung.
     """
     if shutil.which("amd-smi"):
         found = _amd_smi(timeout_s)
@@ -34,15 +42,24 @@ def read(timeout_s):
 
 
 def _document(argv, timeout_s):
-    """Return the first JSON document among what a command says."""
+    """Return the first object, or list of objects, among what a command says."""
     status, output = gpu.ask(argv, timeout_s)
-    for at in (found.start() for found in re.finditer(r"^[\[{]", output, re.MULTILINE)):
+    reader = json.JSONDecoder(strict=False)  # control characters in a text are the tool's affair
+    for found in re.finditer(r"^[\[{]", output, re.MULTILINE):
         try:
-            return json.JSONDecoder().raw_decode(output[at:])[0]
+            document = reader.raw_decode(output, found.start())[0]
         except ValueError:
             continue
-    said = (output.strip().splitlines() or ["nothing"])[-1]
-    raise Down("{} (exit status {}) says: {}".format(" ".join(argv), status, said))
+        if isinstance(document, dict) or all(isinstance(one, dict) for one in document):
+            return document
+        # else a word in brackets, as before a warning
+    lines = output.strip().splitlines() or ["nothing"]
+    said = next(filter(BLAMES.search, lines), None)
+    text = "{} (exit status {}) says: {}".format(" ".join(argv), status, said or lines[-1])
+    if said:
+        raise Down(text)
+    details = {"exit_status": status, "output": output[:4096]}
+    raise rune.Failure(3, "its JSON cannot be read: {}".format(text), details)
 
 
 # -- amd-smi -------------------------------------------------------------------------------------
@@ -65,8 +82,9 @@ def _amd_smi(timeout_s):
 
 def _by_gpu(document):
     # a list until ROCm 6, since ROCm 7 under a key
-    rows = document.get("gpu_data", []) if isinstance(document, dict) else document
-    return {row["gpu"]: row for row in rows if isinstance(row, dict) and "gpu" in row}
+    rows = document.get("gpu_data") or [] if isinstance(document, dict) else document
+    rows = [row for row in rows if isinstance(row, dict)]
+    return {row["gpu"]: row for row in rows if isinstance(row.get("gpu"), int)}
 
 
 def _described(index, one, pages):
@@ -140,13 +158,18 @@ def _bytes(one, *path):
 
 def _rocm_smi(timeout_s):
     document = _document(["rocm-smi", "-a", "--json"], timeout_s)
-    cards = {int(name[4:]): card for name, card in document.items() if re.match(r"card\d+$", name)}
+    document = document if isinstance(document, dict) else {}
+    cards = {
+        int(name[4:]): card
+        for name, card in document.items()
+        if re.match(r"card\d+$", name) and isinstance(card, dict)
+    }
     gpus = [_card(index, card) for index, card in sorted(cards.items())]
     return text(document, "system", "Driver version"), gpus
 
 
 def _card(index, card):
-    link = re.match(r"\d+ \((\d+\.\d+)GT/s x(\d+)\)", card.get("pcie clock level") or "")
+    link = re.match(r"\d+ \((\d+\.\d+)GT/s x(\d+)\)", text(card, "pcie clock level") or "")
     name = text(card, "Card series") or text(card, "Card Series") or text(card, "Card model")
     temperature = number(card, "Temperature (Sensor edge) (C)")
     power = number(card, "Average Graphics Package Power (W)")

@@ -24,8 +24,9 @@ json_cut() { # TEXT KEY...
       return 0
     fi
     if ((begin < 0 && depth <= $# && matched >= depth - 1)) && [[ $part == *([[:space:]]):* ]]; then
-      ((matched = depth - 1))
-      if ((string == end)) && [[ ${parts[string]} == "${!depth}" ]]; then matched=$depth; fi
+      matched=$((depth - 1))
+      # by test, for which nocasematch means nothing
+      if ((string == end)) && [ "${parts[string]}" = "${!depth}" ]; then matched=$depth; fi
       if ((matched == $#)); then
         value=${part#*:}
         while [[ $value == [[:space:]]* ]]; do value=${value:1}; done
@@ -42,7 +43,7 @@ json_cut() { # TEXT KEY...
     IFS='}]'
     closed=($part.)
     IFS='"'
-    ((depth += ${#opened[@]} - ${#closed[@]}))
+    depth=$((depth + ${#opened[@]} - ${#closed[@]})) # (()) fails on 0, which set -e would end
     if ((begin >= 0 && depth <= $#)) && [[ $value ]]; then # it closed, and $# - depth around it
       for ((; depth < $#; depth++)); do part=${part%[\}\]]*}; done
       value=${part%[\}\]]*}
@@ -109,7 +110,7 @@ json_decode() { # RAW
 # (over 64 in 2 KiB) the text is taken for binary and the good characters among them are lost too.
 # shellcheck disable=SC2053,SC2295 # matching is what is wanted
 json_encode() { # TEXT
-  local block chunk valid one size block_at=0 at=0 length=${#1}
+  local block='' chunk valid one size block_at=0 at=0 length=${#1}
   local high=$'[\x80-\xff]' low=$'[\x01-\x7f]' more=$'[\x80-\xbf]'
   local -a dots=(.. ... ... ... .... .... ....) characters=( # as RFC 3629 has them
     $'[\xc2-\xdf]'"$more" $'\xe0[\xa0-\xbf]'"$more" $'[\xe1-\xec\xee\xef]'"$more$more"

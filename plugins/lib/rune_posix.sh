@@ -2,7 +2,7 @@
 # Put "lib": ["rune_posix.sh"] into plugin.json and start the script with:  . "${0%/*}/rune_posix.sh"
 # Functions answer in REPLY. Loading it reads stdin and makes the shell work on bytes (LC_ALL=C).
 # Names that start with rune_ are the library's; it has no local variables, which POSIX lacks.
-# shellcheck shell=sh disable=SC2034 # what is set for the plugin to read
+# shellcheck shell=sh disable=SC2034,SC2154 # what is set for the plugin to read, or by eval
 LC_ALL=C
 rune_request=$(cat)
 rune_began=$(date +%s)
@@ -40,9 +40,9 @@ rune_decode() { # RAW
         rune_hex=${rune_rest#u}
         rune_rest=${rune_hex#????}
         rune_code=$((0x${rune_hex%"$rune_rest"}))
-        [ $rune_code != 0 ] || return 2
-        if [ "$rune_half" ] && [ $((rune_code & 0xfc00)) = 56320 ]; then
-          rune_utf8 $((0x10000 + (rune_half - 0xd800) * 0x400 + rune_code - 0xdc00))
+        [ "$rune_code" != 0 ] || return 2
+        if [ "$rune_half" ] && [ "$((rune_code & 0xfc00))" = 56320 ]; then
+          rune_utf8 "$((0x10000 + (rune_half - 0xd800) * 0x400 + rune_code - 0xdc00))"
           rune_half=''
         else
           [ ! "$rune_half" ] || rune_text=$rune_text'\0357\0277\0275'
@@ -50,7 +50,7 @@ rune_decode() { # RAW
           case $((rune_code & 0xfc00)) in
             55296) rune_half=$rune_code ;;
             56320) rune_utf8 65533 ;;
-            *) rune_utf8 $rune_code ;;
+            *) rune_utf8 "$rune_code" ;;
           esac
         fi
         continue
@@ -74,11 +74,12 @@ rune_utf8() { # CODE POINT: appends its bytes to rune_text, in octal
   if [ "$1" -lt 128 ]; then
     set -- "$1"
   elif [ "$1" -lt 2048 ]; then
-    set -- $((192 | $1 >> 6)) $((128 | $1 & 63))
+    set -- "$((192 | $1 >> 6))" "$((128 | $1 & 63))"
   elif [ "$1" -lt 65536 ]; then
-    set -- $((224 | $1 >> 12)) $((128 | $1 >> 6 & 63)) $((128 | $1 & 63))
+    set -- "$((224 | $1 >> 12))" "$((128 | $1 >> 6 & 63))" "$((128 | $1 & 63))"
   else
-    set -- $((240 | $1 >> 18)) $((128 | $1 >> 12 & 63)) $((128 | $1 >> 6 & 63)) $((128 | $1 & 63))
+    set -- "$((240 | $1 >> 18))" "$((128 | $1 >> 12 & 63))" "$((128 | $1 >> 6 & 63))" \
+      "$((128 | $1 & 63))"
   fi
   for rune_byte; do
     rune_text=$rune_text\\0$((rune_byte >> 6))$((rune_byte >> 3 & 7))$((rune_byte & 7))
@@ -127,8 +128,16 @@ rune_copy() { # PATTERN of as many ? as the character has bytes
 # rune_raw_N (a scalar's JSON), rune_name_N (its key's raw text, or its index), rune_kids_N. They are set by
 # eval, which sees numbers and the names of variables and never a byte of the request.
 rune_parse() {
-  rune_top='' rune_string='' rune_want=value rune_parts=0
+  rune_flags=$- rune_ifs=${IFS-} rune_unset=${IFS+no} # the plugin's, and so again afterwards
   set -f
+  rune_split && rune_status=0 || rune_status=1
+  case $rune_flags in *f*) ;; *) set +f ;; esac
+  if [ "$rune_unset" ]; then IFS=$rune_ifs; else unset IFS; fi
+  return "$rune_status"
+}
+
+rune_split() { # the request, under set -f
+  rune_top='' rune_string='' rune_want=value
   IFS='"'
   # shellcheck disable=SC2086 # splitting is what is wanted
   set -- $rune_request
@@ -137,7 +146,7 @@ rune_parse() {
     if [ "$rune_string" ]; then
       [ "$rune_string" = starts ] && rune_value=$rune_part || rune_value=$rune_value\"$rune_part
       rune_slashes=${rune_part##*[!\\]}
-      if [ $((${#rune_slashes} % 2)) = 1 ]; then
+      if [ "$((${#rune_slashes} % 2))" = 1 ]; then
         rune_string=longer
       else
         rune_string=''
@@ -148,8 +157,6 @@ rune_parse() {
       rune_cut "$rune_part" || return 1
     fi
   done
-  set +f
-  unset IFS
   [ "$rune_want" = end ]
 }
 
@@ -159,7 +166,7 @@ rune_cut() { # TEXT between two strings, into its punctuation and scalars
   # shellcheck disable=SC2086
   set -- $rune_rest
   IFS=" $rune_newline$rune_tab$rune_return"
-  while [ $# -gt 1 ]; do
+  while [ "$#" -gt 1 ]; do
     rune_rest=$1
     while :; do
       # shellcheck disable=SC2295 # matching is what is wanted
@@ -171,7 +178,7 @@ rune_cut() { # TEXT between two strings, into its punctuation and scalars
       rune_rest=${rune_rest#?}
     done
     shift
-    [ $# = 1 ] || rune_token , || return 1
+    [ "$#" = 1 ] || rune_token , || return 1
   done
 }
 
@@ -229,15 +236,16 @@ rune_token() { # TOKEN; \" is the string in rune_value
 }
 
 rune_find() { # KEY...: sets REPLY to the number of a value in the request; an index is a key
-  if [ $rune_nodes = 0 ]; then
+  if [ "$rune_nodes" = 0 ]; then
     rune_type_1=''
     rune_parse || rune_type_1=''
     [ "$rune_type_1" = object ] || rune_fail 1 'what stands on stdin is not one JSON object'
   fi
-  rune_node=1 rune_kids=''
+  rune_node=1
   for rune_step; do
-    eval "rune_kids=\$rune_kids_$rune_node" rune_node=''
-    for rune_kid in $rune_kids; do
+    eval "eval \"set -- \$rune_kids_$rune_node\"" # read as code, for which IFS means nothing
+    rune_node=''
+    for rune_kid; do
       eval "REPLY=\$rune_name_$rune_kid"
       case $REPLY in
         *\\*) rune_decode "\"$REPLY\"" ;;
@@ -252,16 +260,24 @@ rune_find() { # KEY...: sets REPLY to the number of a value in the request; an i
 rune_write() { # NUMBER: appends its JSON to REPLY
   eval "rune_kind=\$rune_type_$1 rune_raw=\$rune_raw_$1 rune_kids=\$rune_kids_$1"
   case $rune_kind in
-    object | array)
-      set -- "$rune_kind" ''
-      [ "$1" = object ] && REPLY="$REPLY{" || REPLY="${REPLY}["
-      for rune_kid in $rune_kids; do
-        REPLY=$REPLY$2
-        if [ "$1" = object ]; then eval "REPLY=\"\$REPLY\\\"\$rune_name_$rune_kid\\\":\""; fi
+    object)
+      REPLY="$REPLY{"
+      eval "set -- $rune_kids"
+      for rune_kid; do
+        eval "REPLY=\"\$REPLY\\\"\$rune_name_$rune_kid\\\":\""
         rune_write "$rune_kid"
-        set -- "$1" ,
+        REPLY=$REPLY,
       done
-      [ "$1" = object ] && REPLY="$REPLY}" || REPLY="$REPLY]"
+      REPLY="${REPLY%,}}"
+      ;;
+    array)
+      REPLY="${REPLY}["
+      eval "set -- $rune_kids"
+      for rune_kid; do
+        rune_write "$rune_kid"
+        REPLY=$REPLY,
+      done
+      REPLY="${REPLY%,}]"
       ;;
     *) REPLY=$REPLY$rune_raw ;;
   esac
@@ -296,7 +312,7 @@ rune_text() { # Turns REPLY from the JSON of a value into its text; fails with 1
 
 rune_count() { # KEY...: REPLY is how many members an object or items an array has; fails if missing
   rune_find payload input_parameters "$@" || return
-  eval "set -- \$rune_kids_$REPLY"
+  eval "eval \"set -- \$rune_kids_$REPLY\""
   REPLY=$#
 }
 
@@ -304,8 +320,8 @@ rune_key() { # INDEX KEY...: REPLY is the key of that member, from 0, of the obj
   rune_index=$1
   shift
   rune_find payload input_parameters "$@" || return
-  eval "set -- \$rune_kids_$REPLY"
-  [ "$rune_index" -lt $# ] || return
+  eval "eval \"set -- \$rune_kids_$REPLY\""
+  [ "$rune_index" -lt "$#" ] || return
   shift "$rune_index"
   eval "REPLY=\$rune_name_$1"
   rune_decode "\"$REPLY\""
@@ -320,7 +336,7 @@ rune_context() { # KEY: REPLY is target, action, run_id, attempt, deadline or ti
 rune_left() { # REPLY is the whole seconds left until the host ends the plugin; fails if nobody said
   rune_context timeout_s || return
   REPLY=$((${REPLY%%[.eE]*} - $(date +%s) + rune_began))
-  [ $REPLY -gt 0 ] || REPLY=0
+  [ "$REPLY" -gt 0 ] || REPLY=0
 }
 
 # -- the answer -------------------------------------------------------------------------------------
@@ -342,7 +358,7 @@ rune_metric() { # NAME VALUE UNIT BETTER [LABEL=TEXT]... [-- SAMPLE...]
   rune_encode "$3"
   rune_one="$rune_one,\"unit\":$REPLY,\"better\":\"$4\"" rune_labels='' rune_samples=''
   shift 4
-  while [ $# -gt 0 ] && [ "$1" != -- ]; do
+  while [ "$#" -gt 0 ] && [ "$1" != -- ]; do
     rune_encode "${1%%=*}"
     rune_labels="$rune_labels,$REPLY:"
     rune_encode "${1#*=}"
@@ -351,7 +367,7 @@ rune_metric() { # NAME VALUE UNIT BETTER [LABEL=TEXT]... [-- SAMPLE...]
   done
   [ ! "$rune_labels" ] || rune_one="$rune_one,\"labels\":{${rune_labels#,}}"
   printf '##rune {"kind":"metric",%s}\n' "$rune_one" >&2
-  if [ $# -gt 1 ]; then
+  if [ "$#" -gt 1 ]; then
     shift
     for rune_sample; do rune_samples=$rune_samples,$rune_sample; done
     rune_one="$rune_one,\"samples\":[${rune_samples#,}]"

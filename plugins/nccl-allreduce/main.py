@@ -139,7 +139,7 @@ def by_torch(python, chosen, sizes, warmup, iterations):
     }
     jobs = [
         gpu_run.Job(
-            gpu.title(unit), argv, visible, dict(shared, rank=rank, device="cuda:%d" % rank)
+            gpu_measure.title(unit), argv, visible, dict(shared, rank=rank, device="cuda:%d" % rank)
         )
         for rank, unit in enumerate(chosen)
     ]
@@ -217,8 +217,9 @@ if __name__ == "__main__":
         work()
     else:
         import gpu
+        import gpu_measure
         import gpu_run
         import rune
 
         gpu_run.end_on_term()
-        rune.run(lambda: gpu.measure(load, links))
+        rune.run(lambda: gpu_measure.measure(load, links))

@@ -39,8 +39,9 @@ json_cut() { # TEXT KEY...
       return 0
     fi
     if ((begin < 0 && depth <= $# && matched >= depth - 1)) && [[ $part == *([[:space:]]):* ]]; then
-      ((matched = depth - 1))
-      if ((string == end)) && [[ ${parts[string]} == "${!depth}" ]]; then matched=$depth; fi
+      matched=$((depth - 1))
+      # by test, for which nocasematch means nothing
+      if ((string == end)) && [ "${parts[string]}" = "${!depth}" ]; then matched=$depth; fi
       if ((matched == $#)); then
         value=${part#*:}
         while [[ $value == [[:space:]]* ]]; do value=${value:1}; done
@@ -57,7 +58,7 @@ json_cut() { # TEXT KEY...
     IFS='}]'
     closed=($part.)
     IFS='"'
-    ((depth += ${#opened[@]} - ${#closed[@]}))
+    depth=$((depth + ${#opened[@]} - ${#closed[@]})) # (()) fails on 0, which set -e would end
     if ((begin >= 0 && depth <= $#)) && [[ $value ]]; then # it closed, and $# - depth around it
       for ((; depth < $#; depth++)); do part=${part%[\}\]]*}; done
       value=${part%[\}\]]*}

@@ -161,7 +161,7 @@ def test_nul_cannot_be_decoded(helpers: Path) -> None:
     assert bash(helpers, r"json_decode '\"a\u0000\"' || printf no", b"") == b"no"
 
 
-SCRIPTS = sorted(bundled_plugins().glob("*/main.sh"))
+SCRIPTS = sorted([*bundled_plugins().glob("*/main.sh"), bundled_plugins() / "lib" / "rune.sh"])
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.parent.name))

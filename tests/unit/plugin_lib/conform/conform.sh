@@ -8,10 +8,10 @@ walk() { # KEY...: json is the value, taken apart and built again
     object)
       rune_count "$@"
       out="$out{" at=0 count="$REPLY $count"
-      while [ $at -lt "${count%% *}" ]; do
-        rune_key $at "$@" && key=$REPLY
+      while [ "$at" -lt "${count%% *}" ]; do
+        rune_key "$at" "$@" && key=$REPLY
         rune_encode "$key"
-        [ $at = 0 ] || out=$out,
+        [ "$at" = 0 ] || out=$out,
         out=$out$REPLY: ats="$at $ats"
         walk "$@" "$key"
         at=$((${ats%% *} + 1)) ats=${ats#* }
@@ -21,10 +21,10 @@ walk() { # KEY...: json is the value, taken apart and built again
     array)
       rune_count "$@"
       out="${out}[" at=0 count="$REPLY $count"
-      while [ $at -lt "${count%% *}" ]; do
-        [ $at = 0 ] || out=$out,
+      while [ "$at" -lt "${count%% *}" ]; do
+        [ "$at" = 0 ] || out=$out,
         ats="$at $ats"
-        walk "$@" $at
+        walk "$@" "$at"
         at=$((${ats%% *} + 1)) ats=${ats#* }
       done
       out="$out]" count=${count#* }
@@ -48,13 +48,13 @@ case $REPLY in
   get)
     set --
     rune_count path && count=$REPLY
-    while [ $# -lt "$count" ]; do rune_param path $# && set -- "$@" "$REPLY"; done
+    while [ "$#" -lt "$count" ]; do rune_param path "$#" && set -- "$@" "$REPLY"; done
     rune_type "$@"
     rune_put type "$REPLY"
     if rune_json "$@"; then rune_put_json value "$REPLY"; fi
     status=0
     rune_param "$@" || status=$?
-    rune_put_json status $status
+    rune_put_json status "$status"
     ;;
   fail)
     rune_json details && details=$REPLY
