@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from lmm.errors import RequestError
+from lom.leftovers import walk
 
 FOLDER = "files"
 MOST_FILES = 1000
@@ -32,7 +33,7 @@ def sources(directory: Path, entrypoint: str, lib: Sequence[str]) -> dict[str, P
     shelf = bundled_plugins() / "lib"
     for name in lib:
         if not (shelf / name).is_file():
-            known = ", ".join(sorted(one.name for one in shelf.iterdir() if one.is_file()))
+            known = ", ".join(sorted(one.name for one in walk(shelf)))
             raise ValueError(f"there is no library {name}; known are {known}")
         if name in found:
             raise ValueError(f"{name} is the entrypoint's name")
@@ -67,21 +68,18 @@ def _tree(directory: Path) -> Iterator[tuple[str, Path]]:
     if not os.path.lexists(root):
         return
     inside = directory.resolve()
-    for folder, folders, names in os.walk(root, onerror=_unread):
-        folders.sort()
-        for name in (*folders, *sorted(names)):
-            path = Path(folder, name)
-            if not _NAME.fullmatch(name):
-                raise ValueError(f"{str(path)!r} has a name that not every host takes")
-            if path.is_symlink() and inside not in path.resolve().parents:
-                raise ValueError(f"{path} leads out of the plugin's folder")
-            if path.is_symlink() and path.is_dir():
+    for path in walk(root, _unread):
+        if not _NAME.fullmatch(path.name):
+            raise ValueError(f"{str(path)!r} has a name that not every host takes")
+        if path.is_symlink() and inside not in path.resolve().parents:
+            raise ValueError(f"{path} leads out of the plugin's folder")
+        if path.is_dir():
+            if path.is_symlink():
                 raise ValueError(f"{path} is a link to a folder")
-        for name in sorted(names):
-            path = Path(folder, name)
-            if not (path.is_file() and os.access(path, os.R_OK)):
-                raise ValueError(f"{path} is no file that can be read")
-            yield path.relative_to(directory).as_posix(), path
+            continue
+        if not (path.is_file() and os.access(path, os.R_OK)):
+            raise ValueError(f"{path} is no file that can be read")
+        yield path.relative_to(directory).as_posix(), path
 
 
 def _unread(error: OSError) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lom.documents import MAX_BYTES, Document, parse, parse_json
+from lom.leftovers import is_leftover
 from lom.trust import refuse_foreign
 
 EXECUTABLE_TIMEOUT_S = 60.0
@@ -43,6 +44,7 @@ def _files(path: Path) -> list[Path]:
         for file in inside
         if os.path.isfile(file)
         and not file.name.startswith(".")
+        and not is_leftover(file.name)
         and (file.suffix in SUFFIXES or os.access(file, os.X_OK))
     ]
     return found or [path]

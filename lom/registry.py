@@ -15,6 +15,7 @@ from typing import Any
 from lmm.errors import RequestError, RuneError
 from lom.bundle import bundled_plugins as bundled_plugins
 from lom.facts import is_same, spelt
+from lom.leftovers import is_leftover
 from lom.manifest import MANIFEST, Capability, Plugin, load_plugin
 from lom.names import did_you_mean
 from lom.places import CONFIG, DATA, home, user_folder
@@ -290,7 +291,7 @@ def _plugin_folders(place: Path) -> Iterator[Path]:
     except OSError:
         return
     for name in names:
-        if (place / name / MANIFEST).exists():
+        if not is_leftover(name) and (place / name / MANIFEST).exists():
             yield place / name
 
 

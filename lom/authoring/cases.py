@@ -10,6 +10,7 @@ from typing import Any
 from lmm.contract import validator_for
 from lmm.errors import RequestError
 from lom.documents import read_document, refuse
+from lom.leftovers import is_leftover
 from lom.manifest import Capability, Plugin
 
 CASES = "cases"
@@ -75,7 +76,8 @@ class Case:
 
 def case_files(plugin: Plugin) -> list[Path]:
     """Return the files of a plugin's cases, by name."""
-    return sorted((plugin.directory / CASES).glob("*.json"))
+    found = sorted((plugin.directory / CASES).glob("*.json"))
+    return [file for file in found if not is_leftover(file.name)]
 
 
 def load_case(plugin: Plugin, file: Path) -> Case:

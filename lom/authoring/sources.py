@@ -16,9 +16,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from lmm.errors import RequestError
 from lom.authoring.tarballs import MOST_BYTES, MOST_FILES, TooLarge, unpack
+from lom.leftovers import is_leftover, walk
 from lom.manifest import MANIFEST
 
-_IGNORED = (".git", "__pycache__")
 _GIT_TIMEOUT_S = 300.0
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:")
 _TARBALL = re.compile(r"\.(tar|tar\.(gz|xz|bz2)|tgz|txz|tbz2)$")
@@ -64,6 +64,7 @@ def plugin_folder(fetched: Fetched, name: str | None) -> Path:
     patterns = ("", "*/", "plugins/*/")
     for pattern in patterns:
         found = sorted(file.parent for file in top.glob(f"{pattern}{MANIFEST}"))
+        found = [one for one in found if one == top or not is_leftover(one.name)]
         if name is not None:
             found = [one for one in found if one.name == name]
         if len(found) == 1:
@@ -79,7 +80,7 @@ def plugin_folder(fetched: Fetched, name: str | None) -> Path:
 
 
 def copy_plugin(source: Path, goal: Path) -> None:
-    """Copy a plugin's folder without what version control and Python keep there.
+    """Copy a plugin's folder without what version control, editors and Python leave there.
 
     Raises RequestError (``invalid_request``) for links that lead out of it, for what is no plain
     file, and for more than 64 MiB or 10 000 files.
@@ -87,33 +88,30 @@ def copy_plugin(source: Path, goal: Path) -> None:
     room, left = MOST_BYTES, MOST_FILES
     source = source.resolve()
     goal.mkdir(mode=0o755)
-    for top, folders, files in os.walk(source):
-        folders[:] = sorted(name for name in folders if name not in _IGNORED)
-        for name in [*folders, *sorted(files)]:
-            path = Path(top, name)
-            copy = goal / path.relative_to(source)
-            mode = path.lstat().st_mode
-            left -= 1
-            if stat.S_ISLNK(mode):
-                if not path.resolve().is_relative_to(source):
-                    raise _refused(path, source, "it is a link that leads out of the plugin")
-                copy.symlink_to(os.readlink(path))
-            elif stat.S_ISDIR(mode):
-                copy.mkdir(mode=0o755)
-            elif stat.S_ISREG(mode):
-                room -= path.stat().st_size
-                shutil.copyfile(path, copy)
-                copy.chmod(0o755 if mode & 0o100 else 0o644)
-            else:
-                raise _refused(path, source, "it is no plain file")
-            if room < 0 or left < 0:
-                raise _too_large(str(source))
+    for path in walk(source):
+        copy = goal / path.relative_to(source)
+        mode = path.lstat().st_mode
+        left -= 1
+        if stat.S_ISLNK(mode):
+            if not path.resolve().is_relative_to(source):
+                raise _refused(path, source, "it is a link that leads out of the plugin")
+            copy.symlink_to(os.readlink(path))
+        elif stat.S_ISDIR(mode):
+            copy.mkdir(mode=0o755)
+        elif stat.S_ISREG(mode):
+            room -= path.stat().st_size
+            shutil.copyfile(path, copy)
+            copy.chmod(0o755 if mode & 0o100 else 0o644)
+        else:
+            raise _refused(path, source, "it is no plain file")
+        if room < 0 or left < 0:
+            raise _too_large(str(source))
 
 
 def tree_sha256(folder: Path) -> str:
     """Return the SHA-256 of a plugin's folder: names, links, contents, and what may be executed."""
     total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(walk(folder)):
         name = str(path.relative_to(folder))
         if path.is_symlink():
             kind, content = "link", os.readlink(path).encode()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lmm.contract import BASE_URI, validator_for
 from lmm.errors import RequestError
+from lom.leftovers import walk
 from lom.manifest import MANIFEST
 from lom.registry import bundled_plugins
 
@@ -63,7 +64,7 @@ def write_plugin(
         files = [
             _write(source, folder / source.relative_to(top), words)
             for top in (templates / "common", templates / language)
-            for source in sorted(top.rglob("*"))
+            for source in walk(top)
             if source.is_file()
         ]
     except FileExistsError:

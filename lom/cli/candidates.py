@@ -18,6 +18,7 @@ from click.shell_completion import CompletionItem
 
 from lmm.errors import RequestError
 from lom.config import Settings, is_named, load_settings
+from lom.leftovers import is_leftover
 from lom.places import CONFIG, DATA, home, user_folder
 from lom.trust import is_own
 
@@ -80,7 +81,8 @@ def _parameters(manifests: list[dict[str, Any]], action: str) -> Iterator[tuple[
 
 def _manifests(settings: Settings) -> Iterator[dict[str, Any]]:
     for place, found in plugin_places(settings):
-        for file in (place / "plugin.json", *sorted(place.glob("*/plugin.json"))):
+        below = [one for one in place.glob("*/plugin.json") if not is_leftover(one.parent.name)]
+        for file in (place / "plugin.json", *sorted(below)):
             with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
                 if found and not is_own(file):
                     continue
@@ -120,7 +122,7 @@ def _target_names(settings: Settings) -> Iterator[str]:
     named = bool(settings.inventory) and is_named(settings, "inventory")
     for path in inventory_places(settings):
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            if not named and not is_own(file):
+            if is_leftover(file.name) or not (named or is_own(file)):
                 continue
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 data = _load(file)

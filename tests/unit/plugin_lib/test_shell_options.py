@@ -15,11 +15,16 @@ from tests.unit.plugin_lib.conftest import CONFORM
 
 LIB = bundled_plugins() / "lib"
 TEXTS = ["a*b? [a-z]", "é\U0001d11e", '"\\/\n\t\x01', "a&b:c,d", "-n", "True", "0123", ""]
-VALUE = {"a b": TEXTS, "*": {}, "n": [0, -1.5, 10, True, False, None, [], {"A": {"a": [[1]]}}]}
+VALUE: dict[str, Any] = {
+    "a b": TEXTS,
+    "*": {},
+    "n": [0, -1.5, 10, True, False, None, [], {"A": {"a": [[1]]}}],
+}
 POSIX = ["", "set -u", "set -e", "set -f", "set -euf", "set -C", "IFS=:", "IFS=", "IFS=0123456789"]
 POSIX += ["IFS=' ,aeu\"'", "unset IFS"]
 BASH = [
-    *(POSIX + ["set -o pipefail", "set -o posix", "set -euo pipefail", "set +B"]),
+    *POSIX,
+    *("set -o pipefail", "set -o posix", "set -euo pipefail", "set +B"),
     *("set -eE; trap 'exit 9' ERR", "set -T; trap : DEBUG RETURN", "BASH_COMPAT=4.4"),
     *(f"shopt -s {name}" for name in ("failglob", "nullglob", "dotglob", "nocaseglob")),
     *(f"shopt -s {name}" for name in ("nocasematch", "globstar", "lastpipe", "xpg_echo")),
