@@ -11,30 +11,16 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_FOLDERS = frozenset(
-    [
-        "__pycache__",
-        ".git",
-        ".hg",
-        ".svn",
-        ".bzr",
-        "CVS",
-        ".idea",
-        ".vscode",
-        ".mypy_cache",
-        ".pytest_cache",
-        ".ruff_cache",
-    ]
-)
-_FILES = re.compile(
-    r".*\.py[co]|.*~|#.*#|\.#.*"  # bytecode; backups, autosaves and locks of Emacs and others
+_LEFT = re.compile(
+    r"__pycache__|\.(?:git|hg|svn|bzr|idea|vscode|(?:mypy|pytest|ruff)_cache)|CVS"
+    r"|.*\.py[co]|.*~|#.*#|\.#.*"  # bytecode; backups, autosaves and locks of Emacs and others
     r"|\..*\.sw[a-px]|\.DS_Store|\._.*|Thumbs\.db|desktop\.ini"  # vim's swap files; desktops
 )
 
 
 def is_leftover(name: str) -> bool:
     """Whether a file or folder of this name is nobody's work."""
-    return name in _FOLDERS or _FILES.fullmatch(name) is not None
+    return _LEFT.fullmatch(name) is not None
 
 
 def walk(folder: Path, on_error: Callable[[OSError], object] | None = None) -> Iterator[Path]:

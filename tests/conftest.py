@@ -33,6 +33,8 @@ from lmm.testing.aws.fake import MARK, REGION
 # Carried by all that this run, or this worker, starts; not RUNE_…, which would be a setting.
 SESSION = os.environ.setdefault("PYTEST_LEAK_SESSION", secrets.token_hex(8))
 WORKER = os.environ["PYTEST_LEAK_WORKER"] = secrets.token_hex(8)
+# What workers of this run make once for all of them; removed when it ends.
+SHARED = Path(tempfile.gettempdir(), f"rune-tests-{SESSION}")
 MARKS: dict[str, str | None] = {"PYTEST_LEAK_WORKER": WORKER}
 
 BUCKET = "rune"
@@ -292,6 +294,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Look once more, after all workers: nothing of this run may be alive."""
     if hasattr(session.config, "workerinput"):
         return
+    shutil.rmtree(SHARED, ignore_errors=True)
     before = session.config.stash[_DIRECTORIES]
     new = _plugin_directories() - before
     directories = _left(lambda: _still_there(new))

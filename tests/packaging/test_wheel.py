@@ -7,55 +7,11 @@ import configparser
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
-import sysconfig
-import venv
 import zipfile
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("lom", "lmm", "specs", "plugins", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
-IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc")
-
-
-def run(*argv: str | Path, cwd: Path) -> str:
-    done = subprocess.run(
-        argv, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built in a copy of the sources so that the checkout stays as it is."""
-    place = tmp_path_factory.mktemp("wheel")
-    for name in SOURCES:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, place / name, ignore=IGNORED)
-        else:
-            shutil.copy(source, place)
-    build = "import setuptools.build_meta as b; print(b.build_wheel('dist'))"
-    return place / "dist" / run(sys.executable, "-c", build, cwd=place).split()[-1]
-
-
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin directory of a new environment with the wheel; dependencies are lent by ours."""
-    place = tmp_path_factory.mktemp("installed")
-    venv.create(place / "venv", symlinks=True)
-    python = place / "venv" / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
-    run(*pip, "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=place)
-    library = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=place)
-    lent = sysconfig.get_path("purelib")
-    Path(library.strip(), "lent.pth").write_text(lent + "\n", encoding="utf-8")
-    return python.parent
+from tests.packaging.conftest import LEFT, ROOT, run
 
 
 def data_files(directory: Path) -> dict[str, tuple[bytes, bool]]:
@@ -72,7 +28,17 @@ def test_the_top_level_is_lom_and_lmm(wheel: Path) -> None:
     top = {name.partition("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"lom", "lmm"}
     assert not [name for name in names if "__pycache__" in name]
+    left = {Path(name).name for name in LEFT}
+    assert not [name for name in names if Path(name).name in left]
     assert [name for name in names if name.endswith("/LICENSE")]
+
+
+def test_the_sdist_gives_the_same_wheel(wheel: Path, wheel_of_sdist: Path) -> None:
+    def contents(path: Path) -> dict[str, bytes]:
+        with zipfile.ZipFile(path) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+
+    assert contents(wheel_of_sdist) == contents(wheel)
 
 
 def test_every_package_is_listed_in_setup_cfg() -> None:
