@@ -84,7 +84,7 @@ def test_every_command_does_what_it_does(stranger: Stranger) -> None:
         done = stranger.run("rune", *words, *(() if command == "completion" else ("-o", "json")))
         assert "Traceback" not in done.stderr, said(done)
         assert done.returncode == status or (status is None and done.returncode < 70), said(done)
-        document = None if command == "completion" else json.loads(done.stdout)
+        document = {} if command == "completion" else json.loads(done.stdout)
         if command == "run":
             assert document["results"][0]["output_data"] == {"answer": 42}
             run_id = document["run_id"]
