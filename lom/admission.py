@@ -18,7 +18,7 @@ from lom.config import Settings, state_folder, system_safeguards
 from lom.inventory import Inventory, load_inventory
 from lom.manifest import Plugin
 from lom.plan import Plan
-from lom.policy.caller import Caller, current_caller
+from lom.policy.caller import Caller, current_caller, user_name
 from lom.policy.values import AuditLog, Safeguards
 
 if TYPE_CHECKING:
@@ -136,22 +136,37 @@ def admit(
     return Admission(record_end, tuple(one.user for one in approved_by))
 
 
+def refuse(settings: Settings, caller: Caller, command: str, why: str) -> PolicyDenied:
+    """Return the error for what a bound account may not be asked for, after recording it."""
+    from lom.audit.records import refused
+
+    error = PolicyDenied("command_refused", why, user=caller.user)
+    return write(audit_logs(settings), refused(command, caller, error)) or error
+
+
 def audit_logs(settings: Settings) -> tuple[AuditLog, ...]:
-    """Return where runs are recorded: what the files say, else in the state directory."""
-    named = safeguards_of(settings).audit
-    if named is not None:
-        return named
-    return (AuditLog(str(state_folder(settings) / AUDIT_FILE)),)
+    """Return where runs are recorded: what the files say, else in the state directory.
+
+    All are required of an account that runs RUNE for others: these could keep them from being
+    written, by limits of their processes.
+    """
+    safeguards = safeguards_of(settings)
+    logs = safeguards.audit
+    if logs is None:
+        logs = (AuditLog(str(state_folder(settings) / AUDIT_FILE)),)
+    if user_name(os.getuid()) in safeguards.identities:
+        logs = tuple(log._replace(required=True) for log in logs)
+    return logs
 
 
 def approvals_folder(settings: Settings) -> str:
-    """Return where requests and approvals are: the folder that is named, else one of one's own."""
+    """Return where requests and approvals are. Raises RequestError (``config_invalid``)."""
     named = safeguards_of(settings).approvals
-    if named is not None:
-        return named
-    from lom.approvals import own_folder
+    if named is None:
+        from lom.consent import no_folder
 
-    return own_folder(str(state_folder(settings)))
+        raise no_folder()
+    return named
 
 
 def safeguards_of(settings: Settings) -> Safeguards:
@@ -194,10 +209,9 @@ def _consent(
     from lom.consent import consent, no_folder
 
     safeguards = safeguards_of(settings)
-    if demands and safeguards.approvals is None and caller.os_user not in safeguards.identities:
-        raise no_folder(demands[0])
-    folder = approvals_folder(settings)
-    return consent(plan, scripts, caller, demands, folder, safeguards.identities)
+    if safeguards.approvals is None:
+        raise no_folder(demands[0] if demands else None)
+    return consent(plan, scripts, caller, demands, safeguards.approvals, safeguards.identities)
 
 
 def _inventory_of(policy: Policy, in_use: Callable[[], Inventory]) -> Inventory:

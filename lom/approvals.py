@@ -3,7 +3,8 @@
 ``RUN.request.json`` belongs to who asks and says all that would run; ``RUN.HEX.answer.json``
 belongs to who answers and holds the hash of that. Who wrote a file is told by its owner, which
 only root can change, and never by what stands in it; but for users that the machine's policy lets
-speak for others. ``RUN.used.json`` is a request whose run was started.
+speak for others. When an answer was given is told by its file's change time, which nobody can set.
+``RUN.used.json`` is a request whose run was started.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,10 +25,9 @@ from lmm.contract import spec_validator
 from lmm.envelope import loads_request, timestamp
 from lmm.errors import RequestError
 from lom.names import shown
-from lom.policy.approval import Answer, Demand, plan_hash
+from lom.policy.approval import AHEAD, Answer, Demand, plan_hash
 from lom.policy.caller import Caller, owner
 
-FOLDER = "approvals"  # below the state directory, where no other is named
 MOST_BYTES = 16 * 1024 * 1024  # of a file; a request names every target
 KEPT_S = 30 * 86400.0  # how long one's own files stay: as long as an approval may hold
 REQUEST, USED, ANSWER = ".request.json", ".used.json", ".answer.json"
@@ -50,16 +50,6 @@ class Request:
 
 
 # -- asking, answering, using ------------------------------------------------------------------
-
-
-def own_folder(state: str) -> str:
-    """Return the folder below a state directory, made private. Raises RequestError."""
-    folder = os.path.join(state, FOLDER)
-    try:
-        os.makedirs(folder, 0o700, exist_ok=True)
-    except OSError as error:
-        raise _io_error(folder, error) from None
-    return folder
 
 
 def ask(folder: str, request: Request) -> None:
@@ -135,8 +125,13 @@ def find(folder: str, name: str, identities: Mapping[str, str]) -> Request:
     ids = [one.removesuffix(REQUEST) for one in _names(folder, name, REQUEST)]
     if name in ids or len(ids) == 1:
         return read(folder, name if name in ids else ids[0], identities)
+    raise not_found(folder, name, ids)
+
+
+def not_found(folder: str, name: str, ids: Sequence[str] = ()) -> RequestError:
+    """Return the error for a name that no request has, or more than one begins with."""
     why = f"more than one begins so: {', '.join(sorted(ids)[:4])}" if ids else "there is none"
-    raise RequestError("unknown_run", f"no request {name!r} in {folder}: {why}", name=name)
+    return RequestError("unknown_run", f"no request {name!r} in {folder}: {why}", name=name)
 
 
 def read(folder: str, run_id: str, identities: Mapping[str, str], *, used: bool = False) -> Request:
@@ -147,7 +142,7 @@ def read(folder: str, run_id: str, identities: Mapping[str, str], *, used: bool 
     _path(folder, run_id, REQUEST)
     try:
         name = f"{run_id}{USED if used else REQUEST}"
-        document, user, _ = _read(folder, name, "subject", identities)
+        document, user, _, _ = _read(folder, name, "subject", identities)
         if document["run_id"] != run_id:
             raise _Unfit(f"it is for {document['run_id']}")
         asked_at = _instant(document["asked_at"])
@@ -168,19 +163,23 @@ def read(folder: str, run_id: str, identities: Mapping[str, str], *, used: bool 
 
 
 def answers(folder: str, run_id: str, identities: Mapping[str, str]) -> list[Answer]:
-    """Return the answers to a request; leave out what its owner did not write as an answer."""
+    """Return the answers to a request; leave out what its owner did not write as an answer.
+
+    An approval that says it is of later than its file is none.
+    """
     found = []
     for name in _names(folder, f"{run_id}.", ANSWER):
         with contextlib.suppress(_Unfit):
-            document, user, groups = _read(folder, name, "plan_hash", identities)
-            if document["run_id"] == run_id:
+            document, user, groups, changed = _read(folder, name, "plan_hash", identities)
+            ahead = document["approved"] and _instant(document["at"]) > changed + AHEAD
+            if document["run_id"] == run_id and not ahead:
                 found.append(
                     Answer(
                         user,
                         groups,
                         document["plan_hash"],
                         document["approved"],
-                        _instant(document["at"]),
+                        changed,
                         document["reason"],
                     )
                 )
@@ -196,17 +195,17 @@ class _Unfit(Exception):
 
 def _read(
     folder: str, name: str, key: str, identities: Mapping[str, str]
-) -> tuple[dict[str, Any], str, frozenset[str]]:
-    """Return a document that has ``key``, who wrote it, and the groups of that user."""
-    content, uid = _content(os.path.join(folder, name))
+) -> tuple[dict[str, Any], str, frozenset[str], datetime]:
+    """Return a document that has ``key``, who wrote it, the groups of that user, and when."""
+    content, found = _content(os.path.join(folder, name))
     document = _parsed(content)
     if key not in document:
         raise _Unfit(f"it has no {key}")
     claimed = document["user"]
-    user, groups = owner(uid, claimed, identities)
+    user, groups = owner(found.st_uid, claimed, identities)
     if user != claimed:
         raise _Unfit(f"it says that {claimed!r} wrote it, and it belongs to {user!r}")
-    return document, user, groups
+    return document, user, groups, datetime.fromtimestamp(found.st_ctime, UTC)
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
@@ -227,8 +226,8 @@ def _instant(text: str) -> datetime:
         raise _Unfit(f"{text} is no instant") from None
 
 
-def _content(path: str) -> tuple[bytes, int]:
-    """Return the bytes of a file that nobody but its owner can have written, and the owner."""
+def _content(path: str) -> tuple[bytes, os.stat_result]:
+    """Return the bytes of a file that nobody but its owner can have written, and what it is."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         with open(os.open(path, flags), "rb") as stream:
@@ -240,7 +239,7 @@ def _content(path: str) -> tuple[bytes, int]:
                 raise _Unfit("others than its owner may write it")
             if found.st_size > MOST_BYTES:
                 raise _Unfit(f"it is larger than {MOST_BYTES} bytes")
-            return stream.read(MOST_BYTES + 1), found.st_uid
+            return stream.read(MOST_BYTES + 1), found
     except OSError as error:
         raise _Unfit(f"it cannot be read: {error.strerror}") from None
 

@@ -6,6 +6,7 @@ What an answer is worth is decided when the run is started, in ``lom.admission``
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from lmm.envelope import timestamp
@@ -26,7 +27,11 @@ def find(settings: Settings, name: str) -> Request:
 
     Raises RequestError (``unknown_run``, ``local_io_error``, ``config_invalid``).
     """
-    return approvals.find(approvals_folder(settings), name, safeguards_of(settings).identities)
+    folder, identities = approvals_folder(settings), safeguards_of(settings).identities
+    request = approvals.find(folder, name, identities)
+    if not _may_see(request, current_caller(os.environ, identities), identities):
+        raise approvals.not_found(folder, name)
+    return request
 
 
 def waiting(settings: Settings) -> list[dict[str, Any]]:
@@ -34,7 +39,10 @@ def waiting(settings: Settings) -> list[dict[str, Any]]:
 
     Raises RequestError (``local_io_error``, ``config_invalid``).
     """
+    if safeguards_of(settings).approvals is None:
+        return []
     folder, identities = approvals_folder(settings), safeguards_of(settings).identities
+    caller = current_caller(os.environ, identities)
     return [
         {
             **listed(one),
@@ -45,6 +53,7 @@ def waiting(settings: Settings) -> list[dict[str, Any]]:
             ],
         }
         for one in approvals.requests(folder, identities)
+        if _may_see(one, caller, identities)
     ]
 
 
@@ -68,11 +77,21 @@ def approver(request: Request, settings: Settings) -> Caller:
     if caller.user == request.user:
         why = f"{caller.user} asked for {request.run_id}; somebody else has to answer"
         raise PolicyDenied("policy_denied", why, **data)
-    if not any(is_one_of(one.approvers, caller.user, caller.groups) for one in request.demands):
+    if not _may_answer(request, caller):
         by = " and ".join(one.words for one in request.demands)
         why = f"{caller.user} may not answer {request.run_id}: it needs an approval {by}"
         raise PolicyDenied("policy_denied", why, **data)
     return caller
+
+
+def _may_answer(request: Request, caller: Caller) -> bool:
+    return any(is_one_of(one.approvers, caller.user, caller.groups) for one in request.demands)
+
+
+def _may_see(request: Request, caller: Caller, identities: Mapping[str, str]) -> bool:
+    """Whether it may be shown: who shares an account sees only what concerns them."""
+    alone = caller.os_user not in identities
+    return alone or caller.user == request.user or _may_answer(request, caller)
 
 
 def respond(request: Request, settings: Settings, denial: str | None = None) -> Answer:

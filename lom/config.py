@@ -173,7 +173,7 @@ def state_folder(settings: Settings) -> Path:
 
 
 def _safeguards(files: Sequence[Document], cwd: Path | None) -> Safeguards | None:
-    system = _system_file()
+    system = system_file()
     lock = cwd / LOCK_FILE if cwd and (cwd / LOCK_FILE).exists() else None
     files = [one for one in files if any(key in one.data for key in SAFEGUARD_KEYS)]
     if system is None and lock is None and not files:
@@ -183,7 +183,11 @@ def _safeguards(files: Sequence[Document], cwd: Path | None) -> Safeguards | Non
     return gather(system, files, lock)
 
 
-def _system_file() -> Document | None:
+def system_file() -> Document | None:
+    """Return the machine's own policy as it stands there, None if there is none.
+
+    Raises RequestError (``config_invalid``) if it cannot be read.
+    """
     try:
         os.stat(SYSTEM_POLICY)
     except FileNotFoundError:

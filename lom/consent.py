@@ -94,12 +94,12 @@ def use_up(folder: str, run_id: str) -> PolicyDenied | None:
     return PolicyDenied("approval_void", why, run_id=run_id)
 
 
-def no_folder(demand: Demand) -> RequestError:
-    """Return the error for a rule whose approval nobody could give."""
+def no_folder(demand: Demand | None = None) -> RequestError:
+    """Return the error for an approval, or for a rule that demands one, that nobody could give."""
+    why = f"rule {demand.rule!r} of {demand.policy} demands an approval, and " if demand else ""
     return RequestError(
         "config_invalid",
-        f"rule {demand.rule!r} of {demand.policy} demands an approval, and no folder is named in"
-        " which another user can give it; name one under approvals",
+        f"{why}no folder is named in which another user can approve; name one under approvals",
         field="$.approvals",
-        file=demand.policy,
+        **({"file": demand.policy} if demand else {}),
     )

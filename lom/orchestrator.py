@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,9 @@ from lmm.model import SecretRef, Target
 from lmm.redact import has_secrets
 from lmm.transports import DESCRIPTORS, TransportPool
 from lom import locks
-from lom.admission import Decision, admit, judge
+from lom.admission import Decision, admit, judge, refuse
 from lom.audit.records import waits
+from lom.bound import Bound, bound_account, chosen_place
 from lom.checks import adjusted, check_buckets, check_secrets, checked
 from lom.config import Settings, is_named, load_settings, state_folder
 from lom.inventory import Inventory, find_inventory, load_inventory
@@ -38,6 +40,7 @@ from lom.plan import Plan, RunOptions, Step, build_request, count_of
 from lom.registry import Registry, default_registry, full_version
 from lom.run import Run
 from lom.scripts import load_scripts
+from lom.selector_syntax import names_file, parse
 from lom.selectors import select
 
 if TYPE_CHECKING:
@@ -88,11 +91,31 @@ class Orchestrator:
 
     @property
     def settings(self) -> Settings:
-        """The settings in force. Raises RequestError (``config_invalid``)."""
+        """The settings in force.
+
+        Raises RequestError (``config_invalid``); PolicyDenied if this account runs RUNE for others
+        and inventory, plugins or state directory are not its own.
+        """
         with self._lock:
             if self._settings is None:
                 self._settings = load_settings({}, os.environ, Path.cwd(), home())
-            return self._settings
+            settings = self._settings
+        if self._bound is not None:
+            given = "inventory" if self._inventory is not None else None
+            given = given or ("plugin_path" if self._plugin_paths else None)
+            given = given or chosen_place(self._bound, settings)
+            if given is not None:
+                raise self._refused(settings, given)
+        return settings
+
+    @cached_property
+    def _bound(self) -> Bound | None:
+        return bound_account()
+
+    def _refused(self, settings: Settings, what: str) -> PolicyDenied:
+        assert self._bound is not None
+        why = f"the account {self._bound.account} runs RUNE for others, who name no {what}"
+        return refuse(settings, self._bound.caller, what, why)
 
     @property
     def inventory(self) -> Inventory:
@@ -136,6 +159,17 @@ class Orchestrator:
         )
         return replace(options, **{k: v for k, v in given.items() if v is not None})
 
+    def select(self, selectors: Sequence[str], inventory: Inventory | None = None) -> list[Target]:
+        """Return the targets that selectors pick, in the order of the inventory.
+
+        Raises RequestError (``selector_…``, ``unknown_target``); PolicyDenied for ``@file`` where
+        this account runs RUNE for others.
+        """
+        settings = self.settings
+        if self._bound is not None and any(names_file(parse(one)) for one in selectors):
+            raise self._refused(settings, "file of selectors")
+        return select(selectors, self.inventory if inventory is None else inventory)
+
     def plan(
         self,
         action: str,
@@ -157,7 +191,7 @@ class Orchestrator:
         selectors = [targets] if isinstance(targets, str) else list(targets or ())
         if self._inventory is not None or self.settings.sources.get("inventory") == "flag":
             _ = self.inventory  # one that was named must be good, also when it is not needed
-        chosen = select(selectors, self._inventory_as_it_is()) if selectors else [LOCAL]
+        chosen = self.select(selectors, self._inventory_as_it_is()) if selectors else [LOCAL]
         wanted = options.min_version and full_version(options.min_version)
         steps = tuple(self._step(action, adjusted(target, options), wanted) for target in chosen)
         ruled_out = [step.error for step in steps if step.error is not None]
@@ -263,7 +297,8 @@ class Orchestrator:
             return None
         from lom.ledger import FILE_NAME, Ledger
 
-        return Ledger.open(state_folder(self.settings) / FILE_NAME)
+        asker = self._bound.caller.user if self._bound else None
+        return Ledger.open(state_folder(self.settings) / FILE_NAME, asker)
 
     def _inventory_as_it_is(self) -> Inventory:
         """Return the inventory; if it has sources, they are asked anew for every plan."""

@@ -84,6 +84,18 @@ def _inner(selector: Selector) -> str:
     return f"({selector})" if isinstance(selector, And | Or) else str(selector)
 
 
+def names_file(selector: Selector) -> bool:
+    """Whether ``@file`` stands anywhere in it."""
+    match selector:
+        case File():
+            return True
+        case Not(operand):
+            return names_file(operand)
+        case And(operands) | Or(operands):
+            return any(map(names_file, operands))
+    return False
+
+
 def parse(text: str) -> Selector:
     """Return the tree of a selector. Raises RequestError (``selector_invalid``), with a caret."""
     if _PASSWORD.search(text):

@@ -69,6 +69,21 @@ def finished(summary: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
     }
 
 
+def refused(command: str, caller: Caller, error: RuneError) -> dict[str, Any]:
+    """Return the record of what a bound account was asked for and does not do.
+
+    ``command`` has words and names of options: a value may be a secret.
+    """
+    return {
+        "time": timestamp(),
+        "event": "command.refused",
+        "who": _who(caller),
+        "command": command,
+        "reason": error.reason,
+        "message": error.message,
+    }
+
+
 def answered(
     run_id: str, subject: Mapping[str, Any], answer: Mapping[str, Any], caller: Caller
 ) -> dict[str, Any]:

@@ -8,9 +8,10 @@ import click
 
 from lmm.errors import Cancelled, RuneError
 from lom import __version__
+from lom.bound import bound_account, settle
 from lom.cli import COMPLETE_VARIABLE
 from lom.cli.faults import Answered, from_click, report, unexpected
-from lom.cli.group import Group
+from lom.cli.group import Entry, Group
 from lom.cli.interrupts import Interrupts
 from lom.cli.output import ReaderGone, discard_stdout, flush_stdout
 from lom.exit_codes import ExitCode, for_error
@@ -59,9 +60,11 @@ def run(arguments: list[str]) -> int:
 
 
 def _carry_out(arguments: list[str], interrupts: Interrupts) -> int:
+    entry = None
     try:
         try:
-            code = _invoke(arguments, interrupts)
+            entry = _enter(interrupts)
+            code = _invoke(arguments, entry)
         except click.exceptions.Exit as stop:  # --help, --version
             code = stop.exit_code
         flush_stdout()
@@ -72,28 +75,48 @@ def _carry_out(arguments: list[str], interrupts: Interrupts) -> int:
         report(Cancelled("cancelled", "cancelled"), arguments)
         return ExitCode.CANCELLED
     except click.ClickException as wrong:
-        return _fail(from_click(wrong), arguments)
+        return _fail(from_click(wrong), arguments, entry)
     except RuneError as error:
-        return _fail(error, arguments)
+        return _fail(error, arguments, entry)
     except Answered as after:
-        return _fail(after.error, arguments, answered=True)
+        return _fail(after.error, arguments, entry, answered=True)
     except Exception as error:
-        return _fail(unexpected(error), arguments)
+        return _fail(unexpected(error), arguments, entry)
 
 
-def _invoke(arguments: list[str], interrupts: Interrupts) -> int:
+def _enter(interrupts: Interrupts) -> Entry:
+    """Find out for whom this is, before anything that the caller gave is looked at."""
+    bound = None
+    try:
+        bound = bound_account()
+    except RuneError:
+        settle(None)
+        raise
+    if bound is None:
+        return Entry(interrupts)
+    settle(bound)
+    from lom.cli.bound import Gate
+
+    return Entry(interrupts, Gate(bound))
+
+
+def _invoke(arguments: list[str], entry: Entry) -> int:
     if COMPLETE_VARIABLE in os.environ:
         from lom.cli.completion import answer
 
         answer(rune, os.environ[COMPLETE_VARIABLE])
         return ExitCode.OK
-    with rune.make_context("rune", list(arguments), obj=interrupts) as context:
-        return int(rune.invoke(context) or ExitCode.OK)
+    root = entry.gate.root(rune) if entry.gate else rune
+    with root.make_context("rune", list(arguments), obj=entry) as context:
+        return int(root.invoke(context) or ExitCode.OK)
 
 
-def _fail(error: RuneError, arguments: list[str], *, answered: bool = False) -> int:
+def _fail(
+    error: RuneError, arguments: list[str], entry: Entry | None, *, answered: bool = False
+) -> int:
     report(error, arguments, answered)
-    if "--debug" in arguments or os.environ.get("RUNE_DEBUG"):
+    wanted = "--debug" in arguments or os.environ.get("RUNE_DEBUG")
+    if wanted and entry and not entry.gate:  # a traceback may tell more than the caller may read
         import traceback
 
         from lmm.model import RESOLVED

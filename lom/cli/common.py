@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmm.errors import RequestError
+from lom.cli.group import Entry
 from lom.cli.interrupts import Interrupts
 from lom.cli.output import STDERR, STDOUT, write_stderr, write_stdout
 from lom.config import KEYS, OUTPUTS, Settings, load_settings
@@ -29,6 +30,7 @@ class Common:
     interrupts: Interrupts
     quiet: bool
     config_error: RequestError | None = None
+    asker: str | None = None  # whose runs are seen, where this account runs RUNE for others
 
     @property
     def output(self) -> str:
@@ -149,9 +151,10 @@ def common_options(*, tolerant: bool = False) -> Callable[[Callable[..., int]], 
                 problem = error
                 nowhere = Path(os.devnull)
                 settings = load_settings(flags, {}, nowhere, nowhere, unchecked=True)
-            interrupts = click.get_current_context().find_object(Interrupts)
-            assert interrupts is not None
-            return function(Common(settings, interrupts, quiet, problem), **given)
+            entry = click.get_current_context().find_object(Entry)
+            assert entry is not None
+            asker = entry.gate.asker if entry.gate else None
+            return function(Common(settings, entry.interrupts, quiet, problem, asker), **given)
 
         for option in reversed(_OPTIONS):
             command = option(command)

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from lom.cli.interrupts import Interrupts
 from lom.names import did_you_mean
+
+if TYPE_CHECKING:
+    from lom.cli.bound import Gate
+
+
+class Entry(NamedTuple):
+    """What a command line was started with; the ``gate`` is there for a bound account alone."""
+
+    interrupts: Interrupts
+    gate: Gate | None = None
 
 
 class Group(click.Group):
@@ -21,16 +32,18 @@ class Group(click.Group):
         self.commands_at = commands_at or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*self.commands_at, *self.commands]
+        names, gate = [*self.commands_at, *self.commands], _gate(ctx)
+        return [name for name in names if gate.has(ctx, name)] if gate else names
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         place = self.commands_at.get(cmd_name)
-        if place is None:
-            return self.commands.get(cmd_name)
-        module, _, attribute = place.partition(":")
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
+        command = self.commands.get(cmd_name)
+        if place is not None:
+            module, _, attribute = place.partition(":")
+            command = getattr(importlib.import_module(module), attribute)
+            assert isinstance(command, click.Command)
+        gate = _gate(ctx)
+        return gate.let_in(ctx, cmd_name, command) if gate and command else command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -44,3 +57,8 @@ class Group(click.Group):
                 f"{'' if did_you_mean(name, known) else ', '.join(known)}"
             )
         return (name if command else None), command, args[1:]
+
+
+def _gate(ctx: click.Context) -> Gate | None:
+    entry = ctx.find_object(Entry)
+    return entry.gate if entry else None

@@ -40,8 +40,12 @@ def once(common: Common, orchestrator: Orchestrator, plan: Plan) -> int:
                 run_id = error.data["run_id"]
             else:
                 raise
+            used = error
         with open_ledger(common) as ledger:
-            run = ledger.find(run_id)
+            try:
+                run = ledger.find(run_id)
+            except RequestError:  # somebody else's
+                raise used from None
             _check(plan, run)
             for event in following(ledger, run, seq):
                 seq = event["seq"]

@@ -150,8 +150,13 @@ def parameters(run: RunRow, given: Mapping[str, SecretRef]) -> dict[str, Any]:
 
 
 def settings_of(common: Common, run: RunRow) -> Settings:
-    """Return the settings with the run's own inventory and plugins where no flag names others."""
+    """Return the settings with the run's own inventory and plugins where no flag names others.
+
+    An account that runs RUNE for others has but one of each.
+    """
     settings = common.settings
+    if common.asker is not None:
+        return settings
     paths = {
         key: getattr(settings, key)
         if settings.sources[key] == "flag" or not run.options[key]

@@ -56,10 +56,10 @@ def ledger_file(common: Common) -> Path:
 
 
 def open_ledger(common: Common) -> LedgerReader:
-    """Open the ledger that the settings name, for reading."""
+    """Open the ledger that the settings name, for reading: what who asks may see of it."""
     from lom.ledger import LedgerReader
 
-    return LedgerReader(ledger_file(common))
+    return LedgerReader(ledger_file(common), common.asker)
 
 
 @runs.command("list")

@@ -42,11 +42,11 @@ def list_targets(common: Common, selectors: tuple[str, ...]) -> int:
     """List the targets: name, transport, address, groups."""
     from lom.inventory import EXAMPLE
     from lom.render.table import table
-    from lom.selectors import select
 
     with common.orchestrator() as orchestrator:
         inventory = orchestrator.inventory
-        chosen = select(selectors, inventory) if selectors else list(inventory.targets.values())
+        everything = list(inventory.targets.values())
+        chosen = orchestrator.select(selectors) if selectors else everything
     rows = [_brief(one) for one in chosen]
     groups = {name: list(members) for name, members in inventory.groups.items()}
     names = ["target", "transport", "address", "ping_status", "groups"]
@@ -67,10 +67,8 @@ def list_targets(common: Common, selectors: tuple[str, ...]) -> int:
 @common_options()
 def show_target(common: Common, selector: str) -> int:
     """Show all that is known of the targets that SELECTOR picks."""
-    from lom.selectors import select
-
     with common.orchestrator() as orchestrator:
-        rows = [_full(one) for one in select([selector], orchestrator.inventory)]
+        rows = [_full(one) for one in orchestrator.select([selector])]
     common.emit({"targets": rows}, rows, lambda view: "\n\n".join(map(_outlined, rows)) + "\n")
     return ExitCode.OK
 
@@ -125,12 +123,11 @@ def disconnect_targets(common: Common, selectors: tuple[str, ...]) -> int:
     What still runs over them, for another rune too, is killed on its host.
     """
     from lmm.transports import disconnect
-    from lom.selectors import select
 
     chosen = None
     if selectors:
         with common.orchestrator() as orchestrator:
-            chosen = select(selectors, orchestrator.inventory)
+            chosen = orchestrator.select(selectors)
     ended, silent = disconnect(chosen)
     document = {"disconnected": ended, "unanswered": silent}
     common.emit(document, [document], lambda view: f"{_connections(ended)} ended\n")

@@ -73,14 +73,18 @@ class Ledger:
     that is refused stays as it is.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, asker: str | None = None) -> None:
         self.path = path
+        self._asker = asker
 
     @classmethod
-    def open(cls, path: Path) -> Ledger:
-        """Return the ledger, known to be usable."""
+    def open(cls, path: Path, asker: str | None = None) -> Ledger:
+        """Return the ledger, known to be usable; its new runs are the ``asker``'s.
+
+        None: those of the user of the operating system.
+        """
         connect_writer(path).close()
-        return cls(path)
+        return cls(path, asker)
 
     def begin(self, facts: RunFacts, on_cancel: Callable[[], None]) -> Recorder:
         """Write down a run and all its targets as not started; return what records it.
@@ -89,7 +93,7 @@ class Ledger:
         RequestError also for a key that another run has (``idempotency_key_used``).
         """
         names = [name for name, *_ in facts.targets]
-        connection, number = self._open(lambda connection: _insert(connection, facts))
+        connection, number = self._open(lambda connection: _insert(connection, facts, self._asker))
         return Recorder(connection, number, names, on_cancel)
 
     def resume(
@@ -113,7 +117,7 @@ class Ledger:
             faults_of(self.path),
             transaction(connection),
         ):
-            _insert(connection, facts, plan_hash)
+            _insert(connection, facts, self._asker, plan_hash)
 
     def approved(self, run_id: str, users: Sequence[str]) -> None:
         """Note that a run that waits, if it stands here, was approved and is about to begin."""
@@ -196,7 +200,12 @@ def _check_key(connection: sqlite3.Connection, run_id: str, key: str | None) -> 
         )
 
 
-def _insert(connection: sqlite3.Connection, facts: RunFacts, plan_hash: str | None = None) -> int:
+def _insert(
+    connection: sqlite3.Connection,
+    facts: RunFacts,
+    asker: str | None,
+    plan_hash: str | None = None,
+) -> int:
     """Insert a run and its targets; one that waited and was approved is taken over."""
     _check_key(connection, facts.run_id, facts.idempotency_key)
     process = this_process()
@@ -217,7 +226,7 @@ def _insert(connection: sqlite3.Connection, facts: RunFacts, plan_hash: str | No
         "secret_params": json.dumps(sorted(facts.secret_params)),
         "options": json.dumps(facts.options),
         "version": facts.version,
-        "who": who(),
+        "who": asker or who(),
         "host": platform.node(),
         "boot_id": process.boot_id,
         "pid_space": process.pid_space,

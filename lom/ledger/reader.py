@@ -104,12 +104,15 @@ class RunRow:
 class LedgerReader:
     """An open ledger; one that does not exist yet has no runs. Use it as a context manager.
 
+    With an ``asker`` other people's runs are not there: ``runs`` and ``find`` leave them out.
+
     Opening and reading raise RequestError (``ledger_corrupt``, ``ledger_newer``,
     ``ledger_unavailable``).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, asker: str | None = None) -> None:
         self.path = path
+        self._asker = asker
         self._connection = connect_reader(path)
         if self._connection is not None:
             self._connection.row_factory = sqlite3.Row
@@ -139,11 +142,13 @@ class LedgerReader:
             rows = self.rows(
                 "SELECT * FROM run WHERE (?1 IS NULL OR number < ?1)"
                 " AND (?2 IS NULL OR action = ?2) AND (?3 IS NULL OR status IS ?3)"
-                " AND (finished_at IS NULL OR NOT ?4) ORDER BY number DESC LIMIT 100",
+                " AND (finished_at IS NULL OR NOT ?4) AND (?5 IS NULL OR who = ?5)"
+                " ORDER BY number DESC LIMIT 100",
                 below,
                 action,
                 None if status in UNFINISHED else status,
                 status in UNFINISHED,
+                self._asker,
             )
             runs = [self._run(row) for row in rows]
             found += [run for run in runs if status in (None, run.status)]
@@ -158,14 +163,19 @@ class LedgerReader:
         Raises RequestError (``unknown_run``) when there is none or more than one.
         """
         if name == "last":
-            found = self.rows("SELECT * FROM run ORDER BY number DESC LIMIT 1")
+            found = self.rows(
+                "SELECT * FROM run WHERE ?1 IS NULL OR who = ?1 ORDER BY number DESC LIMIT 1",
+                self._asker,
+            )
             if not found:
                 raise RequestError("unknown_run", f"the ledger {self.path} has no runs")
             return self._run(found[0])
         found = self.rows(
-            "SELECT * FROM run WHERE substr(run_id, 1, ?) = ? ORDER BY run_id LIMIT 4",
+            "SELECT * FROM run WHERE substr(run_id, 1, ?1) = ?2 AND (?3 IS NULL OR who = ?3)"
+            " ORDER BY run_id LIMIT 4",
             len(name),
             name,
+            self._asker,
         )
         exact = [row for row in found if row["run_id"] == name]
         if len(exact or found) == 1:

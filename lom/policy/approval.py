@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from lom.policy.decide import is_one_of
 
+AHEAD = timedelta(minutes=1)  # most that two clocks may differ, the file system's and ours
 _NAMED = ("plugins", "targets")  # lists of objects that have a name
 _SHOWN = 10  # differences that a message spells out
 
@@ -88,6 +89,9 @@ def standing(
         if not fitting:
             return Standing((), "approval_required", f"it needs an approval {demand.words}")
         newest = fitting[-1]
+        if newest.at > now + AHEAD:  # the clock was put back: how old it is cannot be told
+            words = f"the approval by {newest.user} is dated ahead, {newest.at:%Y-%m-%d %H:%M %Z}"
+            return Standing((), "approval_void", words)
         until = newest.at + timedelta(seconds=demand.valid_for_s)
         if now > until:
             words = f"the approval by {newest.user} has expired at {until:%Y-%m-%d %H:%M %Z}"

@@ -39,7 +39,7 @@ def current_caller(environ: Mapping[str, str], identities: Mapping[str, str]) ->
     (``invalid_request``) for an identity that is no name.
     """
     uid = os.getuid()
-    os_user = _user_name(uid)
+    os_user = user_name(uid)
     variable = identities.get(os_user)
     identity = environ.get(variable or IDENTITY_VARIABLE) or None
     if identity is not None and (len(identity) > _LONGEST or not identity.isprintable()):
@@ -65,12 +65,13 @@ def owner(uid: int, claimed: str, identities: Mapping[str, str]) -> tuple[str, f
 
     Whom it ``claimed`` to be is believed as in ``current_caller``.
     """
-    os_user = _user_name(uid)
+    os_user = user_name(uid)
     user = claimed if os_user in identities else os_user
     return user, _groups_of(user)
 
 
-def _user_name(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Return the name of an OS user, ``#UID`` for one without."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -17,7 +17,7 @@ from lom.inventory_model import M, PathText, Strict, validate
 from lom.policy.hours import Window, parse_window
 from lom.policy.rules import Approval, Policy, Rule
 from lom.policy.values import AuditLog, Safeguards
-from lom.selector_syntax import And, File, Not, Or, Selector, parse
+from lom.selector_syntax import names_file, parse
 
 LONGEST_S = 30 * 86400.0  # that an approval may hold; requests are kept as long
 _UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -50,20 +50,9 @@ def _selector(value: str) -> str:
         selector = parse(value)
     except RequestError as error:
         raise ValueError(error.message) from None
-    if _names_file(selector):
+    if names_file(selector):
         raise ValueError("a rule's selector names no file; write a group into the inventory")
     return value
-
-
-def _names_file(selector: Selector) -> bool:
-    match selector:
-        case File():
-            return True
-        case Not(operand):
-            return _names_file(operand)
-        case And(operands) | Or(operands):
-            return any(map(_names_file, operands))
-    return False
 
 
 _Pattern = Annotated[str, AfterValidator(_pattern)]
@@ -179,6 +168,12 @@ def system_safeguards(document: Document) -> Safeguards:
                 ("rules", number, "targets"),
                 "name the policy's own inventory under inventory: else whoever runs an action"
                 " chooses what the groups mean",
+            )
+        if rule.approval and model.approvals is None:
+            document.fault(
+                ("rules", number, "approval"),
+                "name the folder of the answers under approvals: else whoever runs an action"
+                " chooses where they lie",
             )
     refuse(document, "config_invalid")
     audit, silent = audit_of(document) if model.audit is not None else (None, False)

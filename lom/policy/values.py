@@ -24,8 +24,8 @@ class Safeguards(NamedTuple):
     """All that stands between a plan and a run; every policy and every lock must agree.
 
     ``identities`` names, by OS user, the environment variable in which that user's processes say
-    for whom they ask. ``audit`` and ``approvals``, the folder of requests and approvals, are None
-    where nothing is said: then they are in the state directory.
+    for whom they ask. ``audit`` is None where nothing is said: then it is in the state directory.
+    ``approvals`` is the folder of requests and approvals; without one nobody can approve.
     """
 
     policies: tuple[Policy, ...] = ()

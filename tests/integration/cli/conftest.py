@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lmm.testing import Account
+from tests.integration.clock import clock as clock
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -187,6 +188,15 @@ def fleet(rune: Rune) -> Rune:
 def answers() -> Callable[[Any], str]:
     """``success``: the text of a script that answers with the given object."""
     return success
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Any]:
+    """An account that people reach only by sudo, under a policy of the machine."""
+    from .service import open_service
+
+    with open_service() as made:
+        yield made
 
 
 @pytest.fixture

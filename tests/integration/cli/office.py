@@ -37,15 +37,6 @@ SCHEMA = {
 }
 WIPE = ("run", "t.wipe", "-t", "web1", "-p", "disk=sdb", "-o", "json")
 
-# As in test_cli_policy: the machine's own policy is at a fixed place.
-WITH_SYSTEM_POLICY = """\
-import sys
-import lom.config
-lom.config.SYSTEM_POLICY = sys.argv[1]
-from lom.cli import main
-sys.exit(main(sys.argv[2:]))
-"""
-
 
 @dataclass(frozen=True)
 class Person:

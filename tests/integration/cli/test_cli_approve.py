@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lmm.envelope import timestamp
+from tests.integration.clock import Clock
 
 from .conftest import Done, Rune
-from .office import ADMIN, INVENTORY, RULES, WIPE, WITH_SYSTEM_POLICY, Office, data, reason
+from .office import ADMIN, INVENTORY, RULES, WIPE, Office, data, reason
 
 
 def test_a_run_waits_for_another_and_starts_once(office: Office) -> None:
@@ -238,20 +238,40 @@ def test_a_request_that_is_none_is_refused_and_not_listed(
     assert office.admin("approve", "--list", "-o", "json").document == {"requests": []}
 
 
-def test_an_approval_expires(office: Office) -> None:
+def test_an_approval_expires(office: Office, clock: Clock) -> None:
+    run_id = office.ask()
+    assert office.admin("approve", run_id, "--yes", "-q").code == 0
+
+    def after(passed: timedelta) -> Done:
+        clock.file.write_text(f"{passed.total_seconds():.0f}")
+        return office.ann(*WIPE, "--approved", run_id, **clock.environment)
+
+    late = after(timedelta(hours=8, minutes=1))
+    assert (late.code, reason(late)) == (3, "approval_void")
+    assert f"the approval by {ADMIN} has expired at" in late.stderr
+    early = after(timedelta(hours=-1))
+    assert (early.code, reason(early)) == (3, "approval_void")
+    assert "is dated ahead" in early.stderr
+    assert after(timedelta(hours=7, minutes=59)).code == 0
+
+
+def test_an_answer_is_as_old_as_its_file_and_not_as_it_says(office: Office, clock: Clock) -> None:
     run_id = office.ask()
     assert office.admin("approve", run_id, "--yes", "-q").code == 0
     path = office.answer(run_id)
     answer = json.loads(path.read_text())
 
-    def given(ago: timedelta) -> Done:
-        path.write_text(json.dumps(answer | {"at": timestamp(datetime.now(UTC) - ago)}))
+    def saying(at: timedelta, **changes: Any) -> Done:
+        said = answer | {"at": timestamp(datetime.now(UTC) + at)} | changes
+        path.write_text(json.dumps(said))
+        os.utime(path, (0, 0))
         return office.ann(*WIPE, "--approved", run_id)
 
-    late = given(timedelta(hours=8, minutes=1))
-    assert (late.code, reason(late)) == (3, "approval_void")
-    assert f"the approval by {ADMIN} has expired at" in late.stderr
-    assert given(timedelta(hours=7, minutes=59)).code == 0
+    ahead = saying(timedelta(hours=7))
+    assert (ahead.code, reason(ahead)) == (3, "approval_required")
+    denied = saying(timedelta(hours=7), approved=False, reason="not today")
+    assert (denied.code, reason(denied)) == (3, "approval_denied")
+    assert saying(timedelta(days=-3)).code == 0
 
 
 def test_secrets_are_in_no_file_and_given_again(office: Office) -> None:
@@ -299,38 +319,6 @@ def test_without_a_ledger_and_without_the_rule(office: Office) -> None:
     # nothing demands an approval any more, so none confirms
     assert reason(office.ann(*WIPE, "--approved", run_id)) == "confirmation_required"
     assert office.ann(*WIPE, "--approved", run_id, "--yes").code == 0
-
-
-# -- one account that speaks for many ----------------------------------------------------------
-
-
-def test_people_who_share_an_account_are_told_apart_by_the_machines_policy(fleet: Rune) -> None:
-    me = pwd.getpwuid(os.getuid()).pw_name
-    rule = "{name: two, risks: destructive, approval: {approvers: bob}, effect: allow}"
-    identities = f"identities: {{{me}: RUNE_IDENTITY}}\n"
-    system = fleet.write("etc/policy.yaml", f"{identities}rules:\n  - {rule}\n")
-
-    def rune(who: str, *arguments: str) -> Done:
-        os.environ["RUNE_IDENTITY"] = who
-        return fleet.python(WITH_SYSTEM_POLICY, str(system), *arguments)
-
-    wipe = ("run", "t.wipe", "-t", "web1", "-o", "json")
-    run_id = data(rune("ann", *wipe))["run_id"]
-    assert rune("ann", "approve", run_id, "--yes").code == 3
-    assert rune("bob", "approve", run_id, "--yes").code == 0
-    assert rune("bob", *wipe, "--approved", run_id).code == 3
-    assert rune("ann", *wipe, "--approved", run_id).code == 0
-    # what bob asks for, bob does not approve
-    run_id = data(rune("bob", *wipe))["run_id"]
-    assert rune("bob", "approve", run_id, "--yes").code == 3
-    # where the policy believes no identity, the same files are all of one user
-    run_id = data(rune("ann", *wipe))["run_id"]
-    assert rune("bob", "approve", run_id, "--yes").code == 0
-    folder = Path.home() / ".local/state/rune/approvals"
-    system.write_text(system.read_text().replace(identities, f"approvals: {folder}\n"))
-    assert reason(rune("ann", *wipe, "--approved", run_id)) == "unknown_run"
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
 
 
 def test_a_dry_run_asks_nobody(fleet: Rune) -> None:

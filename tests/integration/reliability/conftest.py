@@ -20,6 +20,7 @@ from lmm.testing import Sshd, processes
 from lmm.transports import disconnect
 from lom.ledger import LedgerReader
 from tests.integration.cli.conftest import Done, Rune, success
+from tests.integration.clock import clock as clock
 
 PATIENCE_S = 30.0
 TRANSPORTS = ("local", "ssh", "openssh")

@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import pytest
-
 from lmm.testing import Sshd, processes
 from lom.ledger import LedgerReader
+from tests.integration.clock import Clock
 
 from .conftest import Fleet, reasons
 
 DAY_S = 86400
 DAYS = (-2, 3, -5, 7)  # by how much the clock differs since each target ran
-
-
-@dataclass(frozen=True)
-class Clock:
-    """A wall clock of its own for all processes with this environment."""
-
-    file: Path
-    library: Path
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"LD_PRELOAD": str(self.library)}
-
-    def set_to(self, seconds: int) -> str:
-        """Return the shell command that makes the clock differ by so much from the true time."""
-        return f"echo {seconds} >{self.file}.$$ && mv {self.file}.$$ {self.file}"
-
-
-@pytest.fixture
-def clock(tmp_path: Path) -> Clock:
-    made = Clock(tmp_path / "jump", tmp_path / "clock.so")
-    source = Path(__file__).with_name("clock.c")
-    name = f'-DJUMP="{made.file}"'
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", name, "-o", made.library, source], check=True)
-    return made
 
 
 def test_on_this_machine(fleet: Fleet, clock: Clock) -> None:

@@ -1,0 +1,96 @@
+"""The account that runs RUNE for others, as ``identities`` in the machine's own policy says.
+
+Whoever reaches such an account, by sudo or through a service, is bound by the policy: they give
+data, and everything that is executed, read or written lies where the account itself has it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from lom.config import Settings, load_settings, system_file, system_safeguards
+from lom.policy.caller import Caller, current_caller, user_name
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SECRETS = re.compile(r"RUNE_SECRET_[A-Za-z0-9_]+")  # means nothing but to who names it
+PLACES = ("inventory", "plugin_path", "state_dir")
+_LOOKS = ("LANG", "LANGUAGE", "TERM", "COLUMNS", "LINES", "NO_COLOR", "RUNE_OUTPUT")
+_WORD = re.compile(r"[A-Za-z0-9_.@:-]*")  # no path: a locale or a terminal can be a file
+
+
+class Bound(NamedTuple):
+    """This process's OS user, whom the policy believes ``variable`` about who asks."""
+
+    account: str
+    variable: str
+    home: str
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks. Raises RequestError (``invalid_request``) for an identity that is no name."""
+        return current_caller(os.environ, {self.account: self.variable})
+
+
+def bound_account() -> Bound | None:
+    """Return this account if it runs RUNE for others, None for everybody else.
+
+    Raises RequestError (``config_invalid``) where the machine's policy does not let one tell.
+    """
+    file = system_file()
+    if file is None:
+        return None
+    if not isinstance(file.data, Mapping):
+        system_safeguards()  # says what is wrong with it
+        return None
+    identities = file.data.get("identities")
+    if not identities:
+        return None
+    if not isinstance(identities, Mapping):
+        system_safeguards()  # says what is wrong with it
+    account = user_name(os.getuid())
+    if account not in identities:
+        return None
+    return Bound(account, str(identities[account]), _home())
+
+
+def settle(account: Bound | None) -> None:
+    """Make this process what a login of its account would be: environment, home and folder.
+
+    Of the environment stay who asks, what only looks, and ``RUNE_SECRET_…``.
+    """
+    home = _home()
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if ((name in _LOOKS or name.startswith("LC_")) and _WORD.fullmatch(value))
+        or SECRETS.fullmatch(name)
+        or (account and name == account.variable)
+    }
+    name = user_name(os.getuid())
+    own = {"HOME": home, "USER": name, "LOGNAME": name, "SHELL": "/bin/sh", "PATH": PATH}
+    os.environ.clear()
+    os.environ.update({**kept, **own})
+    try:
+        os.chdir(home)
+    except OSError:
+        os.chdir("/")
+
+
+def chosen_place(account: Bound, settings: Settings) -> str | None:
+    """Return which of the places in the settings is not the account's own, None if all are."""
+    from pathlib import Path
+
+    home = Path(account.home)
+    own = load_settings({}, {}, home, home)
+    return next((key for key in PLACES if getattr(settings, key) != getattr(own, key)), None)
+
+
+def _home() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir or "/"
+    except KeyError:
+        return "/"
