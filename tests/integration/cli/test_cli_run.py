@@ -110,6 +110,16 @@ def test_hostile_parameters_arrive_and_are_only_data(rune: Any) -> None:
     assert not list(rune.folder.rglob("owned"))
 
 
+def test_a_local_plugin_gets_none_of_runes_environment(rune: Any) -> None:
+    names = ["AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "PYTHONPATH", "LD_LIBRARY_PATH"]
+    given = dict.fromkeys(names, "hunter2")
+    done = rune("run", "host.exec", "-p", "command=env", "--yes", "-o", "json", env=given)
+    printed = done.document["results"][0]["output_data"]["stdout"]
+    assert "HOME=" in printed
+    assert "hunter2" not in printed
+    assert not [line for line in printed.splitlines() if line.startswith(tuple(names))]
+
+
 def test_secrets_come_by_reference_and_never_leave(rune: Any) -> None:
     script = 'read -r all; [[ $all == *hunter2* ]] && echo \'{"payload": {"result": "success",'
     rune.plugin("t.secret", script + ' "output_data": {"came": true}}}\'\n')
