@@ -191,9 +191,9 @@ class Frame:
 
     Both lines count only at the start of a line, so the host writes a newline before them, which
     is no part of what was printed. ``body`` takes the plugin's bytes as they come. A frame that is
-    ``eager`` passes on the newline of a line that is not empty before it knows whose it is, so the
-    last one may be the host's. Noise of login profiles is kept in ``noise`` up to a bound, the last
-    of it; what follows the end line is dropped.
+    ``eager`` passes on the newline of a line that is not empty before it knows whose it is:
+    ``has_extra`` if it was the host's. Noise of login profiles is kept in ``noise`` up to a bound,
+    the last whole lines of it; what follows the end line is dropped.
     """
 
     def __init__(self, nonce: str, body: Callable[[bytes], None], *, eager: bool = False) -> None:
@@ -203,6 +203,7 @@ class Frame:
         self._pending = b""  # may be, or begin, a marker
         self._passed = 0  # how much of that was passed on already
         self._last = b""  # the last byte passed on
+        self.has_extra = False  # whether the last newline passed on is no part of what was printed
         self.noise = b""
         self.started = False
         self.end: End | None = None
@@ -221,6 +222,7 @@ class Frame:
                     self._marker = _marker(start[1].decode())
                 data = data[start.end() :]
             elif end := END_LINE.match(data, after):
+                self.has_extra = self._passed > at
                 self._pass_on(data[:at])
                 self._pending = b""
                 status, reason, detail = end.groups()

@@ -277,6 +277,8 @@ class MediatedJob:
         if self._line:
             self._take_line(bytes(self._line))
             self._line.clear()
+        elif self._frames[1].has_extra and self._log.endswith(b"\n"):
+            del self._log[-1:]
         stop = self._stop.error if self._stop else self._before
         error = error_of(end, self.invocation, stop, self._excess)
         error = self._broken or error

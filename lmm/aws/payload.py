@@ -133,7 +133,7 @@ def read_reply(text: str, nonce: str, most: int = MOST_BYTES) -> Reply:
     """Return what the script says in its output, None if that holds no word of it.
 
     A reply that is not whole, or does not match its checksum, is truncated. One that unpacks to
-    more than ``most`` bytes is unpacked up to there: more than an invocation may answer.
+    more than ``most`` bytes is unpacked a byte further: more than an invocation may answer.
     """
     line = re.search(rf"^##rune-ssm {nonce} (\w+) ?(.*)$", text, re.MULTILINE)
     if not line:
@@ -146,15 +146,18 @@ def read_reply(text: str, nonce: str, most: int = MOST_BYTES) -> Reply:
         return None
     length = int(fields[4])
     body = text[line.end() + 1 :][:length]
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        data = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(
-            base64.b64decode(body, validate=True), most
-        )
+        data = unpacker.decompress(base64.b64decode(body, validate=True), most + 1)
     except (binascii.Error, zlib.error):
         data = b""
     cut = int(fields[1])
-    if cut + int(fields[2]) > most <= len(data):
+    if cut + int(fields[2]) > most < len(data):
         return Answer(data[:cut], data[cut:])
-    if len(data) == cut + int(fields[2]) and hashlib.sha256(data).hexdigest() == fields[3]:
+    if (
+        unpacker.eof
+        and len(data) == cut + int(fields[2])
+        and hashlib.sha256(data).hexdigest() == fields[3]
+    ):
         return Answer(data[:cut], data[cut:])
     return Truncated(line.end() + 2 + length)

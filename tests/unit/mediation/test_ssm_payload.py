@@ -264,5 +264,5 @@ def test_a_reply_that_unpacks_to_more_than_is_allowed() -> None:
     text = printed(b"x" * 5_000_000, b"")
     assert len(text) < 10_000
     reply = read_reply(text, NONCE, 1_000_000)
-    assert reply == Answer(b"x" * 1_000_000, b"")
+    assert reply == Answer(b"x" * 1_000_001, b"")
     assert read_reply(text, NONCE, 5_000_000) == Answer(b"x" * 5_000_000, b"")
