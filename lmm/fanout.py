@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from lmm.failures import failure
@@ -88,14 +88,14 @@ def make_calls(
             crashed.append(error)
 
     def make(transport: Transport, batch: Sequence[Invocation]) -> None:
-        left = {invocation.target.name for invocation in batch}
+        left = Counter(invocation.target.name for invocation in batch)
         lock = threading.Lock()
 
         def deliver(result: Result) -> None:
             with lock:
-                if result.target not in left:
+                if not left[result.target]:
                     return  # it has one
-                left.remove(result.target)
+                left[result.target] -= 1
             on_result(result)
 
         try:
@@ -105,7 +105,7 @@ def make_calls(
                 crashed.append(error)
             for invocation in batch:
                 name = invocation.target.name
-                if name in left:
+                if left[name]:
                     deliver(failure(invocation, broken(error, name, was_sent=True)))
 
     workers: list[threading.Thread] = []

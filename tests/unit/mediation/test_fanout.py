@@ -173,6 +173,19 @@ def test_one_call_for_many() -> None:
     assert sorted(service.calls) == [20, 50, 50]
 
 
+def test_each_of_several_for_one_target_has_its_result() -> None:
+    class Service(Scripted):
+        batch_size: ClassVar[int] = 50
+
+    def behave(job: Job, attempt: int) -> None:
+        if attempt > 3:
+            raise ValueError("a bug")
+        answer(job)
+
+    results = run(Service(behave), invocations(1) * 5)
+    assert [one.outcome for one in results] == [Outcome.OK] * 3 + [Outcome.FAILED] * 2
+
+
 def test_batches_keep_the_order() -> None:
     transport = Scripted(answer)  # type: ignore[arg-type]
     todo = invocations(3)
