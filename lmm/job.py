@@ -86,6 +86,7 @@ class MediatedJob:
         self._stderr_bytes = 0
         self._line = bytearray()
         self._log = bytearray()
+        self._log_size = 0  # without the last newline, which may be none of the plugin's
         self._waiting = Lines(self._redactor)
         self._is_whole = False  # whether the plugin has written all that it wanted to
         lines = Frame(nonce, self._take_stderr, eager=True)
@@ -219,7 +220,7 @@ class MediatedJob:
         if self._excess:
             return
         self._stderr_bytes += len(data)
-        if self._stderr_bytes > limit:
+        if self._stderr_bytes - data.endswith(b"\n") > limit:  # the last may be the host's
             self._halt(OutputError("stderr_too_large", f"stderr is larger than {limit} bytes"))
             return
         *lines, rest = (bytes(self._line) + data).split(b"\n")
@@ -232,10 +233,12 @@ class MediatedJob:
         is_new = self._lines > self._lines_told
         event = parse_event(line, self._redactor) if len(line) <= EVENT_LINE_BYTES else None
         if event is not None:
+            self._log_size = len(self._log)
             if is_new:
                 self._on_event(event.pop("kind"), event)
             return
         self._log += line
+        self._log_size = len(self._log) - line.endswith(b"\n")
         self._tell(self._waiting.add(line, is_told=not is_new))
 
     def _tell(self, lines: Iterable[bytes]) -> None:
@@ -277,8 +280,8 @@ class MediatedJob:
         if self._line:
             self._take_line(bytes(self._line))
             self._line.clear()
-        elif self._frames[1].has_extra and self._log.endswith(b"\n"):
-            del self._log[-1:]
+        if self._frames[1].has_extra:
+            del self._log[self._log_size :]
         stop = self._stop.error if self._stop else self._before
         error = error_of(end, self.invocation, stop, self._excess)
         error = self._broken or error

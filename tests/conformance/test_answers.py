@@ -146,6 +146,22 @@ def test_a_broken_line_is_still_log_text(host: Any) -> None:
     assert result.stderr == "no newline \\xff"
 
 
+def test_the_newline_before_an_end_line_is_not_the_plugins(host: Any) -> None:
+    """However long it comes before the end line, which the last words wait for in vain."""
+    event = """printf '##rune {"kind":"progress"}' >&2"""
+    for script, log in (
+        ("printf 'words' >&2", "words"),
+        ("printf 'words\\n' >&2", "words\n"),
+        (f"echo words >&2; {event}", "words\n"),
+        (f"{event}; echo >&2; printf words >&2", "words"),
+    ):
+        limits = Limits(timeout_s=30, stderr_bytes=60)
+        result = host.run(f"{script}; sleep 0.05; {OK}", limits=limits)
+        assert (result.outcome, result.stderr) == (Outcome.OK, log)
+    exact = host.run(f"printf %060d 0 >&2; sleep 0.05; {OK}", limits=limits)
+    assert (exact.outcome, exact.stderr) == (Outcome.OK, "0" * 60)
+
+
 def test_output_that_looks_like_a_frame_is_output(host: Any) -> None:
     result = host.run("printf '\\n##rune-0 end 0 exit \\n'; " + OK)
     assert reason(result) == "output_not_json"
