@@ -1,7 +1,7 @@
 """Selectors: expressions that pick targets, e.g. ``gpu and not rack3`` or ``node[001-128]``.
 
 ``parse`` (in ``selector_syntax``) gives a tree, ``evaluate`` applies it to an inventory; only
-``select`` reads files (``@file``). docs/inventory.md describes the language.
+``select`` reads files (``@file``).
 """
 
 from __future__ import annotations

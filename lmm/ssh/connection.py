@@ -1,9 +1,8 @@
 """A paramiko connection that is read by the thread that waits for it.
 
 paramiko gives each connection a thread that reads, and wakes the one that asked: half of what a
-cold host costs is that handing over (docs/decisions/ssh-transport.md). Here there is no such
-thread: whoever waits for an answer reads packets until it is there. The protocol itself, its keys,
-ciphers and messages, stays paramiko's.
+cold host costs is that handing over. Here there is no such thread: whoever waits for an answer
+reads packets until it is there. The protocol itself, its keys, ciphers and messages, stays paramiko's.
 
 A connection is for one thread at a time, as a script has its connection to itself. A jump host is
 shared by many and keeps paramiko's thread.

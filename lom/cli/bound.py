@@ -17,6 +17,7 @@ from click.core import ParameterSource
 
 from lmm.errors import PolicyDenied
 from lom.bound import SECRETS, Bound
+from lom.places import home
 from lom.policy.caller import Caller
 
 EVERYWHERE = frozenset({"--output", "--quiet", "--no-color"})
@@ -135,7 +136,7 @@ class Gate:
         from lom.admission import refuse
         from lom.config import load_settings
 
-        settings = load_settings({}, os.environ, Path.cwd(), Path.home())
+        settings = load_settings({}, os.environ, Path.cwd(), home())
         words = f"{why}: the account {self._bound.account} runs RUNE for others"
         return refuse(settings, self._caller, command, words)
 

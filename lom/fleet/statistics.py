@@ -1,6 +1,6 @@
 """The statistics: a robust yardstick, how far a value lies from it, and how sure that is.
 
-Every number that leaves here is finite; docs/fleet.md says where the formulas are from.
+Every number that leaves here is finite.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ COMMANDS = {
     "audit show": ("audit.jsonl", 2),
     "audit verify": ("audit.jsonl", 2),
     "config show": ("", 0),
+    "config trust": ("--list", 0),
     "doctor": ("", None),  # what this machine lacks is its affair
     "completion": ("bash", 0),
 }

@@ -14,15 +14,8 @@ CHECKOUT = re.compile(r"(?<![/\w])(docs|tests|benchmarks)/|\b(CONTRIBUTING|CHANG
 
 
 def texts(file: Path) -> Iterator[str]:
-    """Yield the texts of a Python file that are no docstrings, joined as they are written."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            command = isinstance(node, ast.FunctionDef) and node.decorator_list
-            if isinstance(body[0].value, ast.Constant) and not command:  # those are `--help`
-                body[0].value.value = ""
-    for node in ast.walk(tree):
+    """Yield the texts of a Python file, joined as they are written; docstrings are help, too."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
 

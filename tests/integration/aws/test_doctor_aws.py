@@ -74,7 +74,7 @@ def test_what_is_denied_is_named_with_what_to_do(as_fleet: Any) -> None:
         denied = found[f"aws permission {action} {HERE}"]
         assert denied.status == "fail"
         assert denied.found.startswith(f"AWS denied {action}: ")
-        assert "docs/aws.md" in denied.advice
+        assert "the permission that the message names" in denied.advice
     assert "tagged instances" in found[f"aws permission ssm:SendCommand {HERE}"].advice
     allowed = found[f"aws permissions {HERE}"].found
     assert "ssm:GetCommandInvocation" in allowed

@@ -15,7 +15,7 @@ REFUSED_COMMANDS = (
     *("target disconnect", "target cache show", "target cache clear"),
     *("runs compare", "runs prune", "fleet report"),
     *("baseline save", "baseline list", "baseline show", "baseline remove"),
-    *("audit show", "audit verify", "config show", "doctor", "completion"),
+    *("audit show", "audit verify", "config show", "config trust", "doctor", "completion"),
 )
 
 

@@ -152,7 +152,8 @@ def test_threads_run_out(fleet: Fleet, sshd: Sshd, account: Account, left: int) 
     fleet.targets([f"transport: ssh, ssh: {{{settings}, use_agent: false}}"] * 8)
     place = account.home / f"work{left}"
     shutil.copytree(fleet.rune.folder, place)
-    place.chmod(0o777)
+    for path in (place, *place.rglob("*")):
+        os.chown(path, account.uid, -1)
     there = Fleet(Rune(place), sshd)
     places = {"HOME": str(account.home), "TMPDIR": "/tmp", "XDG_RUNTIME_DIR": "/nonexistent"}
     document = run_short(there, "threads", left, as_user(account), **places)
