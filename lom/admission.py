@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmm.errors import PolicyDenied, RuneError
 from lmm.model import Script
-from lom import config
 from lom.config import Settings, state_folder, system_safeguards
 from lom.inventory import Inventory, load_inventory
 from lom.manifest import Plugin
@@ -216,7 +215,7 @@ def _consent(
 
 def _inventory_of(policy: Policy, in_use: Callable[[], Inventory]) -> Inventory:
     if policy.inventory is not None:
-        return load_inventory(policy.inventory, found=policy.source != config.SYSTEM_POLICY)
+        return load_inventory(policy.inventory, found=True)
     return in_use() if any(rule.targets for rule in policy.rules) else Inventory()
 
 

@@ -102,10 +102,10 @@ def load_settings(
 
 
 def is_named(settings: Settings, key: str) -> bool:
-    """Whether a path was named for this very call, by a program, an option or a variable, or by the
-    machine's policy. What was found, or stands in a file, must be the user's own."""
+    """Whether a path was named for this very call, by a program, an option or a variable. What was
+    found, or stands in a file, must be the user's own."""
     source = settings.sources.get(key, FLAG)
-    return source in (FLAG, SYSTEM_POLICY) or source.startswith(VARIABLE)
+    return source == FLAG or source.startswith(VARIABLE)
 
 
 def system_safeguards() -> Safeguards:
@@ -186,7 +186,8 @@ def _safeguards(files: Sequence[Document], cwd: Path | None) -> Safeguards | Non
 def system_file() -> Document | None:
     """Return the machine's own policy as it stands there, None if there is none.
 
-    Raises RequestError (``config_invalid``) if it cannot be read.
+    Raises RequestError (``config_invalid``) if it cannot be read, or others than root and this user
+    can change it, and it would bind nobody.
     """
     try:
         os.stat(SYSTEM_POLICY)
@@ -198,6 +199,9 @@ def system_file() -> Document | None:
         ) from None
     from pathlib import Path
 
+    from lom.trust import refuse_foreign
+
+    refuse_foreign(SYSTEM_POLICY, machine=True)
     return _read(Path(SYSTEM_POLICY))
 
 

@@ -31,13 +31,17 @@ class Doubt(NamedTuple):
     remedy: str | None
 
 
-def refuse_foreign(path: str | os.PathLike[str]) -> None:
+def refuse_foreign(path: str | os.PathLike[str], *, machine: bool = False) -> None:
     """Raise RequestError (``untrusted_path``) if others can change what stands at a path, or could
-    put something there."""
+    put something there; ``config_invalid`` for what binds the whole ``machine``, which no list of
+    trusted folders excepts."""
     steps = _steps_to(path)
     if not (doubts := list(_doubts(steps))):
         return
     resolved = steps[-1][0]
+    if machine:
+        remedy = doubts[0].remedy or "root must own it, and nobody else may write it"
+        raise _error("config_invalid", path, doubts[0], remedy)
     trusted = [one for one in _trusted() if _within(resolved, one)]
     for doubt in doubts:
         if not any(_within(doubt.at, one) or _within(one, doubt.at) for one in trusted):
@@ -249,9 +253,13 @@ def _refusal(path: str | os.PathLike[str], resolved: str, doubt: Doubt) -> Reque
     else:
         folder = shlex.quote(os.path.dirname(resolved))
         ways.append(f"if you trust all who can change it: `rune config trust {folder}`")
+    return _error("untrusted_path", path, doubt, "; or ".join(ways))
+
+
+def _error(reason: str, path: str | os.PathLike[str], doubt: Doubt, remedy: str) -> RequestError:
     return RequestError(
-        "untrusted_path",
-        f"{os.fspath(path)} is not obeyed: {doubt.why}; {'; or '.join(ways)}",
+        reason,
+        f"{os.fspath(path)} is not obeyed: {doubt.why}; {remedy}",
         file=os.fspath(path),
         path=doubt.at,
     )

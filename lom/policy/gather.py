@@ -22,10 +22,13 @@ def gather(system: Document | None, files: Sequence[Document], lock: Path | None
 
     Policies and locks add up. Of ``audit`` in several files the last one counts, beside the
     machine's own; of ``approvals`` the machine's own, else the last one. Raises RequestError
-    (``config_invalid`` with file, line and field, ``untrusted_path`` for a lock file that others
-    may change).
+    (``config_invalid`` with file, line and field, or for an inventory or a lock file of the
+    machine's policy that others may change, ``untrusted_path`` for another lock file of that kind).
     """
     found = system_safeguards(system) if system else Safeguards()
+    for named in (*found.locks, *(one.inventory for one in found.policies)):
+        if named is not None:
+            refuse_foreign(named, machine=True)
     policies, locks = list(found.policies), list(found.locks)
     own: AuditLog | None = None
     silent = False

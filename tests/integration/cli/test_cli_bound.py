@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -198,7 +200,8 @@ def test_people_who_share_an_account_are_told_apart_by_the_machines_policy(
     # what bob asks for, bob does not approve, and alice does not see
     run_id = data(service(bob, *FACTS))["run_id"]
     assert service(bob, "approve", run_id, "--yes").code == 3
-    assert service(alice, "approve", "--list", "-o", "json").document == {"requests": []}
+    seen = service(alice, "approve", "--list", "-o", "json").document["requests"]
+    assert {one["user"] for one in seen} <= {alice.name}, "what other tests left is alice's"
     assert reason(service(alice, "approve", run_id, "--dry-run", "-o", "json")) == "unknown_run"
     # where the policy believes no identity, the same files are all of one user
     run_id = data(service(alice, *FACTS))["run_id"]
@@ -283,6 +286,36 @@ def test_a_policy_that_cannot_be_read_lets_nobody_in(service: Service, trap: Pat
             for arguments in (("doctor", "-i", f"{trap}/inv.sh"), ("plugin", "test", str(trap))):
                 done = service(service.alice, *arguments, "-o", "json")
                 assert (done.code, reason(done)) == (2, "config_invalid")
+
+
+@pytest.mark.parametrize("name", ["policy.yaml", "inventory.yaml", "plugins.lock.json"])
+def test_what_binds_the_machine_is_changed_by_root_alone(service: Service, name: str) -> None:
+    """Else whoever can change it would let themselves in; no list of trusted folders helps."""
+    file = service.policy.with_name(name)
+    program = str(service.folder / "rune")
+    trusting = service.writes(service.alice, service.alice.home / "t/rune/trusted", "/etc\n")
+    own = f"export XDG_CONFIG_HOME={trusting.parents[1]}"
+    os.chown(trusting.parents[1], service.alice.uid, -1)
+    doubts = {"everybody may write": (0o666, 0), f"belongs to {service.bob.name}": (0o644, None)}
+    before = file.stat()
+    try:
+        for words, (mode, owner) in doubts.items():
+            file.chmod(mode)
+            os.chown(file, service.bob.uid if owner is None else owner, -1)
+            asked = service(service.alice, "run", "noop", "-t", "web1", "-o", "json")
+            alone = service.alone(
+                service.alice, program, "run", "noop", "-t", "web1", "-o", "json", before=own
+            )
+            for done in (asked, alone):
+                assert (done.code, reason(done)) == (2, "config_invalid"), done.stderr
+                assert f"/etc/rune/{name} is not obeyed: " in done.stderr
+                assert words in done.stderr
+                assert "config trust" not in done.stderr
+    finally:
+        file.chmod(before.st_mode)
+        os.chown(file, before.st_uid, -1)
+        shutil.rmtree(trusting.parents[1])
+    assert service(service.alice, "run", "noop", "-t", "web1").code == 0
 
 
 def test_the_library_takes_the_accounts_own_places_alone(service: Service, trap: Path) -> None:
