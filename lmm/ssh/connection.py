@@ -2,7 +2,8 @@
 
 paramiko gives each connection a thread that reads, and wakes the one that asked: half of what a
 cold host costs is that handing over. Here there is no such thread: whoever waits for an answer
-reads packets until it is there. The protocol itself, its keys, ciphers and messages, stays paramiko's.
+reads packets until it is there. The protocol itself, its keys, ciphers and messages, stays
+paramiko's.
 
 A connection is for one thread at a time, as a script has its connection to itself. A jump host is
 shared by many and keeps paramiko's thread.
