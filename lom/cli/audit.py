@@ -101,7 +101,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "time": record.get("time"),
         "event": record.get("event"),
         "user": record.get("who", {}).get("user"),
-        "action": record.get("action"),
+        "action": record.get("action") or record.get("command"),
         "targets": record.get("targets", {}).get("count"),
         "decided by": record.get("status") or record.get("reason") or ", ".join(deciders),
         "run_id": record.get("run_id"),

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,6 +93,9 @@ def test_nothing_of_the_callers_is_executed_and_each_attempt_is_recorded(
             service.alice.name,
             service.account.name,
         )
+    log = service.folder / "log/audit.jsonl"
+    shown = subprocess.check_output([service.folder / "rune", "audit", "show", log], cwd="/")
+    assert all(command.encode() in shown for _, command in tried)
 
 
 def test_every_command_and_option_that_could_is_refused(service: Service, trap: Path) -> None:
