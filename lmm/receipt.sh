@@ -15,9 +15,15 @@
 # Fills rune_roots with this account's directories of receipts and removes what has expired there.
 # Below a root there is one directory for each six hours in which receipts expire, named by the
 # number of its end, so that nothing has to be read, and mostly no process started, to expire them.
+# The wall clock may jump: what was made since this boot expires by the time since then, of which the
+# name has the six hours, too, and the boot.
 rune_look() {
-  local base root bucket
+  local base root bucket left six='([0-9]{1,9})'
   printf -v rune_now '%(%s)T' -1
+  rune_up=0 rune_boot_id=none
+  read -r rune_up _ </proc/uptime
+  read -r rune_boot_id </proc/sys/kernel/random/boot_id
+  rune_up=${rune_up%.*}
   rune_bases=(/var/tmp "${HOME-}" /dev/shm) # the first two outlive logins and reboots
   rune_roots=()
   for base in "${rune_bases[@]}"; do
@@ -25,9 +31,10 @@ rune_look() {
     [[ $base && -d $root && ! -L $root && -O $root ]] || continue
     rune_roots+=("$root")
     for bucket in "$root"/*; do
-      if [[ ${bucket##*/} =~ ^[0-9]{1,9}$ ]] && ((10#${bucket##*/} * 21600 < rune_now)); then
-        rm -rf -- "$bucket"
-      fi
+      [[ ${bucket##*/} =~ ^$six(-$six-([0-9a-z-]+))?$ ]] || continue
+      left=$((10#${BASH_REMATCH[1]} * 21600 - rune_now))
+      [[ ${BASH_REMATCH[4]} != "$rune_boot_id" ]] || left=$((10#${BASH_REMATCH[3]} * 21600 - rune_up))
+      ((left >= 0)) || rm -rf -- "$bucket"
     done
   done
 } 2>/dev/null
@@ -58,6 +65,7 @@ rune_claim() { # MODE MARK, or nothing to bar the key
   for base in "${bases[@]}"; do
     root=$base/.rune-receipts-$EUID
     bucket=$root/$(((rune_now + rune_expiry) / 21600 + 1))
+    bucket+=-$(((rune_up + rune_expiry) / 21600 + 1))-$rune_boot_id
     [[ $base && -w $base ]] || continue
     if [[ ! -d $bucket ]]; then
       mkdir -m 700 -- "$root" # or somebody else's, or a link to somewhere: looked at below

@@ -197,14 +197,18 @@ def test_expired_receipts_are_removed(host_factory: Any, sshd: Sshd, keep: Any) 
         assert host.carry(kept)[0].ok
         root = next(path for path in keep.files(kept).values()).parents[1]
         now = int(time.time()) // 21600
-        old, young = root / f"{now - 1}", root / f"{now + 2}"
-        for folder in (old, young):
-            folder.mkdir(exist_ok=True)
-            (folder / "some.state").write_text("barred\n")
-            os.chown(folder, root.stat().st_uid, -1)
+        up = int(float(Path("/proc/uptime").read_text().split()[0])) // 21600
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        # The time since this boot counts; for another boot, or an earlier RUNE, the date does.
+        old = {f"{now - 1}", f"{now - 1}-{up + 2}-other", f"{now + 2}-0-{boot}"}
+        young = {f"{now + 2}", f"{now + 2}-0-other", f"{now - 1}-{up + 2}-{boot}"}
+        for name in old | young:
+            (root / name).mkdir()
+            (root / name / "some.state").write_text("barred\n")
+            os.chown(root / name, root.stat().st_uid, -1)
         assert host.carry(keep(host, f"echo '{OK}'"))[0].ok
-        assert not old.exists()
-        assert (young / "some.state").exists()
+        left = {path.parent.name for path in root.glob("*/some.state")}
+        assert left == young
         subprocess.run(["rm", "-rf", root], check=True)
 
 
