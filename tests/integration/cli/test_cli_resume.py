@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lmm.receipts import receipt_key
+from lmm.testing import processes
 
 TARGETS = 500
 # Notes its target the moment it runs; ends when there is the file $RUNE_PARAM_GO, if that is given.
@@ -53,6 +54,12 @@ def killed(rune: Any, noted: Path) -> Callable[..., None]:
     return kill
 
 
+def cut_off(noted: Path) -> None:
+    """Wait until the host has killed the plugins: one that may end before counts as it ended."""
+    ours = processes.marked({"RUNE_PARAM_FILE": str(noted)})
+    assert not processes.wait_gone(ours, 30)
+
+
 @pytest.mark.parametrize("mode", ["kill", "continue"])
 def test_killed_again_and_again_each_target_runs_once(
     rune: Any, noted: Path, killed: Callable[..., None], mode: str
@@ -89,6 +96,7 @@ def test_under_kill_what_was_cut_off_is_cancelled(
     go = rune.folder / "go"
     run = ("run", "note", "-t", "n1,n2,n3,n4", "-p", f"file={noted}", "--concurrency", "2")
     killed(2, *run, "-p", f"go={go}")
+    cut_off(noted)
     go.touch()
     done = rune("runs", "resume", "last", "-o", "json")
     assert (done.code, done.document["status"]) == (7, "partial")
@@ -108,6 +116,7 @@ def test_what_is_retry_safe_runs_again(rune: Any, noted: Path, killed: Callable[
     text = manifest.read_text()
     manifest.write_text(text.replace('"risk"', '"retry_safe": true, "risk"'))
     killed(1, "run", "note", "-t", "n1", "-p", f"file={noted}", "-p", f"go={go}")
+    cut_off(noted)
     go.touch()
     done = rune("runs", "resume", "last", "-o", "json")
     assert done.code == 0
@@ -202,6 +211,7 @@ def test_secrets_are_asked_for_by_name(rune: Any, noted: Path, killed: Callable[
     go, env = rune.folder / "go", {"TOKEN": "hush-hush"}
     run = ("run", "note", "-t", "n1,n2", "-p", f"file={noted}", "-p", f"go={go}")
     killed(1, *run, "--secret", "token=env:TOKEN", "--concurrency", "1", env=env)
+    cut_off(noted)
     go.touch()
     done = rune("runs", "resume", "last")
     assert done.code == 2

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from lmm.model import Target
-from lom import Inventory, Orchestrator
+from lmm.transports import TransportPool
+from lom import Inventory, Orchestrator, Run
 from lom.config import Settings
-from lom.ledger import LedgerReader
+from lom.ledger import Ledger, LedgerReader, Recorder, RunFacts
+from lom.scripts import load_scripts
 
 from .conftest import Begin
 
@@ -43,20 +47,26 @@ def test_a_run_sends_nothing_before(tmp_path: Path) -> None:
     """While another process holds the lock the plugin has not run; afterwards it does."""
     path, ran = tmp_path / "ledger.sqlite", tmp_path / "ran"
     targets = {name: Target(name, transport="local") for name in ("a", "b")}
-    settings = Settings(state_dir=str(tmp_path))
     locks: list[sqlite3.Connection] = []
 
-    def lock(event: dict[str, object]) -> None:
-        if event["kind"] == "run.started":
-            locks.append(sqlite3.connect(path, isolation_level=None, check_same_thread=False))
-            locks[0].execute("BEGIN IMMEDIATE")
+    class Locked(Ledger):
+        """Another process takes the lock when the run is written down and nothing else is."""
 
-    with Orchestrator(Inventory(targets=targets), settings=settings) as rune:
-        command = f"echo x >> {ran}"
-        with rune.run("host.exec", "all", {"command": command}, on_event=lock) as run:
+        def begin(self, facts: RunFacts, on_cancel: Callable[[], None]) -> Recorder:
+            recorder = super().begin(facts, on_cancel)
+            locks.append(sqlite3.connect(path, isolation_level=None))
+            locks[0].execute("BEGIN IMMEDIATE")
+            return recorder
+
+    with Orchestrator(Inventory(targets=targets)) as rune, closing(TransportPool()) as pool:
+        plan = rune.plan("host.exec", "all", {"command": f"echo x >> {ran}"})
+        with (
+            Run(plan, load_scripts(plan), pool, ledger=Locked(path)) as run,
+            closing(locks[0]) as other,
+        ):
             assert not threading.Event().wait(A_WHILE_S)
             assert not ran.exists()
-            locks[0].close()
+            other.close()
             assert [result.ok for result in run] == [True, True]
     assert ran.read_text() == "x\nx\n"
     assert run.ledger_problem is None

@@ -70,6 +70,20 @@ def answer(job: Job) -> None:
         feed(mark + b" start\n" + text + mark + b" end 0 exit \n")
 
 
+class Released:
+    """A play in which each call goes on until it is let go, one by one."""
+
+    def __init__(self) -> None:
+        self._permits = threading.Semaphore(0)
+
+    def __call__(self, name: str, number: int) -> RuneError | None:
+        self._permits.acquire()
+        return None
+
+    def release(self, count: int = 1) -> None:
+        self._permits.release(count)
+
+
 class OnePool(TransportPool):
     """Reaches every target by one transport."""
 
@@ -88,6 +102,7 @@ class Stage:
     folder: Path
     slots: Slots = field(default_factory=Slots)
     runs: list[Run] = field(default_factory=list)
+    plays: list[Released] = field(default_factory=list)
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
@@ -147,6 +162,11 @@ class Stage:
         self.runs.append(run)
         return run
 
+    def released(self) -> Released:
+        """Return a play whose calls go on at the end of the test at the latest."""
+        self.plays.append(Released())
+        return self.plays[-1]
+
     def told(self, run: Run, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.events[run.run_id] if event["kind"] == kind]
 
@@ -155,5 +175,7 @@ class Stage:
 def stage(tmp_path: Path) -> Iterator[Stage]:
     made = Stage(tmp_path)
     yield made
+    for play in made.plays:
+        play.release(10_000)  # a test that failed has let nobody go
     for run in made.runs:
         run.close()

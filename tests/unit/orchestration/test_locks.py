@@ -23,7 +23,7 @@ from lom.plan import Step
 from lom.turns import Turn
 
 from .conftest import Batched, Played, Stage
-from .test_slots import Released, wait_until
+from .test_slots import wait_until
 
 HOLDER = """\
 import sys, time
@@ -166,13 +166,13 @@ def told(stage: Stage, run: Any, kind: str = "target.waiting") -> list[tuple[str
 
 @pytest.mark.parametrize("risk", ["change", "destructive"])
 def test_a_run_waits_for_the_target_that_another_is_changing(stage: Stage, risk: str) -> None:
-    play = Released()
+    play = stage.released()
     transport = Played(play)
     first = stage.start(transport, ["a"], risk=risk)
     wait_until(lambda: transport.started == ["a"])
     second = stage.start(transport, ["a", "b"], risk="change", concurrency=1)
     wait_until(lambda: transport.started == ["a", "b"])  # a holds nobody up that can run
-    assert told(stage, second) == [("a", first.run_id)]
+    wait_until(lambda: told(stage, second) == [("a", first.run_id)])
     play.release(3)
     assert [one.ok for one in first] == [True]
     assert [one.ok for one in second] == [True, True]
@@ -180,7 +180,7 @@ def test_a_run_waits_for_the_target_that_another_is_changing(stage: Stage, risk:
 
 
 def test_reading_needs_no_lock(stage: Stage) -> None:
-    play = Released()
+    play = stage.released()
     transport = Played(play)
     first = stage.start(transport, ["a"], risk="destructive")
     second = stage.start(transport, ["a"], risk="read")
@@ -195,7 +195,7 @@ def test_reading_needs_no_lock(stage: Stage) -> None:
 def test_a_target_that_stays_locked_is_skipped(
     stage: Stage, options: dict[str, Any], waits: bool
 ) -> None:
-    play = Released()
+    play = stage.released()
     transport = Played(play)
     first = stage.start(transport, ["a"], risk="change")
     wait_until(lambda: transport.started == ["a"])
@@ -214,7 +214,7 @@ def test_a_target_that_stays_locked_is_skipped(
 
 @pytest.mark.parametrize("ending", ["cancel", "deadline"])
 def test_what_ends_a_run_ends_its_wait_for_a_lock(stage: Stage, ending: str) -> None:
-    play = Released()
+    play = stage.released()
     transport = Played(play)
     first = stage.start(transport, ["a"], risk="change")
     wait_until(lambda: transport.started == ["a"])
@@ -231,25 +231,28 @@ def test_what_ends_a_run_ends_its_wait_for_a_lock(stage: Stage, ending: str) -> 
 
 def test_a_retry_that_finds_its_target_locked_keeps_the_result_that_there_is(stage: Stage) -> None:
     """Between its attempts a target is free, and another run may take it."""
-    play = Released()
+    play = stage.released()
     transport = Played(play)
     others: list[Run] = []
 
     def on_event(event: dict[str, Any]) -> None:
-        if event["kind"] == "target.retrying":
+        if event["kind"] == "target.retrying" and not others:
             others.append(stage.start(transport, ["a"], risk="change"))
-            wait_until(lambda: transport.started == ["a"])
 
+    refused = Played(lambda name, number: Unreachable("connection_refused", "refused"))
     run = stage.start(
-        Played(lambda name, number: Unreachable("connection_refused", "refused")),
+        refused,
         ["a"],
         risk="change",
-        retries=1,
-        retry_wait_s=0.001,
+        retries=20,  # the waits grow: in one of them the other run gets in
+        retry_wait_s=0.02,
         on_locked="fail",
         on_event=on_event,
     )
-    assert [(str(one.outcome), one.attempt) for one in run] == [("unreachable", 1)]
+    (result,) = run
+    assert (str(result.outcome), result.attempt) == ("unreachable", len(refused.started))
+    assert result.attempt < 21
+    assert transport.started == ["a"]
     play.release()
     assert [one.ok for one in others[0]] == [True]
 
@@ -277,7 +280,7 @@ def test_two_names_of_one_host_take_turns_in_one_run(
 
 
 def test_names_of_one_host_that_wait_in_line_end_when_the_run_is_cancelled(stage: Stage) -> None:
-    play = Released()
+    play = stage.released()
     transport = Played(play)
     targets = [Target(f"n{number}", host="192.0.2.7", transport="ssh") for number in range(20)]
     run = stage.start(transport, targets, risk="change")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmm.errors import RuneError
 from lom.slots import Slots
 
 from .conftest import Played, Stage
@@ -22,23 +21,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-class Released:
-    """A play in which each call goes on until it is let go, one by one."""
-
-    def __init__(self) -> None:
-        self._permits = threading.Semaphore(0)
-
-    def __call__(self, name: str, number: int) -> RuneError | None:
-        self._permits.acquire()
-        return None
-
-    def release(self, count: int = 1) -> None:
-        self._permits.release(count)
-
-
 def test_a_later_run_has_its_turns_while_an_earlier_one_has_many_targets(stage: Stage) -> None:
     """With 8 places for all, B's 3 targets start within A's next few completions, not after all."""
-    play = Released()
+    play = stage.released()
     transport = Played(play)
     first = stage.start(transport, [f"a{n}" for n in range(200)], concurrency=20, at_once=8)
     wait_until(lambda: len(transport.started) == 8 and stage.slots.waiting(first._scope) == 12)
@@ -56,7 +41,7 @@ def test_a_later_run_has_its_turns_while_an_earlier_one_has_many_targets(stage: 
 
 
 def test_each_runs_own_concurrency_holds(stage: Stage) -> None:
-    play = Released()
+    play = stage.released()
     transport = Played(play)
     run = stage.start(transport, [f"a{n}" for n in range(9)], concurrency=3, at_once=8)
     wait_until(lambda: len(transport.started) == 3)
@@ -66,7 +51,7 @@ def test_each_runs_own_concurrency_holds(stage: Stage) -> None:
 
 
 def test_a_cancelled_run_waits_for_no_place(stage: Stage) -> None:
-    play = Released()
+    play = stage.released()
     transport = Played(play)
     first = stage.start(transport, ["a1"], at_once=1)
     wait_until(lambda: transport.started == ["a1"])
@@ -80,7 +65,7 @@ def test_a_cancelled_run_waits_for_no_place(stage: Stage) -> None:
 
 
 def test_a_deadline_ends_the_wait_for_a_place(stage: Stage) -> None:
-    play = Released()
+    play = stage.released()
     transport = Played(play)
     first = stage.start(transport, ["a1"], at_once=1)
     wait_until(lambda: transport.started == ["a1"])
