@@ -103,7 +103,8 @@ def _not_started(end: End) -> RuneError:
         case "eaten":
             return Unreachable("stdin_taken", "something on the host has read from RUNE's input")
         case "short":
-            return Unreachable("connection_reset", "the connection dropped while sending")
+            words = "the connection dropped while sending, or somebody else has read from its input"
+            return Unreachable("connection_reset", words)
         case "old_bash":
             return HostError("bootstrap_failed", f"the host's bash is too old: {end.detail}")
         case _:

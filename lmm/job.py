@@ -113,6 +113,10 @@ class MediatedJob:
         return self._stop.until if self._stop else self.deadline + self.invocation.limits.grace_s
 
     @property
+    def has_begun(self) -> bool:
+        return self._frames[0].started or self._frames[1].started
+
+    @property
     def settled(self) -> bool:
         return self._result is not None
 
@@ -300,7 +304,7 @@ class MediatedJob:
 
     def _why_gone(self, exit_status: int | None, why: str) -> RuneError:
         """The channel closed without an end line."""
-        if self._frames[0].started or self._frames[1].started:
+        if self.has_begun:
             if exit_status is None:
                 return ConnectionLost("connection_lost", why or "the connection was lost")
             return ConnectionLost("connection_lost", "the host's shell died while the plugin ran")
@@ -326,11 +330,10 @@ class MediatedJob:
             if self._stop and (not self._sent or isinstance(self._stop.error, OutputError)):
                 self._settle(error=self._stop.error)
                 return
-            began = self._frames[0].started or self._frames[1].started
-            if not (self._sent or began):
+            if not (self._sent or self.has_begun):
                 self._settle(error=self._not_started(None))
                 return
-            what = "was started" if began else "was sent"
+            what = "was started" if self.has_begun else "was sent"
             self._settle(
                 error=ConnectionLost("host_silent", f"no answer in time after the plugin {what}")
             )

@@ -47,8 +47,8 @@ class Opening:
     for the other.
 
     ``pending`` until the shell is there; ``give_up_at`` (``time.monotonic``) is until when to wait
-    for that, and then until when the last byte of the stream must have left. ``is_late`` once that
-    has passed without a shell.
+    for that, and then until when the last byte of the stream must have left. ``is_late`` once time is
+    over and nothing has begun.
     """
 
     def __init__(self, stream: Stream, invocation: Invocation, shell_s: float = SHELL_S) -> None:
@@ -79,7 +79,10 @@ class Opening:
         return b"" if self._here else self._stream.hello
 
     def too_late(self) -> None:
-        """Take note that stdin was ended: by that whatever reads there ends, and may say why."""
+        """Take note that stdin was ended: by that whatever reads there ends, and may say why.
+
+        So a shell that lacks what somebody else has read says that it has started nothing.
+        """
         self.is_late = True
         self.give_up_at = time.monotonic() + LAST_WORDS_S
 

@@ -43,6 +43,10 @@ class Job(Protocol):
         until ``QUIET_S`` pass without a byte, for at most ``LATE_S``."""
 
     @property
+    def has_begun(self) -> bool:
+        """Whether the host has said that it has all it needs to start the plugin."""
+
+    @property
     def settled(self) -> bool:
         """True once nothing more is awaited from the target: stop reading, hang up."""
 

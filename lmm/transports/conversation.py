@@ -105,13 +105,13 @@ class _Conversation:
         give_up_at, is_quiet = 0.0, False  # once time is over
         while not job.settled:
             now = time.monotonic()
-            is_waiting = bool(self._to_send) or opening.pending
+            is_waiting = bool(self._to_send) or opening.pending or opening.is_late
             stop_at = opening.give_up_at if is_waiting else job.stop_at
             is_late = now >= stop_at
             if is_late:
                 give_up_at = give_up_at or now + LATE_S
                 if now >= give_up_at or is_quiet:
-                    if not opening.pending or opening.is_late:
+                    if job.has_begun or opening.is_late:
                         job.expire()
                         return
                     opening.too_late()

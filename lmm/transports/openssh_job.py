@@ -56,6 +56,10 @@ class LoginJob:
         return 0.0 if self._cancelled else min(self._began + self.patience_s, self._job.stop_at)
 
     @property
+    def has_begun(self) -> bool:
+        return self._job.has_begun
+
+    @property
     def settled(self) -> bool:
         return self._job.settled
 

@@ -180,7 +180,7 @@ def _talk(connection: Connection, session: Session, job: Job, opening: Opening) 
             if not to_send and not opening.pending:
                 job.stream_sent()
         now = time.monotonic()
-        is_waiting = bool(to_send) or opening.pending
+        is_waiting = bool(to_send) or opening.pending or opening.is_late
         stop_at = opening.give_up_at if is_waiting else job.stop_at
         if now < stop_at:
             wait = 0.0 if to_send and session.room else stop_at - now
@@ -189,7 +189,7 @@ def _talk(connection: Connection, session: Session, job: Job, opening: Opening) 
         give_up_at = give_up_at or now + LATE_S
         if now < give_up_at and connection.read(QUIET_S):
             continue
-        if not opening.pending or opening.is_late:
+        if job.has_begun or opening.is_late:
             job.expire()
             return
         opening.too_late()
