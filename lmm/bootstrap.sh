@@ -21,30 +21,41 @@ rune_there() {
   if [[ ${rune_pid-} ]]; then rune_alive; else kill -0 $$; fi
 } 2>/dev/null
 
+# Sets rune_stat to what follows a process's name in its stat. Whoever runs it chooses that name: it may
+# hold brackets and newlines, and nothing of it may be taken for a number, which bash would evaluate.
+rune_look_at() { # PID
+  rune_stat=''
+  IFS= read -r -d '' rune_stat <"/proc/$1/stat"
+  rune_stat=${rune_stat##*) }
+  [[ $rune_stat =~ ^[A-Za-z]\ [0-9]+\ [0-9]+\  ]]
+} 2>/dev/null
+
 # Fills rune_found with the invocation's processes, parents before their children: all that carry its
 # mark in their environment, children of the main shell outside its own process group, and whatever
 # descends from those or shares a process group with them. Sets rune_first to the plugin's first
 # process while it lives, and rune_moving[PID] for each process that is not stopped. Looking AGAIN
-# it passes over those that were certainly none of it.
-rune_scan() { # [AGAIN]
+# it passes over those that were certainly none of it. NEAR it looks at no environment, as others can
+# make that costly.
+rune_scan() { # [again|near]
   local proc pid stat state own='' grown=1 main=${rune_pid-$$}
   local -a env blank=()
   local -A parent=() group=() hit=() hit_group=()
   rune_found=() rune_moving=() rune_first=''
-  [[ ${1-} ]] || rune_others=()
-  # shellcheck disable=SC2086 # state, parent and group follow the command's closing bracket
-  IFS= read -r stat <"/proc/$main/stat" && set -- ${stat##*) } && own=$3
+  [[ ${1-} == again ]] || rune_others=()
+  rune_look_at "$main" && stat=${rune_stat#* } stat=${stat#* } own=${stat%% *}
   for proc in /proc/[0-9]*; do
     pid=${proc#/proc/}
     [[ ${rune_others[pid]-} ]] && continue
-    IFS= read -r stat <"$proc/stat" || continue
-    stat=${stat##*) } state=${stat:0:1} stat=${stat:2}
+    rune_look_at "$pid" || continue
+    state=${rune_stat:0:1} stat=${rune_stat:2}
     [[ $state == [ZX] || $pid == "$$" || $pid == "$BASHPID" ]] && continue
     parent[$pid]=${stat%% *} stat=${stat#* } group[$pid]=${stat%% *}
     [[ $state == [Tt] ]] || rune_moving[pid]=1
     if [[ ${parent[$pid]} == "$main" && ${group[$pid]} != "$own" ]]; then
       hit[$pid]=1 rune_first=$pid
-    elif ((parent[$pid] != 2)) && mapfile -d '' -t env <"$proc/environ"; then # 2: the kernel's own
+    elif [[ ${1-} == near || ${parent[$pid]} == 2 ]]; then # 2: the kernel's own
+      continue
+    elif mapfile -d '' -n 8192 -t env <"$proc/environ"; then
       [[ " ${env[*]} " == *" RUNE_INVOCATION=${rune_mark:16} "* ]] && hit[$pid]=1
       ((${#env[@]})) || blank[pid]=1 # may just be starting a program
     fi
@@ -60,7 +71,7 @@ rune_scan() { # [AGAIN]
     done
   done
   for pid in "${!parent[@]}"; do
-    [[ ${hit[$pid]-} || ${blank[pid]-} ]] || rune_others[pid]=1
+    [[ ${1-} == near || ${hit[$pid]-} || ${blank[pid]-} ]] || rune_others[pid]=1
   done
   while ((grown != ${#hit[@]})); do # each look lists some, unless a reused id makes a circle
     grown=${#hit[@]}
@@ -84,6 +95,8 @@ rune_clock() {
 rune_freeze() {
   local pid calm='' again='' end
   local -a still=()
+  rune_scan near
+  kill -STOP "${rune_found[@]}"
   rune_clock
   ((end = rune_tick + 100))
   while [[ ! $calm ]] && ((rune_tick < end)); do

@@ -98,6 +98,7 @@ rune_keep() { # FILE SHA256
 rune_bound() { # ROOT SPARED
   local size=0 bytes name
   while read -r _ bytes name; do
+    [[ $bytes =~ ^[0-9]+$ ]] || continue
     ((size += bytes, size <= 1 << 30)) || [[ $name == "$2" ]] || rm -f -- "$1/$name"
   done < <(cd -- "$1" && stat -c '%Y %s %n' -- * | sort -rn)
 } 2>/dev/null

@@ -51,12 +51,12 @@ rune_read() {
 
 # Whether the invocation's main shell is still there.
 rune_alive() {
-  local stat boot=none
+  local boot=none
   IFS= read -r boot </proc/sys/kernel/random/boot_id
   [[ $boot == "$rune_boot" ]] || return
-  IFS= read -r stat <"/proc/$rune_pid/stat" || return
+  rune_look_at "$rune_pid" || return
   # shellcheck disable=SC2086
-  set -- ${stat##*) }
+  set -- $rune_stat
   [[ $1 != [ZX] && ${20} == "$rune_begun" ]]
 } 2>/dev/null
 

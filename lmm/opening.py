@@ -47,8 +47,8 @@ class Opening:
     for the other.
 
     ``pending`` until the shell is there; ``give_up_at`` (``time.monotonic``) is until when to wait
-    for that, and then until when the last byte of the stream must have left. ``is_late`` once time is
-    over and nothing has begun.
+    for that, and then until when the last byte of the stream must have left. ``is_late`` once time
+    is over and nothing has begun.
     """
 
     def __init__(self, stream: Stream, invocation: Invocation, shell_s: float = SHELL_S) -> None:

@@ -56,7 +56,7 @@ rune_find() { # [OTHER]
 # Makes the receipt of this key, which succeeds only once, and writes its first line. Else sets
 # rune_why: taken, or no_receipt where no directory takes it.
 rune_claim() { # MODE MARK, or nothing to bar the key
-  local base root bucket mine stat boot=none
+  local base root bucket mine boot=none
   rune_why=taken
   rune_look
   ! rune_find || { rune_kept=''; return 1; }
@@ -77,10 +77,10 @@ rune_claim() { # MODE MARK, or nothing to bar the key
     if : >"$mine.state"; then
       set +C
       if (($#)); then
-        IFS= read -r stat <"/proc/$$/stat"
+        rune_look_at $$
         IFS= read -r boot </proc/sys/kernel/random/boot_id
         # shellcheck disable=SC2086 # the start time is the 20th field after the command's bracket
-        set -- "$@" ${stat##*) }
+        set -- "$@" $rune_stat
         set -- started "$1" "$2" "$$" "${22}" "$boot" "$rune_nonce"
         : >"$mine.out" && : >"$mine.err"
       else

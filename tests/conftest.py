@@ -52,6 +52,7 @@ _DIRECTORIES = pytest.StashKey[set[Path]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.umask(0o022)  # what the tests make is their own, whatever whoever starts them prefers
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_BEGAN] = time.time()

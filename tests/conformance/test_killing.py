@@ -222,6 +222,55 @@ def test_what_a_plugin_left_in_its_group_does_not_go_on(host: Any, scratch: Path
     assert not list(scratch.glob("went-on.*"))
 
 
+# A process that calls itself something, and says when it does.
+CALLED = """\
+$0 = $ARGV[0]; open C, "/proc/self/comm"; local $/; print <C>; close STDOUT; sleep 600
+"""
+NAMES = [
+    ") R 1/0\n",
+    ") R a[\n",
+    ") R a]\n",
+    ") Z 1 1\n",
+    "a) R 2 9\n",
+    ") R x=\n",
+    ") S 1 1 1",
+    "\n",
+]
+
+
+@pytest.mark.needs_root
+def test_no_name_of_a_process_is_evaluated(streaming: Any, request: Any) -> None:
+    """Any account of a host may call its processes what it likes."""
+    program = next(path for c in "xqzwvk" if not (path := Path("/tmp", c)).exists())
+    request.addfinalizer(lambda: program.unlink(missing_ok=True))
+    program.write_text("#!/bin/sh\necho >/tmp/$(basename $0)-ran\n")
+    program.chmod(0o755)
+    ran = Path(f"{program}-ran")
+    name = f") R a[`/t*/{program.name}`]\n"
+    argv = ["perl", "-e", CALLED, name]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, user="nobody", cwd="/") as other:
+        assert other.stdout
+        assert other.stdout.read() == f"{name}\n".encode()
+        result = streaming.run("sleep 600", limits=Limits(1.0))
+        other.kill()
+    assert result.outcome is Outcome.TIMED_OUT
+    assert not ran.exists(), ran.unlink()
+
+
+def test_no_name_hides_a_process_of_the_plugin(streaming: Any, scratch: Path) -> None:
+    (scratch / "called.pl").write_text(f'$| = 1; print "$$\\n"; $0 = $ARGV[0]; sleep 600')
+    names = "\n".join(name.replace("\n", "^") for name in NAMES)
+    script = (
+        f"while IFS= read -r name; do setsid perl {scratch}/called.pl"
+        f" \"${{name//^/$'\\n'}}\" >>{scratch}/up & done <<'END'\n{names}\nEND\n"
+        f"until (($(wc -l <{scratch}/up) >= {len(NAMES)})); do sleep 0.1; done; sleep 600"
+    )
+    assert streaming.run(script, limits=Limits(5.0)).outcome is Outcome.TIMED_OUT
+    pids = {int(word) for word in (scratch / "up").read_text().split()}
+    assert len(pids) == len(NAMES)
+    assert processes.wait_gone(pids, 5.0) == set()
+
+
 # -- only what was killed is called so -----------------------------------------------------------
 
 
