@@ -17,6 +17,7 @@ from lmm.errors import HostError, RuneError, Unreachable
 from lmm.model import Become, Invocation, Target
 
 SHELL_S = 20.0  # how long a host may take to give a shell, where no setting says
+ECHO_S = 3.0  # the same where somebody else has printed what was for it
 LAST_WORDS_S = 2.0  # and then to say why there is none, once its stdin has ended
 SEEN_BYTES = 64 * 1024
 LINE_CHARS = 200  # of a host's words in a message
@@ -105,6 +106,8 @@ class Opening:
             return self._stream.body
         if self.is_late:
             return b""
+        if _is_echoed(self._stream, self._out, self._err):
+            self.give_up_at = min(self.give_up_at, time.monotonic() + ECHO_S)
         if self._here and self._here in self._out:
             self._here = self._prompt = b""
             return self._stream.hello
@@ -117,6 +120,12 @@ class Opening:
             password, self._password = self._password, b""
             return password
         return b""
+
+
+def _is_echoed(stream: Stream, *outputs: bytes) -> bool:
+    """Whether somebody printed the hello: a terminal, or who reads in the shell's place."""
+    word = stream.word.encode()
+    return any(word in text.replace(stream.ready, b"") for text in outputs)
 
 
 def _refused(user: str, said: str) -> str:
@@ -135,23 +144,26 @@ def not_started(
     The reason is ``stdin_taken``, ``become_failed`` or ``no_shell`` where the shell never came,
     else ``connection_reset`` or ``bootstrap_failed``.
     """
-    lines = _lines(stderr) or _lines(stdout)
+    lines = _lines(stderr, stream) or _lines(stdout, stream)
     last = f": {lines[-1]}" if lines else ""
     output = "\n".join(lines)
     if status == FOREIGN:
         what = "the login files of the host start another shell, which reads what is for RUNE's"
         return Unreachable("stdin_taken", what + last, shell_output=output)
-    if status == EATEN:
+    is_here = stream.ready.decode() in stdout
+    if status == EATEN or (not is_here and _is_echoed(stream, stdout.encode(), stderr.encode())):
         what = "something on the host, such as its login files, has read from RUNE's input"
+        if status == EATEN and not lines:
+            what += ", or taken its output"
         return Unreachable("stdin_taken", what + last, shell_output=output)
-    if stream.ready.decode() in stdout:
+    if is_here:
         if status is None:
             why = "the host's shell took no more before all of it was sent"
             return Unreachable("connection_reset", why)
         why = f"the host's shell ended with status {status} before the plugin started"
         return HostError("bootstrap_failed", why + last, shell_output=output)
     if target.become:
-        why = _sudo(target.become, stderr, lines)
+        why = _sudo(target.become, stderr, lines, stream)
         return Unreachable("become_failed", why, shell_output=output)
     why = "the host gave no shell in time"
     if status is not None:
@@ -159,10 +171,10 @@ def not_started(
     return Unreachable("no_shell", why + last, shell_output=output)
 
 
-def _sudo(become: Become, stderr: str, lines: Sequence[str]) -> str:
+def _sudo(become: Become, stderr: str, lines: Sequence[str], stream: Stream) -> str:
     """Return what sudo says to the point: its first words after the password was given."""
     *before, after = _PROMPT.split(stderr)
-    answer = _lines(after) if before else []
+    answer = _lines(after, stream) if before else []
     own = [line for line in answer or lines if not _BESIDE.match(line)]
     questions = [line for line in own if line.endswith(":")]
     if before and not answer:
@@ -177,8 +189,8 @@ def _sudo(become: Become, stderr: str, lines: Sequence[str]) -> str:
     return f"sudo gave no shell as {become.user}" + (f": {told}" if told else "")
 
 
-def _lines(text: str) -> list[str]:
+def _lines(text: str, stream: Stream) -> list[str]:
     """Return the host's own lines, without RUNE's words and control characters."""
     text = _OWN.sub("", text.replace(HEAD, "…"))
     lines = (_CONTROL.sub("", line).strip() for line in text.splitlines())
-    return [line[:LINE_CHARS] for line in lines if line]
+    return [line[:LINE_CHARS] for line in lines if line and stream.word not in line]

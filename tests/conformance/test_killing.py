@@ -258,7 +258,7 @@ def test_no_name_of_a_process_is_evaluated(streaming: Any, request: Any) -> None
 
 
 def test_no_name_hides_a_process_of_the_plugin(streaming: Any, scratch: Path) -> None:
-    (scratch / "called.pl").write_text(f'$| = 1; print "$$\\n"; $0 = $ARGV[0]; sleep 600')
+    (scratch / "called.pl").write_text('$| = 1; print "$$\\n"; $0 = $ARGV[0]; sleep 600')
     names = "\n".join(name.replace("\n", "^") for name in NAMES)
     script = (
         f"while IFS= read -r name; do setsid perl {scratch}/called.pl"

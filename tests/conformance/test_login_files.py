@@ -36,7 +36,8 @@ AT_ONCE = {
 WAITING = {
     "cat >/dev/null": "has read from RUNE's input",
     "while read -r line; do echo '?'; done": "has read from RUNE's input: ?",
-    "exec cat": "status 0 before RUNE's was there",
+    "exec cat": "has read from RUNE's input",
+    "read -r -t 1 a; exec bash -s": "has read from RUNE's input",
     "exec python3 -": "SyntaxError",
     "exec sleep 40": "gave no shell",
 }
@@ -121,6 +122,7 @@ def test_login_files_that_wait_are_given_up(login: Login, transport: str) -> Non
         result = login(bashrc, patience_s=3.0 if transport == "ssh" else 1.5, limits=Limits(60))
         assert result.outcome is Outcome.UNREACHABLE, (bashrc, result)
         assert words in told(result)[1], (bashrc, result)
+        assert not re.search("[0-9a-f]{32}", told(result)[1])  # none of RUNE's own words
         assert not login.has_run
 
 
