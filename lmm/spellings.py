@@ -41,6 +41,7 @@ _BLANK = b" \t\r\n"
 # a digit that shares its bits with what stands beside the secret
 _DIGIT_BEFORE = rb"(?:[A-Za-z0-9+/_-][ \t\r\n]*)?"
 _DIGIT_AFTER = rb"(?:[ \t\r\n]*[A-Za-z0-9+/_-])?"
+_HTML = {38: "&amp;", 60: "&lt;", 62: "&gt;", 34: "&quot;", 39: "&#x27;"}  # as html.escape
 _EITHER = {b"+": rb"[+-]", b"/": rb"[/_]"}
 
 
@@ -185,10 +186,11 @@ def _meaning(escape: bytes) -> bytes:
 
 
 def _forms(text: str) -> Iterator[bytes]:
-    """Yield the text with a form's blanks, either kind of line ends, and as Python's repr has it:
-    ``\\x85`` is a character there, and a byte elsewhere."""
+    """Yield the text with a form's blanks, either kind of line ends, as a shell quotes it, as HTML
+    has it, and as Python's repr: ``\\x85`` is a character there, and a byte elsewhere."""
     unix = text.replace("\r\n", "\n")
-    for form in (text, unix, unix.replace("\n", "\r\n")):
+    quoted = (text.replace("'", sign) for sign in ("'\\''", "'\"'\"'"))
+    for form in (text, unix, unix.replace("\n", "\r\n"), *quoted, text.translate(_HTML)):
         yield _unplussed(form.encode("utf-8", "surrogatepass"))
         parts = (
             one.encode("latin-1" if "\x7f" < one < "\u0100" and not one.isprintable() else "utf-8")

@@ -12,6 +12,16 @@ from lmm.errors import RequestError
 from lmm.ssh.keywords import KEYWORDS
 
 MATCH_ALONE = frozenset({"all", "canonical", "final"})
+# Of readconf.c in OpenSSH 10; what only ssh can judge among them is told as such.
+MATCH_WITH = frozenset(
+    {"command", "exec", "host", "localnetwork", "localuser", "originalhost", "sessiontype"}
+    | {"tagged", "user", "version"}
+)
+# Settings that RUNE uses and that have one value: ssh refuses a line with more.
+SINGLE = frozenset(
+    {"certificatefile", "connecttimeout", "hashknownhosts", "hostkeyalias", "hostname"}
+    | {"identitiesonly", "identityagent", "identityfile", "port", "stricthostkeychecking", "user"}
+)
 RAW = frozenset({"proxycommand", "proxyjump", "localcommand", "remotecommand", "knownhostscommand"})
 
 
@@ -69,6 +79,8 @@ def match_criteria(line: Setting) -> Iterator[tuple[bool, str, str]]:
         negated = word.startswith("!")
         attribute, _, argument = word[negated:].partition("=")
         attribute = attribute.lower()
+        if attribute not in MATCH_ALONE | MATCH_WITH:
+            raise line.error(f"ssh knows no condition {attribute!r}")
         if attribute not in MATCH_ALONE and not argument:
             argument = next(words, "")
             if not argument:
@@ -112,7 +124,10 @@ def parse_line(raw: str, file: str, number: int, is_users: bool) -> Setting | No
     words = split_words(rest)
     if words is None:
         raise invalid(file, f"line {number}: a quote is not closed")
-    return Setting(keyword, tuple(words), file, number, is_users)
+    setting = Setting(keyword, tuple(words), file, number, is_users)
+    if keyword in SINGLE and len(words) > 1:
+        raise setting.error(f"has more than one value: {' '.join(words)}")
+    return setting
 
 
 def split_words(text: str) -> list[str] | None:

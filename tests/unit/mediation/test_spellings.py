@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import random
 from collections.abc import Callable
@@ -68,6 +69,15 @@ def _repr(text: str, rng: random.Random) -> str:
     return repr(text)[1:-1]
 
 
+def _shell(text: str, rng: random.Random) -> str:
+    """As ``set -x`` shows a word in single quotes, and as Python's shlex writes one."""
+    return text.replace("'", rng.choice(["'\\''", "'\"'\"'"]))
+
+
+def _html(text: str, rng: random.Random) -> str:
+    return html.escape(text)
+
+
 def _bytes_repr(text: str, rng: random.Random) -> str:
     return repr(text.encode())[2:-1]
 
@@ -80,6 +90,15 @@ spelt_layers = st.lists(st.sampled_from(ESCAPES), max_size=3)
 
 def nothing_but_masks(text: str) -> bool:
     return set(text) <= set(MASK + "\r\n")
+
+
+@given(SECRETS, st.sampled_from([_shell, _html]), st.sampled_from([_json, None]), SEEDS)
+def test_as_shells_and_html_write_it_it_is_hidden(
+    secret: str, spell: Spell, around: Spell | None, rng: random.Random
+) -> None:
+    spelt = spell(secret, rng)
+    spelt = around(spelt, rng) if around else spelt
+    assert nothing_but_masks(Redactor([secret]).text(spelt))
 
 
 @given(SECRETS, spelt_layers, SEEDS)

@@ -80,6 +80,17 @@ def test_what_ssh_refuses_is_refused(tmp_path: Path, text: str, named: str) -> N
     assert error.data["line"] in range(1, 6)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["Port 22 33\n", "User a b\n", "Match foo bar\n  Port 7\n", "Match hots h\n  User theirs\n"],
+)
+def test_values_and_conditions_that_ssh_refuses_are_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "config"
+    file.write_text(text)
+    assert ssh_says(file).returncode != 0
+    refusal(file)
+
+
 def test_the_message_says_what_was_meant(tmp_path: Path) -> None:
     file = tmp_path / "config"
     file.write_text("Hots a\n")
