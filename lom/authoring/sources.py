@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from lmm.errors import RequestError
-from lom.authoring.tarballs import MOST_BYTES, MOST_FILES, TooLarge, unpack
+from lom.authoring.tarballs import MOST_BYTES, MOST_FILES, TooLarge, Unsafe, unpack
 from lom.leftovers import is_leftover, walk
 from lom.manifest import MANIFEST
 
@@ -93,8 +93,10 @@ def copy_plugin(source: Path, goal: Path) -> None:
         mode = path.lstat().st_mode
         left -= 1
         if stat.S_ISLNK(mode):
-            if not path.resolve().is_relative_to(source):
-                raise _refused(path, source, "it is a link that leads out of the plugin")
+            if not _stays(path, source):
+                raise _refused(
+                    path, source, "it is a link that leads out of the plugin, or nowhere"
+                )
             copy.symlink_to(os.readlink(path))
         elif stat.S_ISDIR(mode):
             copy.mkdir(mode=0o755)
@@ -106,6 +108,16 @@ def copy_plugin(source: Path, goal: Path) -> None:
             raise _refused(path, source, "it is no plain file")
         if room < 0 or left < 0:
             raise _too_large(str(source))
+
+
+def _stays(link: Path, folder: Path) -> bool:
+    """Whether a link leads to what is in a folder, and does so wherever the folder stands."""
+    try:
+        # Strictly, so that a way too long to be followed is not taken for one that stays.
+        goal = os.path.realpath(link, strict=True)
+    except OSError:
+        return False
+    return Path(goal).is_relative_to(folder) and not os.path.isabs(os.readlink(link))
 
 
 def tree_sha256(folder: Path) -> str:
@@ -129,21 +141,16 @@ def tree_sha256(folder: Path) -> str:
 
 
 def _unpacked(path: Path, place: Path) -> Fetched:
-    if not hasattr(tarfile, "data_filter"):
-        raise RequestError(
-            "local_dependency_missing", "unpacking a tarball safely takes Python 3.11.4 or newer"
-        )
-    place.mkdir()
     try:
         sha256 = unpack(path, place)
     except TooLarge as error:
         raise RequestError(
             "invalid_request", f"{path} holds {error}: too much for a plugin"
         ) from None
-    except tarfile.FilterError as error:
+    except Unsafe as error:
         raise RequestError("invalid_request", f"{path} is refused: {error}") from None
     except (
-        *(tarfile.TarError, EOFError, KeyError, OSError, RecursionError, ValueError),
+        *(tarfile.TarError, EOFError, OSError, RecursionError, ValueError),
         zlib.error,
     ) as error:
         raise RequestError("invalid_request", f"cannot unpack {path}: {error}") from None

@@ -174,7 +174,7 @@ def test_a_hostile_tarball(info: tarfile.TarInfo, folder: Path, place: Path) -> 
         archive.add(folder, arcname="t")
         archive.addfile(info, io.BytesIO())
     before = sorted(folder.parent.parent.rglob("*"))
-    if info.name == "/tmp/escaped":  # the filter takes the root away: it lands within
+    if info.name == "/tmp/escaped":  # its root is the folder: it lands within
         install(str(path), place)
         assert not Path("/tmp/escaped").exists()
         return
