@@ -156,11 +156,20 @@ _Layer = dict[str, tuple[Any, str]]
 
 def state_folder(settings: Settings) -> Path:
     """Return where RUNE keeps what lasts: ``state_dir``, else below ``$XDG_STATE_HOME`` or
-    ``~/.local/state``. Raises RequestError (``config_invalid``) where there is no home."""
+    ``~/.local/state``.
+
+    Raises RequestError: ``config_invalid`` where there is no home, ``untrusted_path`` for one that
+    a file names and others may change: what they write there would be the record of runs.
+    """
     from pathlib import Path
 
     if settings.state_dir is not None:
-        return Path(os.path.expanduser(settings.state_dir)).absolute()
+        named = Path(os.path.expanduser(settings.state_dir)).absolute()
+        if not is_named(settings, "state_dir"):
+            from lom.trust import refuse_foreign
+
+            refuse_foreign(named)
+        return named
     folder = user_folder(STATE, home=home())
     if folder is None:
         raise RequestError(

@@ -57,7 +57,8 @@ def find_inventory(cwd: Path | None = None) -> tuple[Path, ...]:
 
 def load_inventory(paths: str | Path | Iterable[str | Path], *, found: bool = False) -> Inventory:
     """Read files, folders and executables and merge them into one inventory; none gives an
-    empty one. Those that were ``found``, not named, must be the user's own (``lom.trust``).
+    empty one. Those that were ``found``, not named, must be the user's own (``lom.trust``), and so
+    must the ``ssh.config_file`` of every target: a ProxyCommand in it is run here.
 
     Raises RequestError (``untrusted_path``, ``aws_…`` from a source, or ``inventory_invalid`` whose
     ``validation_errors`` name every fault with file, line and ``$.path``).
@@ -72,7 +73,17 @@ def load_inventory(paths: str | Path | Iterable[str | Path], *, found: bool = Fa
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return merge(read([Path(path) for path in paths], found=found))
+        inventory = merge(read([Path(path) for path in paths], found=found))
     finally:
         if collecting:
             gc.enable()
+    _refuse_foreign_ssh_config(inventory)
+    return inventory
+
+
+def _refuse_foreign_ssh_config(inventory: Inventory) -> None:
+    from lom.trust import refuse_foreign
+
+    targets = (inventory.defaults, *inventory.targets.values())
+    for file in sorted({one.ssh.config_file for one in targets if one.ssh.config_file}):
+        refuse_foreign(file)

@@ -30,11 +30,13 @@ _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-[0-9A-Za-z-]+(\.[0-9A-
 @dataclass(frozen=True, slots=True)
 class Place:
     """A folder of plugin folders; ``origin`` says how it came to be searched. What was ``found``,
-    not named, must be the user's own (``lom.trust``)."""
+    not named, must be the user's own (``lom.trust``): what is not is an error, or left out if the
+    place ``yields`` to one that was named."""
 
     origin: str
     path: Path
     found: bool = False
+    yields: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +83,16 @@ class Registry:
         shadowed: list[Plugin] = []
         for place in self.places:
             for directory in _plugin_folders(place.path):
-                if place.found:
-                    refuse_foreign(directory)
-                    refuse_foreign(directory / MANIFEST)
+                if not _obeyed(place, directory, (directory, directory / MANIFEST), broken):
+                    continue
                 try:
                     plugin = load_plugin(directory, place.origin)
                 except RuneError as error:
                     broken.append(BrokenPlugin(directory, place.origin, error))
                     continue
-                for file in plugin.files.values() if place.found else ():
-                    if directory in file.parents:  # a library is RUNE's own
-                        refuse_foreign(file)
+                files = (file for file in plugin.files.values() if directory in file.parents)
+                if not _obeyed(place, directory, files, broken):  # a library is RUNE's own
+                    continue
                 if plugin.name in plugins:
                     shadowed.append(plugin)
                 else:
@@ -272,6 +273,19 @@ class _Newest:
     __hash__ = None  # type: ignore[assignment]
 
 
+def _obeyed(place: Place, at: Path, files: Iterable[Path], broken: list[BrokenPlugin]) -> bool:
+    """Whether files of the plugin ``at`` may be used; if not, that is noted, or an error."""
+    try:
+        for file in files if place.found else ():
+            refuse_foreign(file)
+    except RequestError as error:
+        if not place.yields:
+            raise
+        broken.append(BrokenPlugin(at, place.origin, error))
+        return False
+    return True
+
+
 def _offers(directory: Path, action: str) -> bool | None:
     """Whether a manifest that is wrong names an action, None if it cannot be read at all."""
     try:
@@ -315,13 +329,19 @@ def default_registry(
     ``extra_paths`` (``--plugin-path``, ``RUNE_PLUGIN_PATH``), ``./plugins``,
     ``~/.config/rune/plugins``, what `rune plugin install` has put into
     ``~/.local/share/rune/plugins``, third-party packages, RUNE's own. ``found`` are those of the
-    first that stand in a file, and were not named for this call.
+    first that stand in a file, and were not named for this call. Where others were, a ``./plugins``
+    that is not the user's own is left out; else reading it is an error (``untrusted_path``).
     """
     packages, broken = _packages()
     config, installed = user_folder(CONFIG, home=home()), installed_plugins()
+    paths = [
+        Place("plugin path", Path(os.path.expanduser(one)), one in found) for one in extra_paths
+    ]
+    named = [os.path.realpath(one.path) for one in paths if not one.found]
+    project = Place("project", (cwd or Path.cwd()) / "plugins", found=True, yields=bool(named))
     places = [
-        *(Place("plugin path", Path(os.path.expanduser(one)), one in found) for one in extra_paths),
-        Place("project", (cwd or Path.cwd()) / "plugins", found=True),
+        *paths,
+        *([project] if os.path.realpath(project.path) not in named else []),
         *([Place("user", Path(config, "plugins"), found=True)] if config else []),
         *([Place("installed", installed, found=True)] if installed else []),
         *packages,

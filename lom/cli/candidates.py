@@ -139,7 +139,7 @@ def _recorded(settings: Settings, query: str) -> Iterator[tuple[str, str]]:
 
     try:
         file = state_folder(settings) / "ledger.sqlite"
-    except RequestError:  # there is no home
+    except RequestError:  # there is no home, or it is somebody else's
         return
     with (
         contextlib.suppress(sqlite3.Error),

@@ -216,3 +216,102 @@ def test_nobody_needs_a_home(tmp_path: Path) -> None:
         assert code == wanted, text
         assert "unexpected" not in text
     assert call("doctor", "-t", "local")[0] == 1
+
+
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_plugins_that_are_named_need_no_folder_of_ones_own(
+    theirs: Rune, tmp_path: Path, by: str
+) -> None:
+    """./plugins of another is left out where the message's own advice was followed."""
+    (theirs.folder / "rune.yaml").unlink()
+    (theirs.folder / "plugins.lock.json").unlink()
+    shutil.rmtree(theirs.folder / "inventory")
+    named = tmp_path.parent / f"{tmp_path.name}-own"
+    own = Rune(named)
+    own.plugin("own.action", "echo '{}'\n")
+
+    def call(*words: str, path: str = str(named / "plugins")) -> Any:
+        if by == "option":
+            return theirs(*words, "--plugin-path", path)
+        return theirs(*words, env={"RUNE_PLUGIN_PATH": path})
+
+    assert theirs("run", "host.info", "-t", "local", "-q").code == 2
+    assert call("run", "own.action", "--dry-run", "-q").code == 0
+    assert call("run", "host.info", "-q").code == 0  # RUNE's own
+    assert not ran(theirs)
+    assert "x is not obeyed" in call("plugin", "list").text
+    for path in ("plugins", str(theirs.folder / "plugins"), "./plugins/"):
+        assert call("run", "host.info", "-q", path=path).code == 0
+        assert ran(theirs)
+        (theirs.folder / "ran").unlink()
+    theirs.write("rune.yaml", f"plugin_path: {named}/plugins\n")
+    config = {"RUNE_CONFIG": "rune.yaml"}
+    assert theirs("run", "host.info", "-q", env=config).code == 2  # a file names it, not this call
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_no_record_is_kept_where_a_file_says_and_others_may_write(
+    rune: Rune, account: Account, made: bool
+) -> None:
+    theirs = rune.folder / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, account.uid, account.uid)
+    state = theirs / "state" if made else theirs / "a" / "b"
+    if made:
+        state.mkdir(mode=0o700)
+    rune.write("rune.yaml", f"state_dir: {state}\n")
+    for command in (["run", "noop"], ["run", "noop", "--no-ledger"], ["runs", "list"]):
+        done = rune(*command, "-o", "json")
+        assert done.code == 2
+        error = done.document["error_data"]["error"]
+        assert error["data"]["reason"] == "untrusted_path"
+        assert f"{state} is not obeyed: {theirs} belongs to {account.name}" in error["message"]
+    assert not [path for path in theirs.rglob("*") if path.is_file()]
+    assert rune("run", "noop", "-q", "--state-dir", str(state)).code == 0  # named for this call
+    assert rune("run", "noop", "-q", env={"RUNE_STATE_DIR": str(state)}).code == 0
+    shutil.rmtree(state)
+    assert rune("config", "trust", str(theirs)).code == 0
+    assert rune("run", "noop", "-q").code == 0
+    assert (state / "ledger.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("transport", "where"), [("ssh", "defaults"), ("openssh", "groups"), ("ssh", "targets")]
+)
+def test_an_ssh_config_of_another_runs_nothing(
+    rune: Rune, account: Account, transport: str, where: str
+) -> None:
+    mark = rune.folder / "ran"
+    config = rune.write("theirs/ssh_config", f"Host *\n ProxyCommand sh -c 'id -un > {mark}'\n")
+    settings = f"{{transport: {transport}, ssh: {{config_file: theirs/ssh_config}}}}"
+    for name in ("inventory.yaml", "named.yaml"):
+        rune.write(
+            name,
+            {
+                "defaults": f"defaults: {settings}\ntargets: {{h: {{host: 127.0.0.1, port: 1}}}}\n",
+                "groups": f"targets: {{h: {{host: 127.0.0.1, port: 1}}}}\n"
+                f"groups: {{g: {{targets: [h], defaults: {settings}}}}}\n",
+                "targets": f"targets: {{h: {{host: 127.0.0.1, port: 1, {settings[1:]}}}\n",
+            }[where],
+        )
+
+    def refused(*more: str) -> str:
+        done = rune("run", "noop", "-t", "h", "-o", "json", *more)
+        assert done.code == 2, done.stderr
+        error = done.document["error_data"]["error"]
+        assert error["data"]["reason"] == "untrusted_path"
+        assert not mark.exists()
+        return str(error["message"])
+
+    os.chown(config, account.uid, account.uid)
+    assert f"{config} is not obeyed: {config} belongs to {account.name}" in refused()
+    refused("-i", "named.yaml")  # what a file names, as everywhere
+    os.chown(config, 0, 0)
+    config.chmod(0o666)
+    assert f"`chmod go-w {config}`" in refused()
+    config.chmod(0o644)
+    config.parent.chmod(0o777)
+    assert f"everybody may write {config.parent}" in refused()
+    config.parent.chmod(0o755)
+    assert rune("run", "noop", "-t", "h", "-q").code == 4  # no host is there
+    assert mark.read_text() == "root\n"
