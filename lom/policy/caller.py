@@ -20,7 +20,8 @@ class Caller(NamedTuple):
     """Who asks. ``user`` and ``groups`` are what rules see.
 
     ``identity`` is what the environment claims; it became ``user`` only if ``trusted``.
-    ``login_uid`` is the user who once logged in, which sudo and su do not change.
+    ``login_uid`` is the user who once logged in, which sudo and su do not change. ``bound`` is
+    whether the OS user runs RUNE for others.
     """
 
     user: str
@@ -30,6 +31,7 @@ class Caller(NamedTuple):
     login_uid: int | None = None
     identity: str | None = None
     trusted: bool = False
+    bound: bool = False
 
 
 def current_caller(environ: Mapping[str, str], identities: Mapping[str, str]) -> Caller:
@@ -57,6 +59,7 @@ def current_caller(environ: Mapping[str, str], identities: Mapping[str, str]) ->
         login_uid=_login_uid(),
         identity=identity,
         trusted=trusted,
+        bound=variable is not None,
     )
 
 

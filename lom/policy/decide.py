@@ -14,6 +14,7 @@ from typing import Any
 
 from lmm.errors import PolicyDenied, RequestError
 from lmm.model import Target
+from lom import config
 from lom.inventory import Inventory
 from lom.policy.caller import Caller
 from lom.policy.rules import Policy, Rule
@@ -59,12 +60,13 @@ def verdicts_of(policy: Policy, request: Request, inventory: Inventory) -> list[
     ``inventory`` is the policy's own where it has one. Raises RequestError (``config_invalid``)
     for a rule whose selector means nothing there.
     """
-    subjects, foreign = [], []
+    subjects: list[tuple[Target, str]] = []
+    foreign: dict[str, list[str]] = {}
     for target, risk in request.subjects:
-        if policy.inventory is None or _is_known(target, inventory):
-            subjects.append((target, risk))
+        if why := _foreign(policy, request.caller, target, inventory):
+            foreign.setdefault(why, []).append(target.name)
         else:
-            foreign.append(target.name)
+            subjects.append((target, risk))
     universe = {target.name: target for target, _ in subjects}
     inventory = replace(inventory, targets={**inventory.targets, **universe})
     chosen = {rule.name: _names(policy, rule, inventory) for rule in policy.rules if rule.targets}
@@ -88,9 +90,7 @@ def verdicts_of(policy: Policy, request: Request, inventory: Inventory) -> list[
         allowed = policy.default == "allow"
         why = f"no rule matches, and the default is {policy.default}"
         verdicts.append(Verdict(policy, None, allowed, tuple(found[None]), why))
-    if foreign:
-        why = f"not as they stand in the policy's inventory {policy.inventory}"
-        verdicts.append(Verdict(policy, None, False, tuple(foreign), why))
+    verdicts += [Verdict(policy, None, False, tuple(names), why) for why, names in foreign.items()]
     return verdicts
 
 
@@ -159,6 +159,20 @@ def _names(policy: Policy, rule: Rule, inventory: Inventory) -> frozenset[str]:
             file=policy.source,
             line=rule.line,
         ) from None
+
+
+def _foreign(policy: Policy, caller: Caller, target: Target, inventory: Inventory) -> str | None:
+    """Return why a policy denies a target, whatever its rules say; None where they decide."""
+    if caller.bound and policy.source == config.SYSTEM_POLICY and target.transport == "local":
+        # What runs here is the account, which holds the keys to all the hosts.
+        listed = policy.inventory is not None and target.name in inventory.targets
+        if not listed or not _is_known(target, inventory):
+            return (
+                "this machine is the account's own; list it in the policy's inventory to allow it"
+            )
+    if policy.inventory is not None and not _is_known(target, inventory):
+        return f"not as they stand in the policy's inventory {policy.inventory}"
+    return None
 
 
 def _is_known(target: Target, inventory: Inventory) -> bool:

@@ -152,7 +152,7 @@ def test_data_is_taken_from_stdin_and_secrets_from_their_own_variables(
     secret = {"RUNE_SECRET_TOKEN": "hunter2-of-alice"}
     done = service(
         service.alice,
-        *("run", "noop", "-o", "json", "--params", "-"),
+        *("run", "noop", "-t", "web1", "-o", "json", "--params", "-"),
         *("--secret", "token=env:RUNE_SECRET_TOKEN"),
         env=secret,
         stdin=b'{"disk": "sdb"}',
@@ -250,12 +250,45 @@ def test_answers_count_only_where_the_machines_policy_has_them(
     (trap / "approvals").rmdir()
 
 
+# -- the machine that the account is on --------------------------------------------------------
+
+
+def test_the_accounts_own_machine_is_denied_unless_it_is_listed(service: Service) -> None:
+    """Whatever reads a file of the caller's choice reads the account's keys there."""
+    key = service.writes(service.account, service.account.home / ".ssh/id", "KEY\n", 0o600)
+    gather = ("run", "logs.gather", "-p", f"path={key}", "-o", "json")
+    here: list[tuple[str, ...]] = [(), ("-t", "local"), ("-t", "localhost")]
+    by_option = ("-t", "web9", "--transport", "local")
+    free = "rules:\n  - {name: reading-is-free, risks: read, effect: allow}\n"
+    own = "inventory: inventory.yaml\n"
+    inventory = service.policy.with_name("inventory.yaml")
+    before = inventory.read_text()
+    with policy(service, "rules:\n", free):
+        for way in here:
+            done = service(service.alice, *gather, *way)
+            assert (done.code, reason(done)) == (3, "policy_denied"), done.stderr
+            assert "list it in the policy's inventory to allow it" in done.stderr
+        assert service(service.alice, *gather, "-t", "web1").code == 0
+        inventory.write_text("targets: {local: {transport: local}, web9: {host: 127.0.0.9}}\n")
+        try:
+            assert "KEY" in service(service.alice, *gather).text
+            done = service(service.alice, *gather, *by_option)
+            assert (done.code, reason(done)) == (3, "policy_denied"), done.stderr
+        finally:
+            inventory.write_text(before)
+        with policy(service, own, ""):
+            for way in (*here, by_option):
+                done = service(service.alice, *gather, *way)
+                assert (done.code, reason(done)) == (3, "policy_denied"), done.stderr
+                assert "this machine is the account's own" in done.stderr
+
+
 # -- what they see -----------------------------------------------------------------------------
 
 
 def test_people_see_and_change_their_own_runs_alone(service: Service) -> None:
     alice, bob = service.alice, service.bob
-    once = ("run", "noop", "-p", "mine=1", "--idempotency-key", "k1", "-o", "json")
+    once = ("run", "noop", "-t", "web1", "-p", "mine=1", "--idempotency-key", "k1", "-o", "json")
     run_id = service(alice, *once).document["run_id"]
     seen = service(alice, "runs", "list", "-o", "json").document["runs"]
     assert (seen[0]["run_id"], seen[0]["who"]) == (run_id, alice.name)
@@ -277,7 +310,7 @@ def test_nobody_keeps_the_log_from_being_written(service: Service) -> None:
     """Limits of one's processes go through sudo; so every log is required here."""
     before = service.audit
     with policy(service, ", required: true", ""):
-        done = service(service.alice, "run", "noop", before="ulimit -f 0")
+        done = service(service.alice, "run", "noop", "-t", "web1", before="ulimit -f 0")
         assert done.code != 0
         done = service(service.alice, "plugin", "list", "-o", "json", before="ulimit -f 0")
         assert (done.code, reason(done)) == (3, "audit_unavailable")

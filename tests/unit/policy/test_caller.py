@@ -18,7 +18,7 @@ def test_the_os_user_with_the_groups_of_the_process() -> None:
     caller = current_caller({}, {})
     assert (caller.user, caller.os_user, caller.uid) == (ME, ME, os.getuid())
     assert grp.getgrgid(os.getgid()).gr_name in caller.groups
-    assert (caller.identity, caller.trusted) == (None, False)
+    assert (caller.identity, caller.trusted, caller.bound) == (None, False, False)
 
 
 @pytest.mark.parametrize(
@@ -40,10 +40,12 @@ def test_a_trusted_users_process_speaks_for_others_by_the_named_variable_only() 
     identities = {ME: "SUDO_USER"}
     caller = current_caller({"SUDO_USER": "nobody", "RUNE_IDENTITY": "boss"}, identities)
     assert (caller.user, caller.os_user, caller.trusted) == ("nobody", ME, True)
+    assert caller.bound
     assert caller.groups == {grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name}
     assert current_caller({"SUDO_USER": "no-such-user"}, identities).groups == frozenset()
     silent = current_caller({"RUNE_IDENTITY": "boss", "SUDO_USER": ""}, identities)
     assert (silent.user, silent.identity, silent.trusted) == (ME, None, False)
+    assert silent.bound
 
 
 @pytest.mark.parametrize("identity", ["a\nb", "x" * 257, "\x1b[31m"])

@@ -10,6 +10,7 @@ import pytest
 
 from lmm.errors import RequestError
 from lmm.model import Become, SshSettings, Target
+from lom.config import SYSTEM_POLICY
 from lom.inventory import Inventory
 from lom.policy.caller import Caller
 from lom.policy.decide import Request, denial, verdicts_of
@@ -170,6 +171,28 @@ def test_only_targets_as_the_policys_inventory_has_them_are_known(
 ) -> None:
     request = Request("noop", ((target, "read"),), Caller("ann", frozenset(), "ann", 1), NOON)
     assert [one.allowed for one in verdicts_of(OWN, request, INVENTORY)] == [allowed]
+
+
+@pytest.mark.parametrize("name", ["local", "localhost", "dev", "laptop"])
+@pytest.mark.parametrize("inventory", [None, "/etc/inventory.yaml"])
+@pytest.mark.parametrize("source", [SYSTEM_POLICY, "/home/rune/config.yaml"])
+@pytest.mark.parametrize("bound", [True, False])
+def test_this_machine_is_the_accounts_where_people_share_one(
+    name: str, inventory: str | None, source: str, bound: bool
+) -> None:
+    here = Target(name, transport="local")
+    caller = Caller("ann", frozenset(), "rune", 1, bound=bound)
+    request = Request("noop", ((here, "read"),), caller, NOON)
+    policy = Policy(source, "allow", (), inventory)
+
+    def allowed(known: Inventory) -> list[bool]:
+        return [one.allowed for one in verdicts_of(policy, request, known)]
+
+    binds = bound and source == SYSTEM_POLICY
+    known = inventory is None or name in ("local", "localhost")
+    assert allowed(INVENTORY) == [known and not binds]
+    listing = Inventory({name: here})
+    assert allowed(listing) == [not binds or inventory is not None]
 
 
 def test_a_denial_names_the_rule_and_what_it_saw() -> None:
