@@ -46,11 +46,10 @@ def bound_account() -> Bound | None:
     if not isinstance(file.data, Mapping):
         system_safeguards()  # says what is wrong with it
         return None
-    identities = file.data.get("identities")
-    if not identities:
-        return None
+    identities = file.data.get("identities", {})
     if not isinstance(identities, Mapping):
         system_safeguards()  # says what is wrong with it
+        return None
     account = user_name(os.getuid())
     if account not in identities:
         return None

@@ -195,8 +195,8 @@ def _safeguards(files: Sequence[Document], cwd: Path | None) -> Safeguards | Non
 def system_file() -> Document | None:
     """Return the machine's own policy as it stands there, None if there is none.
 
-    Raises RequestError (``config_invalid``) if it cannot be read, or others than root and this user
-    can change it, and it would bind nobody.
+    Raises RequestError (``config_invalid``) if it cannot be read, or says nothing, or others than
+    root and this user can change it, and it would bind nobody.
     """
     try:
         os.stat(SYSTEM_POLICY)
@@ -211,7 +211,12 @@ def system_file() -> Document | None:
     from lom.trust import refuse_foreign
 
     refuse_foreign(SYSTEM_POLICY, machine=True)
-    return _read(Path(SYSTEM_POLICY))
+    file = _read(Path(SYSTEM_POLICY))
+    if not file.data:  # as a full disk, or who has not written it to its end, leaves it
+        raise RequestError(
+            "config_invalid", f"{SYSTEM_POLICY} is empty; write `default: allow`, or remove it"
+        )
+    return file
 
 
 def _system(safeguards: Safeguards | None) -> _Layer:

@@ -44,7 +44,7 @@ def once(common: Common, orchestrator: Orchestrator, plan: Plan) -> int:
         with open_ledger(common) as ledger:
             try:
                 run = ledger.find(run_id)
-            except RequestError:  # somebody else's
+            except RequestError:  # it was removed in the meantime
                 raise used from None
             _check(plan, run)
             for event in following(ledger, run, seq):

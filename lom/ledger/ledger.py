@@ -19,7 +19,7 @@ from lom.ledger.database import connect_writer, faults_of, transaction
 from lom.ledger.processes import is_alive, this_process
 from lom.ledger.recorder import Recorder
 from lom.ledger.resuming import Earlier, Keep, take_up
-from lom.ledger.rows import is_waiting, process_of
+from lom.ledger.rows import is_waiting, key_of, process_of
 from lom.plan import Plan
 
 __all__ = ["Ledger", "Recorder", "RunFacts", "facts_of"]
@@ -34,7 +34,7 @@ class RunFacts:
 
     ``request`` is the RCS message, ``secret_params`` the JSON pointers of parameters that were
     masked in it, ``targets`` name, transport and plugin of each target in the plan's order.
-    ``idempotency_key`` is what only one run of a ledger can have.
+    ``idempotency_key`` is what only one run of a person can have in a ledger.
     """
 
     run_id: str
@@ -135,7 +135,7 @@ class Ledger:
     def check_key(self, plan: Plan) -> None:
         """Raise RequestError (``idempotency_key_used``) if another run has the plan's key."""
         with closing(connect_writer(self.path)) as connection, faults_of(self.path):
-            _check_key(connection, plan.run_id, plan.options.idempotency_key)
+            _check_key(connection, plan.run_id, self._asker, plan.options.idempotency_key)
 
     def request_cancel(self, run_id: str) -> bool:
         """Ask the process that carries out the run to cancel it; False if the run has finished."""
@@ -187,10 +187,13 @@ class Ledger:
         return connection, done
 
 
-def _check_key(connection: sqlite3.Connection, run_id: str, key: str | None) -> None:
-    """Raise RequestError (``idempotency_key_used``) if another run has the key."""
+def _check_key(
+    connection: sqlite3.Connection, run_id: str, asker: str | None, key: str | None
+) -> None:
+    """Raise RequestError (``idempotency_key_used``) if another run of the asker's has the key."""
     found = connection.execute(
-        "SELECT run_id FROM run WHERE idempotency_key = ? AND run_id != ?", (key, run_id)
+        "SELECT run_id FROM run WHERE idempotency_key = ? AND run_id != ?",
+        (key_of(asker, key), run_id),
     ).fetchone()
     if found:
         raise RequestError(
@@ -207,7 +210,7 @@ def _insert(
     plan_hash: str | None = None,
 ) -> int:
     """Insert a run and its targets; one that waited and was approved is taken over."""
-    _check_key(connection, facts.run_id, facts.idempotency_key)
+    _check_key(connection, facts.run_id, asker, facts.idempotency_key)
     process = this_process()
     approved_by = None
     if plan_hash is None:
@@ -236,7 +239,7 @@ def _insert(
         "targets": len(facts.targets),
         "plan_hash": plan_hash,
         "approved_by": approved_by,
-        "idempotency_key": facts.idempotency_key,
+        "idempotency_key": key_of(asker, facts.idempotency_key),
     }
     marks = ", ".join("?" * len(row))
     inserted = connection.execute(

@@ -16,7 +16,7 @@ from lmm.model import Outcome
 from lom.lazily import Lazily
 from lom.ledger.database import connect_reader, faults_of
 from lom.ledger.processes import is_alive
-from lom.ledger.rows import is_waiting, process_of
+from lom.ledger.rows import is_waiting, process_of, shown_key
 
 RUNNING, INTERRUPTED, UNKNOWN, WAITING = UNFINISHED = (
     *("running", "interrupted", "unknown"),
@@ -345,7 +345,7 @@ class LedgerReader:
             plan_hash=row["plan_hash"],
             approved_by=row["approved_by"] and tuple(json.loads(row["approved_by"])),
             # a file that nobody has written since has no such column
-            idempotency_key=dict(row).get("idempotency_key"),
+            idempotency_key=shown_key(dict(row).get("idempotency_key")),
         )
 
     def _summary(self, number: int) -> dict[str, int]:

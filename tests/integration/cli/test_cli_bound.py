@@ -297,8 +297,19 @@ def test_people_see_and_change_their_own_runs_alone(service: Service) -> None:
     assert {run["who"] for run in listed} <= {bob.name}
     for command in ("show", "events", "cancel", "rerun", "resume"):
         assert reason(service(bob, "runs", command, run_id, "-o", "json")) == "unknown_run"
-    other = service(bob, *once)
+    # a key is a person's own, too: bob's run is another, and he learns nothing of alice's
+    bobs = service(bob, *once).document["run_id"]
+    assert bobs != run_id
+    assert service(bob, *once).document["run_id"] == bobs
+    other = service(bob, *once, "--timeout", "7")
     assert (other.code, reason(other)) == (2, "idempotency_key_used")
+    assert run_id not in other.text + other.stderr
+    state = service.account.home / ".local/state/rune"
+    listed = subprocess.check_output(
+        [service.folder / "rune", "runs", "list", "--state-dir", state, "-o", "json"], cwd="/"
+    )
+    keys = {run["run_id"]: run["idempotency_key"] for run in json.loads(listed)["runs"]}
+    assert (keys[run_id], keys[bobs]) == ("k1", "k1")
     again = service(alice, "runs", "rerun", run_id, "-o", "json")
     assert again.code == 0, again.stderr
 
@@ -318,11 +329,14 @@ def test_nobody_keeps_the_log_from_being_written(service: Service) -> None:
 
 
 def test_a_policy_that_cannot_be_read_lets_nobody_in(service: Service, trap: Path) -> None:
-    for text in ("identities: [", "identities: [rune]\n"):
+    empty = ("", "# default: deny\n", "---\n", "null\n", "{}\n")
+    for text in ("identities: [", "identities: [rune]\n", "default: deny\nidentities:", *empty):
         with policy(service, service.policy.read_text(), text):
             for arguments in (("doctor", "-i", f"{trap}/inv.sh"), ("plugin", "test", str(trap))):
                 done = service(service.alice, *arguments, "-o", "json")
                 assert (done.code, reason(done)) == (2, "config_invalid")
+                if text in empty:
+                    assert "is empty; write `default: allow`, or remove it" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["policy.yaml", "inventory.yaml", "plugins.lock.json"])
