@@ -29,6 +29,8 @@ def wanting(error: BaseException) -> str | None:
         return _WANTING.get(error.errno or 0)
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return "threads (ulimit -u, ulimit -v)"
+    if isinstance(error, RuntimeError) and "can't allocate lock" in str(error):
+        return "memory"
     return None
 
 

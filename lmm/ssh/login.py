@@ -25,6 +25,7 @@ def fail(reason: str, config: HostConfig, message: str, **data: str) -> Unreacha
 def dropped(config: HostConfig, error: BaseException, **data: str) -> Unreachable:
     """Return the error of a host that hung up."""
     why = str(error) or type(error).__name__
+    why = re.sub(r"(?<=protocol banner)(?=\w)", ": ", why)  # paramiko adds the cause as it is
     return fail(
         "connection_reset", config, f"{config.hostname} closed the connection: {why}", **data
     )

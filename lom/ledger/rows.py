@@ -6,7 +6,6 @@ import sqlite3
 
 from lom.ledger.processes import Process
 
-
 _KEY_SEPARATOR = "\n"  # which neither a name nor a key can hold
 
 
