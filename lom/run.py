@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from lom.ledger import Earlier, Ledger, Recorder
 
 
+_SIGNALS_S = 0.2  # within which a signal is answered
+
+
 class Run:
     """A run under way. Iterate it for results in the order they come; each target gives one.
 
@@ -197,7 +200,10 @@ class Run:
                 self._is_begun = True
                 self._work()
         if self._thread.ident is not None:
-            self._thread.join()
+            # Not without a limit: of two signals at once the system may give both to other threads,
+            # and then nothing wakes this one, which has to answer them.
+            while self._thread.is_alive():
+                self._thread.join(_SIGNALS_S)
 
     def _work(self) -> None:
         try:

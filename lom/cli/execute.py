@@ -76,7 +76,7 @@ def execute(
         try:
             run = orchestrator.start(plan, on_event if listeners else None)
             started.append(run)
-            if common.interrupts.count:  # it came while the run was being started
+            if common.interrupts.came:  # it came while the run was being started
                 run.cancel()
             with run:
                 run.wait()
@@ -103,7 +103,7 @@ def execute(
         raise Answered(broken) from broken
     if common.output == "table":
         common.tell(summary_line(document, common.stderr.color))
-    return ExitCode.CANCELLED if common.interrupts.count else run.exit_code
+    return ExitCode.CANCELLED if common.interrupts.came else run.exit_code
 
 
 def confirmation(common: Common) -> Callable[[str], bool] | None:
@@ -118,11 +118,11 @@ def confirmation(common: Common) -> Callable[[str], bool] | None:
     def ask(question: str) -> bool:
         import select
 
-        interrupts = common.interrupts.count
+        came_before = common.interrupts.came
         write_stderr(f"{question}. Go on? [y/N] ")
         # Never blocked in a read: another thread may end the run, and the process, meanwhile.
         while not select.select([sys.stdin], [], [], _ASK_S)[0]:
-            if common.interrupts.count != interrupts:
+            if common.interrupts.came != came_before:
                 if threading.current_thread() is threading.main_thread():
                     raise KeyboardInterrupt
                 return False

@@ -1,6 +1,8 @@
 """Ctrl-C: the first cancels and lets the results come, the second quits at once.
 
-SIGTERM counts as Ctrl-C. Quitting hangs up on the hosts, whose watchdogs then kill what runs.
+SIGTERM counts as Ctrl-C. What comes within a second of the first is the same wish: `timeout`
+signals a process and then its group. Quitting hangs up on the hosts, whose watchdogs then kill
+what runs.
 """
 
 from __future__ import annotations
@@ -8,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
 from lom.exit_codes import ExitCode
 
+ONE_WISH_S = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -21,10 +25,15 @@ class Interrupts:
     """Handles the signals of one command line; entered in the main thread."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self._first: float | None = None
         self._cancel: Callable[[], None] | None = None
         self._say: Callable[[str], None] | None = None
         self._before: dict[int, Any] = {}
+
+    @property
+    def came(self) -> bool:
+        """Whether there was a signal."""
+        return self._first is not None
 
     def __enter__(self) -> Interrupts:
         for number in _SIGNALS:
@@ -57,11 +66,14 @@ class Interrupts:
             self._cancel, self._say = before
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
-        if self.count > 1:
+        now = time.monotonic()
+        if self._first is not None:
+            if now - self._first < ONE_WISH_S:
+                return
             if self._say is not None:  # the terminal has echoed ^C at the start of a line
                 _tell("")
             os._exit(ExitCode.CANCELLED)
+        self._first = now
         if self._cancel is None:
             raise KeyboardInterrupt
         text = "cancelling; once more quits at once"

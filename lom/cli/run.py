@@ -219,7 +219,8 @@ def run(
     rune run noop -t ops@10.0.0.7:2222 --secret token=env:TOKEN
 
     A value given by -p or --params is only data; secrets are read for --secret alone. Ctrl-C
-    cancels and reports, twice quits at once; neither leaves anything running on a host.
+    cancels and reports, again a second later quits at once; neither leaves anything running
+    on a host.
     """
     from lmm.model import Become, OnDisconnect
 

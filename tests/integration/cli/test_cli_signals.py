@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lmm.testing import processes
+from lom.cli.interrupts import ONE_WISH_S
 
 
 class Sleeper:
@@ -96,6 +97,20 @@ def test_what_was_done_before_is_reported(sleeper: Sleeper, begin: Any) -> None:
     assert "ok" not in {one["data"]["outcome"] for one in finished}
 
 
+def test_signals_close_together_are_one_wish(sleeper: Sleeper, begin: Any) -> None:
+    """As of coreutils' `timeout`, which signals the process and then its group."""
+    process = begin("run", "t.sleep", "-t", "web", "-o", "json")
+    pids = sleeper.wait_started(2)
+    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
+    process.send_signal(signal.SIGINT)  # one that the kernel does not merge with the first
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert [one["outcome"] for one in json.loads(out)["results"]] == ["cancelled", "cancelled"]
+    assert err.count(b"cancelling; once more quits at once") == 1
+    assert not processes.wait_gone(pids, 5)
+
+
 def test_the_second_signal_quits_at_once_and_leaves_no_orphan(
     fleet: Any, sleeper: Sleeper, begin: Any
 ) -> None:
@@ -106,9 +121,11 @@ def test_the_second_signal_quits_at_once_and_leaves_no_orphan(
     process.send_signal(signal.SIGINT)
     line = process.stderr.readline() + process.stderr.readline()
     assert b"cancelling" in line
+    time.sleep(ONE_WISH_S)
     process.send_signal(signal.SIGINT)
     process.wait(20)
     assert process.returncode == 130
+    assert process.stdout.read() == b""
     assert not processes.wait_gone(pids, 30)  # TERM is ignored, KILL comes seconds later
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from lmm.testing import processes
+from lom.cli.interrupts import ONE_WISH_S
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -153,6 +154,7 @@ def test_ctrl_c_twice_leaves_a_terminal_that_needs_no_repair(fleet: Any, termina
     person.read("running  ")
     person.process.send_signal(signal.SIGINT)
     person.read("cancelling; once more quits at once")
+    time.sleep(ONE_WISH_S)
     person.process.send_signal(signal.SIGINT)
     assert person.end() == 130
     assert person.seen.endswith("\x1b[?7h\r\n")
