@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-JOBS ?= 3
+JOBS ?= 4
 
 .PHONY: help demo test soak check bench clean system-deps
 .DEFAULT_GOAL := help
