@@ -43,9 +43,6 @@ def bound_account() -> Bound | None:
     file = system_file()
     if file is None:
         return None
-    if not isinstance(file.data, Mapping):
-        system_safeguards()  # says what is wrong with it
-        return None
     identities = file.data.get("identities", {})
     if not isinstance(identities, Mapping):
         system_safeguards()  # says what is wrong with it
