@@ -188,8 +188,9 @@ def _redactor(secrets: frozenset[Secret]) -> Redactor:
 class Lines:
     """Hides secrets in lines that are told one by one, though a secret may go over several.
 
-    A line that may begin one waits for the next. What has come back from ``add`` and ``end`` is as
-    many lines as were added, in order, without their ends.
+    A line that may begin one waits for the next, also where only its end speaks against it: that
+    may be what the host writes ahead of its own line when a plugin was cut off. What has come back
+    from ``add`` and ``end`` is as many lines as were added, in order, without their ends.
     """
 
     def __init__(self, redactor: Redactor) -> None:
@@ -209,7 +210,10 @@ class Lines:
         if is_told:
             self._tell(len(self._data), spans)
             return []
-        begins = self._finder.unfinished(self._data, _LEAST)
+        printed = self._data.removesuffix(b"\n")
+        begins = self._finder.unfinished(printed, _LEAST)
+        if len(printed) - begins < SHORTEST:  # too little to tell anything, if nothing follows
+            begins = self._finder.unfinished(self._data, _LEAST)
         if begins < len(self._data):
             begins = self._data.rfind(b"\n", 0, begins) + 1
         return self._tell(max(begins, self._told), spans)

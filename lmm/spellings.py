@@ -59,13 +59,16 @@ class Finder:
     def spans(self, data: bytes, *, cut_from: int | None = None, depth: int = DEPTH) -> list[Span]:
         """Return where the secrets stand, in order; those that touch are one.
 
-        With ``cut_from`` also where ``unfinished`` says, from so many digits on.
+        With ``cut_from`` also where ``unfinished`` says, from so many digits on, and before a line
+        end: it may be what the host writes ahead of its own line.
         """
         found: list[Span] = []
         for view in _views(data, depth):
             found += view.origins(_joined(self._spans_in(view.data)))
-        if cut_from is not None and (begin := self.unfinished(data, cut_from)) < len(data):
-            found.append((begin, len(data)))
+        if cut_from is not None:
+            printed = data.removesuffix(b"\n")
+            if (begin := self.unfinished(printed, cut_from)) < len(printed):
+                found.append((begin, len(printed)))
         return _joined(found)
 
     def unfinished(self, data: bytes, least: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from lmm.budget import ANSWERS
 from lmm.envelope import build_message
 from lmm.job import STDOUT_IN_MEMORY, MediatedJob
 from lmm.model import Invocation, Limits, Outcome, Result, Script, Target
+from lmm.redact import MASK
 from lmm.scope import Scope
 
 ANSWER = b'{"payload":{"result":"success","output_data":{"text":"%s"}}}'
@@ -111,3 +113,24 @@ def test_an_answer_that_finds_no_room(
     error = result.error["error_data"]["error"]
     assert error["data"]["reason"] == "local_io_error"
     assert f"cannot be kept in {tmp_path}/missing" in error["message"]
+
+
+@pytest.mark.parametrize("end", [b"end 143 timeout ", b""])
+def test_a_secret_that_a_deadline_cuts_is_hidden_wherever_the_stream_is_cut(
+    invocation: Invocation, end: bytes
+) -> None:
+    """The host writes a line end ahead of its own line, which often comes by itself."""
+    invocation.message["payload"]["input_parameters"]["s"] = "one and two"
+    invocation = replace(invocation, write_only=frozenset({"/s"}))
+    told: list[str] = []
+    job = MediatedJob(
+        invocation, Scope(), lambda _, data: told.append(data["message"]), lambda job: None
+    )
+    start, _ = lines(job)
+    end = start.replace(b"start", end) if end else b"\n"
+    job.feed_stdout(start + end)
+    for part in (start, b"first\nso far one and", end[:1], end[1:]):
+        job.feed_stderr(part)
+    job.hung_up(None)
+    assert told == ["first", f"so far {MASK}"]
+    assert job.result.stderr.rstrip("\n") == "\n".join(told)

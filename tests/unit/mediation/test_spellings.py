@@ -200,6 +200,22 @@ def test_a_line_that_may_begin_a_secret_waits_for_the_next() -> None:
     assert lines.end(cut=False) == [b"one"]
 
 
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_a_secret_that_is_cut_off_before_the_hosts_line_end_is_hidden(end: bytes) -> None:
+    redactor = Redactor(["one and two"])
+    lines = Lines(redactor)
+    assert lines.add(b"so far one and" + end) == []
+    assert lines.end(cut=True) == [b"so far " + MASK.encode()]
+    assert redactor.bytes(b"so far one and" + end, cut=True) == b"so far " + MASK.encode() + end
+
+
+def test_a_line_that_ends_in_a_letter_or_two_of_a_secret_is_told_at_once() -> None:
+    lines = Lines(Redactor(["one and two"]))
+    assert lines.add(b"halo\n") == [b"halo"]
+    assert lines.add(b"so far one and\n") == []
+    assert lines.add(b"more\n") == [b"so far one and", b"more"]
+
+
 def test_a_line_that_was_told_before_counts_for_what_comes_after_it() -> None:
     lines = Lines(Redactor(["one\ntwo"]))
     assert lines.add(b"one\n", is_told=True) == []
