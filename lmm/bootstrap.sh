@@ -208,21 +208,30 @@ rune_second() { # DEADLINE
 }
 
 # Puts the plugin into a private directory, the first that takes it. KIND is text (no NUL; read by
-# the shell, which costs no process) or bytes.
-rune_place() { # KIND LEN FILE INTERPRETED
-  local base text
+# the shell, which costs no process) or bytes. Others than these interpreters may look for code in all
+# folders above a script, as node does: for them there is none that everybody can write.
+rune_place() { # KIND LEN FILE INTERPRETER...
+  local base text word='' own='' home=${HOME:-~}
   [[ $1 != text ]] || LC_ALL=C IFS= read -rN "$2" text || return
-  local -a bases=("${XDG_RUNTIME_DIR-}" /dev/shm "${TMPDIR-}" /tmp "${HOME-}")
+  local -a bases=("${XDG_RUNTIME_DIR-}" /dev/shm "${TMPDIR-}" /tmp "$home")
+  for word in "${@:4}"; do
+    [[ ${word##*/} == env || $word == *=* ]] || break
+  done
+  case ${word##*/} in
+    '' | *sh | perl* | python*) ;;
+    *) own=1 bases=("${XDG_RUNTIME_DIR-}" '' "$home") ;;
+  esac
   # systemd empties the first two when the last login of the user ends (RemoveIPC)
   [[ ${rune_mode-} != continue ]] || bases=("${bases[@]:2}")
   for base in "${bases[@]}"; do
     rune_dir=$base/.rune-${rune_mark:0:16} # seen by all: the other half marks the processes
     [[ $base && -w $base ]] || continue
+    [[ ! $own || -O $base ]] || continue
     mkdir -m 700 -- "$rune_dir" || continue
-    if [[ ! $4 ]]; then # a program needs a file system without noexec
+    if [[ ! ${4-} ]]; then # a program needs a file system without noexec
       : >"$rune_dir/$3" && chmod 700 -- "$rune_dir/$3"
     fi
-    if [[ $4 || -x $rune_dir/$3 ]]; then
+    if [[ ${4-} || -x $rune_dir/$3 ]]; then
       if [[ $1 == text ]]; then
         printf '%s' "$text" >"$rune_dir/$3" && return
       else
@@ -262,7 +271,7 @@ rune_main() {
   done
   [[ ! ${1-} ]] || type -P -- "$1" >/dev/null || rune_end 100 missing "$1"
   ((${#rune_files[@]} == 0)) || rune_have_files || rune_end 100 want
-  rune_place "$kind" "$plugin_len" "$file" "${1-}" || rune_end 100 no_directory
+  rune_place "$kind" "$plugin_len" "$file" "$@" || rune_end 100 no_directory
   ((${#rune_files[@]} == 0)) || rune_put_files || rune_end 100 no_directory
   for ((i = 0; i < n; i++)); do
     if ((values[i])); then

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import secrets
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -119,3 +122,24 @@ def test_what_bears_another_accounts_mark_holds_up_nothing(host_factory: Any, pu
             assert processes.is_alive(pid)
             processes.end({pid, bearer.pid, *processes.descendants(bearer.pid)}, 0.2)
     assert result.outcome is Outcome.CANCELLED
+
+
+def test_node_takes_no_code_from_where_everybody_writes(host: Any) -> None:
+    """It looks for packages in the folders above the script, up to the root."""
+    name = f"rune-{secrets.token_hex(8)}"
+    script = f"""\
+let told = ''
+try {{ told = require('{name}') }} catch (error) {{ told = error.code }}
+console.log(JSON.stringify({{payload: {{result: 'success', output_data: {{told}}}}}}))
+"""
+    package = Path("/dev/shm/node_modules", name)
+    try:
+        package.mkdir(parents=True)
+        (package / "index.js").write_text("module.exports = 'run as ' + process.getuid()")
+        for words in ("node",), ("env", "A=b", "node"):
+            result = host.run(script, interpreter=words, filename="plugin.js")
+            assert result.output_data == {"told": "MODULE_NOT_FOUND"}, result
+    finally:
+        shutil.rmtree(package, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            package.parent.rmdir()
