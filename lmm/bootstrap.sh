@@ -207,6 +207,16 @@ rune_second() { # DEADLINE
   if [[ -e $2 ]]; then rune_halt; else rune_watch "$1" second; fi
 }
 
+# Whether a directory is this account's own, and no link to one. In /var/tmp and its like others can
+# exchange a link and a directory between two of these looks; where the kernel follows their links
+# there, a program looks, which does so once.
+rune_is_own() { # DIRECTORY
+  local guarded=0
+  [[ -d $1 && ! -L $1 && -O $1 ]] || return
+  read -r guarded </proc/sys/fs/protected_symlinks
+  [[ $guarded == 1 || $(stat -c '%u %f' -- "$1") == "$EUID 4"* ]] # 4: a directory
+} 2>/dev/null
+
 # Puts the plugin into a private directory, the first that takes it. KIND is text (no NUL; read by
 # the shell, which costs no process) or bytes. Others than these interpreters may look for code in all
 # folders above a script, as node does: for them there is none that everybody can write.

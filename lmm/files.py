@@ -99,7 +99,8 @@ def upload(invocation: Invocation, file: File) -> Invocation:
 
 @functools.lru_cache(maxsize=8)
 def _keeping(content: bytes) -> Script:
-    call = f'{shell_functions("files.sh").decode()}rune_keep "$0" {_sha256(content)}'
+    functions = shell_functions("bootstrap.sh", "files.sh").decode()
+    call = f'{functions}rune_keep "$0" {_sha256(content)}'
     needs = ("sha256sum", "cp", "mv", "sort", "stat")
     return Script("file", content, ("bash", "-c", call), needs, inline=True)
 

@@ -17,7 +17,7 @@ rune_find_stores() { # [MAKE]
     if [[ ${1-} && ! -e $root ]]; then
       mkdir -p -- "$base" && mkdir -m 700 -- "$root"
     fi
-    [[ -d $root && ! -L $root && -O $root ]] && rune_stores+=("$root")
+    rune_is_own "$root" && rune_stores+=("$root")
   done
 } 2>/dev/null
 

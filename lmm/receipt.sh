@@ -28,7 +28,7 @@ rune_look() {
   rune_roots=()
   for base in "${rune_bases[@]}"; do
     root=$base/.rune-receipts-$EUID
-    [[ $base && -d $root && ! -L $root && -O $root ]] || continue
+    if [[ ! $base ]] || ! rune_is_own "$root"; then continue; fi
     rune_roots+=("$root")
     for bucket in "$root"/*; do
       [[ ${bucket##*/} =~ ^$six(-$six-([0-9a-z-]+))?$ ]] || continue
@@ -69,9 +69,9 @@ rune_claim() { # MODE MARK, or nothing to bar the key
     [[ $base && -w $base ]] || continue
     if [[ ! -d $bucket ]]; then
       mkdir -m 700 -- "$root" # or somebody else's, or a link to somewhere: looked at below
-      [[ ! -L $root && -O $root ]] && chmod 700 -- "$root" && mkdir -m 700 -- "$bucket"
+      rune_is_own "$root" && chmod 700 -- "$root" && mkdir -m 700 -- "$bucket"
     fi
-    [[ ! -L $root && -O $root && ! -L $bucket && -O $bucket ]] || continue
+    if [[ -L $bucket || ! -O $bucket ]] || ! rune_is_own "$root"; then continue; fi
     mine=$bucket/$rune_key
     set -C # of two that make the same file one fails
     if : >"$mine.state"; then

@@ -9,7 +9,8 @@ bases=(${HOME:+"$HOME/.cache"} /var/tmp)
 [[ ! ${XDG_CACHE_HOME-} ]] || bases=("$XDG_CACHE_HOME")
 for base in "${bases[@]}"; do
   root=$base/rune-files-$EUID
-  [[ -d $root && ! -L $root && -O $root ]] || continue
+  # one look: in /var/tmp others can exchange a link and a directory between two; 4 is a directory
+  [[ $(stat -c '%u %f' -- "$root" 2>/dev/null) == "$EUID 4"* ]] || continue
   for file in "$root"/*; do
     size=$(stat -c %s -- "$file") || continue
     if [[ $action == target.cache.clear ]]; then

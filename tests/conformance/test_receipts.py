@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +15,14 @@ from typing import Any
 
 import pytest
 
+import lmm.bootstrap
 from lmm.bootstrap import build_stream
 from lmm.model import OnDisconnect, Outcome, Result
 from lmm.opening import shell_argv
 from lmm.testing import Account, Sshd
+from tests.accounts import as_user
 
+BOOTSTRAP = Path(lmm.bootstrap.__file__).with_suffix(".sh")
 KILL, CONTINUE = OnDisconnect.KILL, OnDisconnect.CONTINUE
 BOTH = pytest.mark.parametrize("mode", [KILL, CONTINUE])
 OK = '{"payload":{"result":"success","output_data":{"n":1}}}'
@@ -238,6 +242,40 @@ def test_somebody_elses_directory_is_not_used(
                 root.unlink()
             else:
                 subprocess.run(["rm", "-rf", root], check=True)
+
+
+EXCHANGE = """\
+import ctypes, os, sys
+root, leads = sys.argv[1:]
+os.umask(0)
+os.mkdir(root)
+os.symlink(leads, root + ".x")
+syscall, names = ctypes.CDLL(None).syscall, [name.encode() for name in (root, root + ".x")]
+number = {"x86_64": 316, "aarch64": 276}[os.uname().machine]
+while True:
+    syscall(number, -100, names[0], -100, names[1], 2)  # renameat2, RENAME_EXCHANGE
+"""
+
+
+@pytest.mark.needs_root
+def test_what_others_exchange_between_two_looks_is_not_used(public: Path) -> None:
+    """Without fs.protected_symlinks, which the kernel leaves off, root follows their links."""
+    public.chmod(0o1777)
+    (public / "roots").mkdir(mode=0o755)
+    script = f"""\
+. {BOOTSTRAP}
+for ((i = 0; i < 20000; i++)); do rune_is_own {public}/name && echo used; done
+rune_is_own {public}/roots && echo own
+"""
+    with Account() as other:
+        argv = [sys.executable, "-c", EXCHANGE, str(public / "name"), str(public / "roots")]
+        with subprocess.Popen([*as_user(other), *argv]) as exchanging:
+            try:
+                until(lambda: os.path.lexists(public / "name.x"))
+                done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+            finally:
+                exchanging.kill()
+    assert done.stdout.split() == ["own"]
 
 
 @pytest.fixture
