@@ -1,4 +1,4 @@
-"""A secret is found in every spelling that JSON, URLs, Python, base64 and hex allow."""
+"""A secret is found as JSON, URLs, shells, HTML, Python, base64 and hex may spell it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import base64
 import html
 import json
 import random
+import re
+import subprocess
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus, unquote
 
@@ -74,8 +76,38 @@ def _shell(text: str, rng: random.Random) -> str:
     return text.replace("'", rng.choice(["'\\''", "'\"'\"'"]))
 
 
+def _ansi_c(text: str, rng: random.Random) -> str:
+    """As bash writes between ``$'`` and ``'`` in the locale C."""
+    short = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 27: "E", 39: "'", 92: "\\"}
+    return "".join(
+        f"\\{short[byte]}" if byte in short else chr(byte) if 31 < byte < 127 else f"\\{byte:03o}"
+        for byte in text.encode()
+    )
+
+
+def _backslashed(text: str, rng: random.Random) -> str:
+    """As bash's ``%q`` writes a word, and in part ``declare -p``."""
+    return re.sub(r"([ -/:-@\[-`{-~])", r"\\\1", text)
+
+
+def _perl(text: str, rng: random.Random) -> str:
+    spelt = (f"\\x{{{ord(one):x}}}" if ord(one) > 126 else one for one in _backslashed(text, rng))
+    return "".join(spelt)
+
+
+def _ascii(text: str, rng: random.Random) -> str:
+    """As Python's backslashreplace and YAML write what is not ASCII."""
+    return ascii(text)[1:-1]
+
+
 def _html(text: str, rng: random.Random) -> str:
-    return html.escape(text)
+    def spell(one: str) -> str:
+        if one in "&<>\"'" or one > "\x9f":
+            return rng.choice([html.escape(one), f"&#{ord(one)};", f"&#x{ord(one):x};"])
+        return one
+
+    named = {"&#x27;": rng.choice(["&apos;", "&#039;", "'"])}
+    return "".join(named.get(spelt := spell(one), spelt) for one in text).replace("'", "&#39;")
 
 
 def _bytes_repr(text: str, rng: random.Random) -> str:
@@ -83,16 +115,31 @@ def _bytes_repr(text: str, rng: random.Random) -> str:
 
 
 ESCAPES: list[Spell] = [
-    *(_json, _php, _go, _mixed_json, _url, _mixed_url, _repr, _bytes_repr),
+    *(_json, _php, _go, _mixed_json, _url, _mixed_url, _repr, _bytes_repr, _ansi_c),
 ]
 spelt_layers = st.lists(st.sampled_from(ESCAPES), max_size=3)
+
+
+def test_what_bash_says_of_a_secret_is_hidden() -> None:
+    for secret in ("p\u00e4ss w\u00f6rd", "a\x1b[0mb\ac", "a b&c$d`e\"f'g\\h"):
+        script = 'set -x; v=$1; set +x; printf "%q %s " "$v" "${v@Q}"; declare -p v'
+        for locale in ("C", "C.UTF-8"):
+            done = subprocess.run(
+                ["bash", "-c", script, "bash", secret], capture_output=True, env={"LC_ALL": locale}
+            )
+            told = Redactor([secret]).bytes(done.stdout + done.stderr).decode()
+            assert told.count(MASK) >= 4, told
+            assert not any(piece in told for piece in ("ss", "[0m", "&c")), told
 
 
 def nothing_but_masks(text: str) -> bool:
     return set(text) <= set(MASK + "\r\n")
 
 
-@given(SECRETS, st.sampled_from([_shell, _html]), st.sampled_from([_json, None]), SEEDS)
+SHELLS = st.sampled_from([_shell, _ansi_c, _backslashed, _perl, _ascii, _html])
+
+
+@given(SECRETS, SHELLS, st.sampled_from([_json, None]), SEEDS)
 def test_as_shells_and_html_write_it_it_is_hidden(
     secret: str, spell: Spell, around: Spell | None, rng: random.Random
 ) -> None:
@@ -124,7 +171,7 @@ def test_what_a_cut_leaves_of_a_secret_is_hidden(
     data = spelt.encode()
     left = Redactor([secret]).bytes(b"<" + data[: rng.randrange(len(data) + 1)], cut=True)
     # of the first character an escape may be there that is not whole
-    assert len(left[1:].replace(MASK.encode(), b"").replace(b"\n", b"")) < 24, left
+    assert len(left[1:].replace(MASK.encode(), b"").replace(b"\n", b"")) < 36, left
 
 
 def _base64(data: bytes, rng: random.Random) -> str:
