@@ -45,7 +45,9 @@ HEAD = (
     ' [[ $0 == rune-* ]] && printf %s-here "$0";'
     f' read -r -t 9 w && [[ $w == "exit {FOREIGN} # "* ]] && read -r -t 9 rune_word n'
     ' && [[ $w == *" $rune_word" ]] && printf rune-%s-ready "$rune_word"'
-    ' && LC_ALL=C IFS= read -rN "$n" h && [[ $h == *"# $rune_word"? ]] && eval "$h";'
+    ' && LC_ALL=C IFS= read -rN "$n" h && { [[ $h == *"# $rune_word"? ]] && eval "$h";'
+    # a shell that the login starts after this one would run what is left
+    ' while IFS= read -r -t 2 w; do [[ $w == *"$rune_word" ]] && break; done; };'
     f" exit {EATEN}"
 )
 
@@ -127,12 +129,12 @@ def _shared(names: tuple[str, ...], content: bytes) -> _Shared:
     mark = secrets.token_hex(16)  # that nobody's parameters can hold
     functions = shell_functions(*names) + f"#{mark}\n".encode()
     read = f'LC_ALL=C IFS= read -rN {len(functions)} s && [[ $s == *"#{mark}"? ]]'
-    return _Shared(f'{read} || exit {EATEN}; eval "$s"; ', functions + content)
+    return _Shared(f'{read} && eval "$s"', functions + content)
 
 
 def _stream(call: str, shared: _Shared, tail: bytes | None = None) -> Stream:
     word = secrets.token_hex(16)
-    line = f"{shared.read}{call}; exit # {word}\n".encode()
+    line = f"{shared.read} && {{ {call}; exit; }} # {word}\n".encode()
     hello = f"exit {FOREIGN} # {word}\n{word} {len(line)}\n".encode()
     tail = b"" if tail is None else tail + f"{word}\n".encode()
     return Stream(hello + line, shared.content, tail, word)

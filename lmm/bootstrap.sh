@@ -13,8 +13,18 @@ rune_end() { # STATUS REASON [DETAIL]: tidies up, closes both streams' frames an
   printf '\n##rune-%s end %s %s %s\n' "$rune_nonce" "$1" "$2" "${3-}" >&2 2>/dev/null
   printf '\n##rune-%s end %s %s %s\n' "$rune_nonce" "$1" "$2" "${3-}" 2>/dev/null
   [[ ! ${rune_kept-} ]] || rune_parted
+  [[ ! ${rune_unread-} ]] || rune_drain
   exit "$1"
 }
+
+# Reads what is left of the stream: a shell that the login starts after this one would run it.
+rune_drain() {
+  local line
+  while IFS= read -r -t 20 line; do
+    # shellcheck disable=SC2154 # from HEAD
+    [[ $line == *"$rune_word" ]] && return
+  done
+} 2>/dev/null
 
 # Whether the main shell is there; whoever reads a receipt looks for that of the invocation.
 rune_there() {
@@ -259,7 +269,7 @@ rune_place() { # KIND LEN FILE INTERPRETER...
 rune_main() {
   local i n command pid guard status why
   local -a names=() values=() halting
-  rune_nonce=$1 rune_mark=$2
+  rune_nonce=$1 rune_mark=$2 rune_unread=1
   local timeout=$3 file=$4 kind=$5 plugin_len=$6 payload_len=$7
   shift 7
   # a dropped connection or a full file must not end this shell or its guard before they are done
@@ -295,6 +305,7 @@ rune_main() {
   # shellcheck disable=SC2154 # from HEAD
   LC_ALL=C IFS= read -rN $((${#rune_word} + 1)) i || rune_end 100 short
   [[ $i == "$rune_word"? ]] || rune_end 100 eaten
+  rune_unread=''
   if [[ ${rune_mode-} ]]; then rune_claim "$rune_mode" "$rune_mark" || rune_end 100 "${rune_why-}"; fi
   printf '\n##rune-%s start\n' "$rune_nonce" >&2
   printf '\n##rune-%s start\n' "$rune_nonce"

@@ -15,6 +15,7 @@ import pytest
 
 from lmm.model import Become, Limits, OnDisconnect, Outcome, Result, SecretRef, Target
 from lmm.testing import Account, Sshd, processes
+from lmm.transports import disconnect
 from tests.scale import repeats
 
 pytestmark = pytest.mark.needs_root
@@ -137,6 +138,24 @@ def test_what_reads_beside_the_shell_makes_nothing_else_run(login: Login, transp
         bashrc = ASIDE % (number % 10, 1 + 997 * number % 9000)
         result = login(bashrc, limits=Limits(2, grace_s=1))
         assert result.outcome is (Outcome.OK if login.has_run else Outcome.UNREACHABLE), result
+
+
+@BOTH
+def test_what_the_login_starts_afterwards_gets_nothing(
+    host_factory: Any, transport: str, tmp_path: Path
+) -> None:
+    """A shell that ends early, as the host lacks a command, has read all the same."""
+    ran = tmp_path / "ran"
+    fall_back = 'sh -c "$SSH_ORIGINAL_COMMAND" || exec bash'
+    with Sshd(config=[f"ForceCommand {fall_back}"]) as sshd:
+        host = host_factory(replace(sshd.target("x"), transport=transport))
+        params = {"folder": f"/etc\ntouch {ran}\n", "more": "x" * 9000}
+        for _ in range(3):
+            result = host.run(f"echo '{OK}'\n", params, requires=("no-such-command",))
+            assert "no-such-command" in told(result)[1]
+        disconnect()  # sessions end by that, if not before
+        processes.wait_gone(sshd.session_pids(), 5.0)
+    assert not ran.exists()
 
 
 STRANGE = """\

@@ -117,7 +117,7 @@ def test_an_inquiry_carries_nothing_of_the_invocation() -> None:
     whole = sent.whole()
     assert b"the-plugin" not in whole
     assert b"hidden-parameter" not in whole
-    assert re.search(rb"rune_ask b{32} a{32} \d+ \d+ kill; exit # [0-9a-f]{32}\n", sent.head)
+    assert re.search(rb"rune_ask b{32} a{32} \d+ \d+ kill; exit; } # [0-9a-f]{32}\n", sent.head)
     assert sent.tail == b""  # any byte more would be a cancel
 
 
