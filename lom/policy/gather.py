@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,8 @@ def gather(system: Document | None, files: Sequence[Document], lock: Path | None
             own, silent = audit_of(document)
         if document.data.get("approvals") is not None:
             approvals = approvals_of(document)
+    if own is not None:  # not the log itself, which people may share
+        refuse_foreign(os.path.dirname(own.path))
     if lock is not None:
         refuse_foreign(lock)
         locks.append(str(lock))

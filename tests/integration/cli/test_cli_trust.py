@@ -275,6 +275,30 @@ def test_no_record_is_kept_where_a_file_says_and_others_may_write(
     assert (state / "ledger.sqlite").exists()
 
 
+def test_no_audit_log_is_kept_where_a_file_says_and_others_may_write(
+    rune: Rune, account: Account
+) -> None:
+    theirs = rune.folder / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, account.uid, account.uid)
+    log = theirs / "audit.jsonl"
+    rune.write("rune.yaml", "audit: {log: theirs/audit.jsonl}\n")
+    done = rune("run", "noop", "-o", "json")
+    assert done.code == 2
+    error = done.document["error_data"]["error"]
+    assert error["data"]["reason"] == "untrusted_path"
+    assert f"{theirs} is not obeyed: {theirs} belongs to {account.name}" in error["message"]
+    assert not log.exists()
+    assert rune("config", "trust", str(theirs)).code == 0
+    assert rune("run", "noop", "-q").code == 0
+    assert log.exists()
+    # People may share a log in a folder where they cannot make files.
+    assert rune("config", "trust", "--remove", str(theirs)).code == 0
+    os.chown(theirs, 0, 0)
+    log.chmod(0o666)
+    assert rune("run", "noop", "-q").code == 0
+
+
 @pytest.mark.parametrize(
     ("transport", "where"), [("ssh", "defaults"), ("openssh", "groups"), ("ssh", "targets")]
 )
