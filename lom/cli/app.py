@@ -114,7 +114,7 @@ def _invoke(arguments: list[str], entry: Entry) -> int:
 def _fail(
     error: RuneError, arguments: list[str], entry: Entry | None, *, answered: bool = False
 ) -> int:
-    report(error, arguments, answered)
+    report(error, arguments, answered, entry.gate if entry else None)
     wanted = "--debug" in arguments or os.environ.get("RUNE_DEBUG")
     if wanted and entry and not entry.gate:  # a traceback may tell more than the caller may read
         import traceback

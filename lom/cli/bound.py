@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 from click.core import ParameterSource
 
-from lmm.errors import PolicyDenied
+from lmm.errors import PolicyDenied, RequestError, RuneError
 from lom.bound import SECRETS, Bound
 from lom.places import home
 from lom.policy.caller import Caller
@@ -65,6 +66,12 @@ _SECRET = _Data(
 _DATA: Mapping[str, _Data] = {"--params": _STDIN, "--secret": _SECRET}
 
 
+# What an advice names: commands, options, and variables of RUNE's own.
+_NAMED = re.compile(r"`rune ([a-z]+(?: [a-z]+)?)|(?<![\w-])(--[a-z][a-z-]+|-i\b|RUNE_[A-Z_]+)")
+_THERE = EVERYWHERE.union({"--help", "RUNE_OUTPUT"}, *map(str.split, COMMANDS.values()))
+_NO_ADVICE = ("command_refused", "invalid_usage")  # they name what the caller has written
+
+
 class Gate:
     """Shows and lets in what exists for a bound account, and refuses the rest."""
 
@@ -101,6 +108,14 @@ class Gate:
         command.params = [self._adapted(one, allowed) for one in command.params]
         return command
 
+    def advice(self, error: RuneError, actions: Sequence[str]) -> list[str]:
+        """Return what the caller can do about an error; the rest is for who has the account."""
+        possible = [one for one in actions if _is_there(one)]
+        said = "" if error.reason in _NO_ADVICE else error.message
+        if len(possible) < len(actions) or not _is_there(said):
+            possible.append(f"Tell those who look after the account {self._bound.account} of it.")
+        return possible
+
     def _adapted(self, param: click.Parameter, allowed: frozenset[str]) -> click.Parameter:
         name = name_of(param)
         data = _DATA.get(name)
@@ -134,9 +149,12 @@ class Gate:
 
     def _refusal(self, command: str, why: str) -> PolicyDenied:
         from lom.admission import refuse
-        from lom.config import load_settings
+        from lom.config import Settings, load_settings
 
-        settings = load_settings({}, os.environ, Path.cwd(), home())
+        try:
+            settings = load_settings({}, os.environ, Path.cwd(), home())
+        except RequestError:  # in the account's own files: the machine's policy has a log as well
+            settings = Settings()
         words = f"{why}: the account {self._bound.account} runs RUNE for others"
         return refuse(settings, self._caller, command, words)
 
@@ -146,6 +164,14 @@ def name_of(param: click.Parameter) -> str:
     if isinstance(param, click.Option):
         return max(param.opts, key=len)
     return (param.name or "").upper()
+
+
+def _is_there(advice: str) -> bool:
+    """Whether a bound account has all commands and options that a text names."""
+    for command, other in _NAMED.findall(advice):
+        if other not in _THERE and not {command, command.partition(" ")[0]} & COMMANDS.keys():
+            return False
+    return True
 
 
 def _path(ctx: click.Context, name: str = "") -> str:

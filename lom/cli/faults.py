@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from lom.cli.output import STDERR, write_stderr, write_stdout
 from lom.config import OUTPUTS, load_settings
 from lom.names import did_you_mean
 from lom.places import home
+
+if TYPE_CHECKING:
+    from lom.cli.bound import Gate
 
 
 class Answered(Exception):
@@ -24,16 +28,22 @@ class Answered(Exception):
         self.error = error if isinstance(error, RuneError) else unexpected(error)
 
 
-def report(error: RuneError, arguments: Sequence[str], answered: bool = False) -> None:
+def report(
+    error: RuneError, arguments: Sequence[str], answered: bool = False, gate: Gate | None = None
+) -> None:
     """Tell people, and programs where the command line or the settings ask for it.
 
-    With ``answered`` stdout has a document already, which is to stay the only one.
+    With ``answered`` stdout has a document already, which is to stay the only one. Through a
+    ``gate`` no advice is given that the caller cannot take.
     """
     from lmm.eps import document
     from lom.render.errors import error_lines
     from lom.render.table import screen
 
     told = document(error)
+    if gate:
+        context = told["error_context"]
+        context["recovery_actions"] = gate.advice(error, context["recovery_actions"])
     command = error.data.get("command")
     hints = (f"See `{command} --help`.",) if command else None
     color = "never" if "--no-color" in arguments or os.environ.get("NO_COLOR") else "auto"
@@ -77,7 +87,8 @@ def from_click(wrong: click.ClickException) -> RequestError:
         if context is not None and isinstance(context.command, click.Group):
             message += f"; options stand after the command, as in `{command} COMMAND -o json`"
         elif context is not None:
-            options = [name for one in context.command.get_params(context) for name in one.opts]
+            params = context.command.get_params(context)
+            options = [n for one in params if not getattr(one, "hidden", False) for n in one.opts]
             message += did_you_mean(wrong.option_name, options)
     return RequestError("invalid_usage", message, command=command)
 

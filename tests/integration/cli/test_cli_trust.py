@@ -16,7 +16,8 @@ import pytest
 from lmm.testing import Account
 
 from .conftest import ROOT, Rune
-from .office import Person
+from .office import Person, reason
+from .service import Service
 
 pytestmark = pytest.mark.needs_root
 
@@ -297,6 +298,27 @@ def test_no_audit_log_is_kept_where_a_file_says_and_others_may_write(
     os.chown(theirs, 0, 0)
     log.chmod(0o666)
     assert rune("run", "noop", "-q").code == 0
+
+
+def test_who_asks_an_account_is_recorded_and_told_nothing_that_only_its_owner_can_do(
+    service: Service,
+) -> None:
+    own = service.account.home / ".config/rune/config.yaml"
+    service.writes(service.account, own, "concurrency: 3\n", 0o666)
+    try:
+        before = service.refused()
+        refused = service(service.alice, "plugin", "list", "-o", "json")
+        assert (refused.code, reason(refused)) == (3, "command_refused")
+        assert service.refused() == [*before, "plugin list"]
+        done = service(service.alice, "run", "noop", "-t", "web1", "-o", "json")
+        assert (done.code, reason(done)) == (2, "untrusted_path")
+    finally:
+        shutil.rmtree(own.parents[1])
+    account = f"Tell those who look after the account {service.account.name} of it."
+    assert done.document["error_context"]["recovery_actions"] == [account]
+    assert f"hint: {account}" in done.stderr
+    wrong = service(service.alice, "run", "noop", "--state-di", "x")
+    assert (wrong.code, "--state-dir" in wrong.stderr) == (2, False)
 
 
 @pytest.mark.parametrize(
