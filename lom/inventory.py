@@ -86,4 +86,5 @@ def _refuse_foreign_ssh_config(inventory: Inventory) -> None:
 
     targets = (inventory.defaults, *inventory.targets.values())
     for file in sorted({one.ssh.config_file for one in targets if one.ssh.config_file}):
-        refuse_foreign(file)
+        if file != "none":
+            refuse_foreign(file)

@@ -36,6 +36,10 @@ def _path(value: str, info: ValidationInfo) -> str:
     return values.path(value, _folder(info))
 
 
+def _config_file(value: str, info: ValidationInfo) -> str:
+    return values.config_file(value, _folder(info))
+
+
 def _secret(value: Any, info: ValidationInfo) -> SecretRef:
     return values.secret(value, _folder(info))
 
@@ -73,6 +77,7 @@ def _list(value: Any) -> Any:
 WordText = Annotated[str, AfterValidator(values.word)]
 HostText = Annotated[str, AfterValidator(values.host)]
 PathText = Annotated[str, AfterValidator(_path)]
+ConfigFileText = Annotated[str, AfterValidator(_config_file)]
 Secret = Annotated[SecretRef, BeforeValidator(_secret)]
 Seconds = Annotated[float, Field(gt=0, le=values.DAY_S, allow_inf_nan=False)]
 OptionText = Annotated[str, AfterValidator(values.line), BeforeValidator(values.option)]
@@ -106,7 +111,7 @@ class SshModel(Strict):
     use_agent: bool = True
     host_key_policy: Literal["strict", "accept-new"] | None = None
     known_hosts: list[PathText] = []
-    config_file: PathText | None = None
+    config_file: ConfigFileText | None = None
     proxy_jump: WordText | None = None
     connect_timeout_s: Seconds | None = None
     banner_timeout_s: Seconds = 15.0

@@ -148,6 +148,12 @@ def _path(value: Any, folder: Path) -> str:
     return values.path(value, folder)
 
 
+def _config_file(value: Any, folder: Path) -> str:
+    if type(value) is not str:
+        raise ValueError
+    return values.config_file(value, folder)
+
+
 def _each(check: Check) -> Callable[[Any, Path], list[Any]]:
     def of_all(value: Any, folder: Path) -> list[Any]:
         if type(value) is not list:
@@ -189,7 +195,7 @@ _SSH: Mapping[str, Check] = {
     "identity_files": _paths,
     "known_hosts": _paths,
     "certificate_file": _or_null(_path),
-    "config_file": _or_null(_path),
+    "config_file": _or_null(_config_file),
     "password": _or_null(values.secret),
     "passphrase": _or_null(values.secret),
     "use_agent": _one_of(True, False),

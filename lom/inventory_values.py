@@ -45,6 +45,11 @@ def path(value: str, folder: Path) -> str:
     return str(folder / os.path.expanduser(value))
 
 
+def config_file(value: str, folder: Path) -> str:
+    """Return the path of an ssh_config; ``none``, as for ``ssh -F``, is no file."""
+    return "none" if value.lower() == "none" else path(value, folder)
+
+
 def secret(value: JSON, folder: Path) -> SecretRef:
     """Return a reference to a secret, its file as it is from ``folder``."""
     try:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lom.documents import Document
+from lom.inventory import load_inventory
 from lom.inventory_model import GroupModel, SettingsModel, SshModel, validate
 from lom.inventory_settings import _GROUP, _SETTINGS, _SSH, group_of, layer_of, over, settings_of
 
@@ -99,6 +100,16 @@ def test_groups_are_those_of_the_model(data: Any) -> None:
 )
 def test_every_field_taken_is_one_of_the_model(checks: Any, model: Any) -> None:
     assert checks.keys() <= model.model_fields.keys()
+
+
+def test_no_ssh_config_is_no_file(tmp_path: Path) -> None:
+    """As for ``ssh -F``, whoever reads the inventory."""
+    file = tmp_path / "inventory.yaml"
+    file.write_text("targets: {h: {ssh: {config_file: none}}}\n")
+    assert load_inventory(file).targets["h"].ssh.config_file == "none"
+    model = validate(SshModel, {"config_file": "None"}, documents()[0], ())
+    assert model
+    assert model.config_file == _SSH["config_file"]("None", tmp_path) == "none"
 
 
 def test_an_inventory_that_is_right_needs_no_pydantic(tmp_path: Path) -> None:
