@@ -230,7 +230,8 @@ def _is_private(at: str, gid: int) -> bool:
     with contextlib.suppress(OSError):
         os.getxattr(at, "system.posix_acl_access")
         return False
-    return {*group.gr_mem} <= {one.pw_name for one in users}
+    others = {one.pw_name for one in pwd.getpwall() if one.pw_gid == gid}
+    return {*group.gr_mem, *others} <= {one.pw_name for one in users}
 
 
 def _user(uid: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import struct
 import tempfile
 from collections.abc import Callable
@@ -140,6 +141,21 @@ def test_an_access_list_counts() -> None:
         assert is_own(file.name)
         os.setxattr(file.name, "system.posix_acl_access", struct.pack("<I", 2) + packed)
         assert not is_own(file.name)
+
+
+def test_a_group_of_ones_own_is_not_where_it_is_anothers_too(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose primary group it is does not stand among its members."""
+    file = here / "rune.yaml"
+    file.chmod(0o664)
+    os.chown(file, 0, 0)
+    refuse_foreign(file)
+    everybody = pwd.getpwall()
+    other = pwd.struct_passwd(("other", "x", OTHER, 0, "", "/", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwall", lambda: [*everybody, other])
+    with pytest.raises(RequestError, match="the group root may write"):
+        refuse_foreign(file)
 
 
 def test_a_trusted_folder_is_obeyed_with_all_below_it_and_nothing_else(here: Path) -> None:
