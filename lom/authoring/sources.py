@@ -68,6 +68,11 @@ def plugin_folder(fetched: Fetched, name: str | None) -> Path:
         if name is not None:
             found = [one for one in found if one.name == name]
         if len(found) == 1:
+            if not found[0].resolve().is_relative_to(top.resolve()):
+                raise RequestError(
+                    "invalid_request",
+                    f"{found[0].name} in {fetched.shown} is refused: it leads out of there",
+                )
             return found[0]
         if found:
             names = ", ".join(one.name for one in found)
@@ -83,12 +88,21 @@ def copy_plugin(source: Path, goal: Path) -> None:
     """Copy a plugin's folder without what version control, editors and Python leave there.
 
     Raises RequestError (``invalid_request``) for links that lead out of it, for what is no plain
-    file, and for more than 64 MiB or 10 000 files.
+    file or cannot be read, and for more than 64 MiB or 10 000 files.
     """
+    try:
+        _copy(source, goal)
+    except OSError as error:
+        raise RequestError(
+            "invalid_request", f"cannot copy {error.filename or source}: {error.strerror}"
+        ) from None
+
+
+def _copy(source: Path, goal: Path) -> None:
     room, left = MOST_BYTES, MOST_FILES
     source = source.resolve()
     goal.mkdir(mode=0o755)
-    for path in walk(source):
+    for path in walk(source, on_error=_raise):
         copy = goal / path.relative_to(source)
         mode = path.lstat().st_mode
         left -= 1
@@ -108,6 +122,10 @@ def copy_plugin(source: Path, goal: Path) -> None:
             raise _refused(path, source, "it is no plain file")
         if room < 0 or left < 0:
             raise _too_large(str(source))
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _stays(link: Path, folder: Path) -> bool:

@@ -204,6 +204,19 @@ def test_links_must_stay_inside(folder: Path, place: Path) -> None:
         install(str(folder), place, replace=True)
 
 
+def test_a_plugin_folder_must_stay_inside_as_well(folder: Path, place: Path) -> None:
+    elsewhere = folder.parent / "elsewhere"
+    (elsewhere / "plugins").mkdir(parents=True)
+    (elsewhere / "plugins" / "t-plugin").symlink_to(folder)
+    git(elsewhere, "init", "--quiet")
+    git(elsewhere, "add", ".")
+    git(elsewhere, "commit", "--quiet", "-m", "one")
+    for source in (f"file://{elsewhere}", str(elsewhere)):
+        with pytest.raises(RequestError, match=r"t-plugin in .* is refused: it leads out of there"):
+            install(source, place)
+    assert names(place) == []
+
+
 # -- all or nothing ----------------------------------------------------------------------------
 
 

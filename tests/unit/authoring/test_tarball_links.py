@@ -139,6 +139,20 @@ def test_links_that_lead_nowhere_or_to_the_source_are_no_plugins(
         copy_plugin(source, tmp_path / "copy")
 
 
+def test_what_lies_deeper_than_a_path_is_told(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    descriptor = os.open(source, os.O_RDONLY)
+    for _ in range(17):
+        os.mkdir("d" * 247, dir_fd=descriptor)
+        deeper = os.open("d" * 247, os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = deeper
+    os.close(descriptor)
+    with pytest.raises(RequestError, match=r"cannot copy .*: File name too long"):
+        copy_plugin(source, tmp_path / "copy")
+
+
 def test_a_link_longer_than_a_path_is_no_part_of_a_plugin(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
