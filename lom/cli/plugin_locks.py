@@ -65,11 +65,12 @@ def lock(common: Common, names: tuple[str, ...], lock_file: str | None) -> int:
         )
     write_lock(path, new)
     columns_shown = ("plugin", "version", "change", "details")
-    common.emit(
-        {"lock_file": str(path), "plugins": rows},
-        rows,
-        lambda view: table(columns_shown, columns(rows, columns_shown), view),
-    )
+    if not (common.quiet and common.output == "table"):  # to people it is a remark
+        common.emit(
+            {"lock_file": str(path), "plugins": rows},
+            rows,
+            lambda view: table(columns_shown, columns(rows, columns_shown), view),
+        )
     for name in broken:
         common.tell(f"not locked, because its manifest is wrong: {name}")
     common.tell(f"wrote {path}")
