@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lmm.contract import Violation, check_schema, spec_validator
+from lmm.envelope import loads_request
 from lmm.errors import RequestError
 from lmm.model import OnDisconnect
 from lom import bundle
@@ -75,6 +76,8 @@ class Plugin:
 def load_plugin(directory: Path, origin: str) -> Plugin:
     """Return the plugin in a folder. Raises RequestError (``manifest_invalid``) with all faults."""
     path = directory / MANIFEST
+    if not path.is_file():  # a pipe would be waited for
+        raise _refused(path, [Violation("$", "it is no file, or leads nowhere")])
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -98,6 +101,20 @@ def load_plugin(directory: Path, origin: str) -> Plugin:
         manifest=content,
         files=bundle.sources(directory, manifest["entrypoint"], manifest.get("lib", ())),
     )
+
+
+def names_action(directory: Path, action: str) -> bool | None:
+    """Whether a manifest that is wrong names an action, None where nobody can tell."""
+    file = directory / MANIFEST
+    try:
+        content = file.read_bytes() if file.is_file() else b""
+        if f'"{action}"'.encode() in content:
+            return True
+        document = loads_request(content, MANIFEST)
+    except (OSError, RequestError):
+        return None
+    whole = isinstance(document, dict) and isinstance(document.get("capabilities"), list)
+    return False if whole else None
 
 
 def _capability(entry: Mapping[str, Any]) -> Capability:

@@ -16,7 +16,7 @@ from lmm.errors import RequestError, RuneError
 from lom.bundle import bundled_plugins as bundled_plugins
 from lom.facts import is_same, spelt
 from lom.leftovers import is_leftover
-from lom.manifest import MANIFEST, Capability, Plugin, load_plugin
+from lom.manifest import MANIFEST, Capability, Plugin, load_plugin, names_action
 from lom.names import did_you_mean
 from lom.places import CONFIG, DATA, home, user_folder
 from lom.trust import refuse_foreign
@@ -182,7 +182,7 @@ class Registry:
         """Return the error for an action that nobody offers, or only a plugin that is broken."""
         unread = []
         for one in self.broken:
-            offers = _offers(one.directory, action)
+            offers = names_action(one.directory, action)
             if offers:
                 return RequestError(
                     "unknown_action",
@@ -286,18 +286,9 @@ def _obeyed(place: Place, at: Path, files: Iterable[Path], broken: list[BrokenPl
     return True
 
 
-def _offers(directory: Path, action: str) -> bool | None:
-    """Whether a manifest that is wrong names an action, None if it cannot be read at all."""
-    try:
-        content = (directory / MANIFEST).read_bytes()
-    except OSError:
-        return None
-    return None if b"\0" in content else f'"{action}"'.encode() in content
-
-
 def _plugin_folders(place: Path) -> Iterator[Path]:
     """Yield the plugin folders of a place, by name; a place may also be one plugin's folder."""
-    if (place / MANIFEST).exists():
+    if os.path.lexists(place / MANIFEST):
         yield place
         return
     try:
@@ -305,7 +296,7 @@ def _plugin_folders(place: Path) -> Iterator[Path]:
     except OSError:
         return
     for name in names:
-        if not is_leftover(name) and (place / name / MANIFEST).exists():
+        if not is_leftover(name) and os.path.lexists(place / name / MANIFEST):
             yield place / name
 
 

@@ -71,6 +71,27 @@ def test_broken_ones_are_listed_and_never_chosen(strong: Path) -> None:
         found.choose("test.go", {})
 
 
+@pytest.mark.parametrize("rest", [0, 1, 40, 90, None])
+def test_a_manifest_that_is_cut_off_is_named(strong: Path, rest: int | None) -> None:
+    add(strong, "one")
+    file = add(strong, "two", action="t.do") / "plugin.json"
+    content = file.read_bytes()
+    file.unlink()
+    if rest is None:
+        file.symlink_to("nowhere")
+    else:
+        file.write_bytes(content[:rest])
+    with pytest.raises(RequestError, match=rf"no action 't\.do'.* cannot be read: {file}:"):
+        registry(strong).choose("t.do", {})
+
+
+def test_a_manifest_that_is_a_pipe_is_not_waited_for(strong: Path) -> None:
+    (strong / "two").mkdir(parents=True)
+    os.mkfifo(strong / "two" / "plugin.json")
+    with pytest.raises(RequestError, match="it is no file"):
+        registry(strong).choose("t.do", {})
+
+
 def test_broken_ones_that_cannot_be_read_are_named(strong: Path) -> None:
     add(strong, "one")
     file = add(strong, "two", action="t.do") / "plugin.json"
