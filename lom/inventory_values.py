@@ -7,6 +7,7 @@ stand in the place of one is for ``inventory_model`` to say.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from lmm.errors import RequestError
@@ -28,6 +29,8 @@ def host(value: str) -> str:
     """Take the brackets off an address."""
     if "@" in value:
         raise ValueError("a host holds no '@'; write the user under user")
+    if re.fullmatch(r"(\[.*\]|[^:]*):\d+", value):  # an IPv6 address has two colons at least
+        raise ValueError("a host holds no port; write it under port")
     return word(value[1:-1] if value[:1] == "[" and value[-1:] == "]" else value)
 
 
@@ -62,6 +65,8 @@ def secret(value: JSON, folder: Path) -> SecretRef:
 
 def become(value: JSON) -> JSON:
     """``true`` and a user's name are short for the mapping, ``false`` takes it back."""
+    if isinstance(value, str) and value.lower() in ("yes", "no", "on", "off"):
+        raise ValueError(f"{value} is a text here; write true or false, or the name of a user")
     if value is True:
         return {}
     if value is False:

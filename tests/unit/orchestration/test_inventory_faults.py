@@ -73,6 +73,21 @@ def faults(tmp_path: Path, load: Load) -> Callable[[str], list[str]]:
             "inventory.yaml:1: \"opnssh\" is not 'local', 'ssh', 'openssh', 'ssm' or 'auto';"
             " did you mean 'openssh'? @ $.targets.a.transport",
         ),
+        *(
+            (
+                f"targets: {{a: {{host: '{host}'}}}}",
+                "inventory.yaml:1: a host holds no port; write it under port @ $.targets.a.host",
+            )
+            for host in ("h:22", "127.0.0.1:2222", "[::1]:22")
+        ),
+        *(
+            (
+                f"targets: {{a: {{become: {word}}}}}",
+                f"inventory.yaml:1: {word} is a text here; write true or false, or the name of a"
+                " user @ $.targets.a.become",
+            )
+            for word in ("yes", "No", "on", "off")
+        ),
         (
             "targets: {a: {ssh: {use_agent: yes}}}",
             'inventory.yaml:1: "yes" is not true or false @ $.targets.a.ssh.use_agent',
