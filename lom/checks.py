@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from lmm.aws.names import is_instance_id
 from lmm.errors import RequestError
-from lmm.model import Target
+from lmm.model import Become, Target
 from lmm.transports import AUTO, TRANSPORTS, with_transport
 from lom.config import ON_LOCKED
 from lom.plan import RunOptions, Step
@@ -83,8 +83,15 @@ def adjusted(target: Target, options: RunOptions) -> Target:
             target, ssh=replace(target.ssh, connect_timeout_s=options.connect_timeout_s)
         )
     if options.become is not None:
-        target = replace(target, become=options.become)
+        target = replace(target, become=_become(options.become, target.become))
     return target
+
+
+def _become(wanted: Become, known: Become | None) -> Become:
+    """sudo asks for the password of who logs in, whoever the plugin runs as: the target's holds."""
+    if known is None or wanted.password is not None:
+        return wanted
+    return replace(wanted, password=known.password)
 
 
 def check_buckets(steps: Sequence[Step]) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from lmm.model import Become, SecretRef, SshSettings, Target
+from lom.checks import adjusted
 from lom.inventory import TRANSPORTS, Inventory, load_inventory
 from lom.inventory_model import SshModel
+from lom.plan import RunOptions
 
 DOCS = Path(__file__).parents[3] / "docs" / "inventory.md"
 
@@ -289,3 +291,19 @@ def test_nothing_heavy_is_imported_before_there_is_something_to_load() -> None:
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_become_of_a_run_keeps_the_password_of_the_target(load: Load) -> None:
+    """sudo asks for that of who logs in, whoever the plugin runs as."""
+    targets = load(
+        """
+        targets:
+          t: {become: {password: env:SUDO}}
+          plain: {}
+        """
+    ).targets
+    wanted = RunOptions(become=Become("alice"))
+    assert adjusted(targets["t"], wanted).become == Become("alice", SecretRef("env:SUDO"))
+    assert adjusted(targets["plain"], wanted).become == Become("alice")
+    own = RunOptions(become=Become("alice", SecretRef("env:OWN")))
+    assert adjusted(targets["t"], own).become == own.become
