@@ -25,8 +25,8 @@ from lmm.ssh.settings import (
     host_key_policy,
     hosts_files,
     identities,
-    is_port,
     percent,
+    port_number,
     port_of,
     tokens_of,
 )
@@ -190,7 +190,7 @@ def _resolve(
     hostname = percent(found.settings.get("hostname"), lambda: {"h": jump.host}) or jump.host
     hostname = hostname.lower()
     _check_words(jump.host, hostname, user)
-    alias = found.value("hostkeyalias")
+    alias = (found.value("hostkeyalias") or "").lower() or None
     tokens = functools.partial(tokens_of, jump.host, hostname, user, port, alias)
     here = Jump(hostname, user, port)
     if here in way:
@@ -293,13 +293,14 @@ def _parse_jump(word: str) -> Jump:
         host, _, port = rest.partition(":")
     else:
         host, port = rest, None
-    if not host or "[" in host or (at and not user) or (port is not None and not is_port(port)):
+    number = None if port is None else port_number(port)
+    if not host or "[" in host or (at and not user) or (port is not None and number is None):
         raise RequestError(
             "config_invalid",
             f"{word!r} is no jump host: write [user@]host[:port]",
             field="ssh.proxy_jump",
         )
-    return Jump(host, user or None, int(port) if port else None)
+    return Jump(host, user or None, number)
 
 
 def _check_words(*words: str) -> None:

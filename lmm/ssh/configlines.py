@@ -20,8 +20,22 @@ MATCH_WITH = frozenset(
 # Settings that RUNE uses and that have one value: ssh refuses a line with more.
 SINGLE = frozenset(
     {"certificatefile", "connecttimeout", "hashknownhosts", "hostkeyalias", "hostname"}
-    | {"identitiesonly", "identityagent", "identityfile", "port", "stricthostkeychecking", "user"}
+    | {
+        "identitiesonly",
+        "identityagent",
+        "identityfile",
+        "ignoreunknown",
+        "port",
+        "stricthostkeychecking",
+        "user",
+    }
 )
+_YES = frozenset({"yes", "no", "true", "false"})
+_ONE_OF = {
+    "hashknownhosts": _YES,
+    "identitiesonly": _YES,
+    "stricthostkeychecking": _YES | {"ask", "off", "accept-new"},
+}
 RAW = frozenset({"proxycommand", "proxyjump", "localcommand", "remotecommand", "knownhostscommand"})
 
 
@@ -120,14 +134,23 @@ def parse_line(raw: str, file: str, number: int, is_users: bool) -> Setting | No
     rest = rest.removeprefix("=").lstrip(" \t")
     if keyword in RAW:
         value = rest.partition("#")[0].strip() if keyword == "proxyjump" else rest
-        return Setting(keyword, (value,), file, number, is_users)
+        return _checked(Setting(keyword, (value,), file, number, is_users))
     words = split_words(rest)
     if words is None:
         raise invalid(file, f"line {number}: a quote is not closed")
-    setting = Setting(keyword, tuple(words), file, number, is_users)
-    if keyword in SINGLE and len(words) > 1:
-        raise setting.error(f"has more than one value: {' '.join(words)}")
-    return setting
+    return _checked(Setting(keyword, tuple(words), file, number, is_users))
+
+
+def _checked(line: Setting) -> Setting:
+    """Return the line. Raises RequestError for a value of no use, whichever host it is for."""
+    if line.keyword in SINGLE and len(line.words) > 1:
+        raise line.error(f"has more than one value: {' '.join(line.words)}")
+    if line.keyword in SINGLE | RAW | {"include"} and not line.value:
+        raise line.error("has no value")
+    known = _ONE_OF.get(line.keyword)
+    if known and line.value.lower() not in known:
+        raise line.error(f"{line.value!r} is none of {', '.join(sorted(known))}")
+    return line
 
 
 def split_words(text: str) -> list[str] | None:

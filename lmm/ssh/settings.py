@@ -38,19 +38,27 @@ def is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and 1 <= int(text) <= 65535
 
 
+def port_number(text: str) -> int | None:
+    """Return the port that a number or the name of a service is, None if it is none."""
+    if is_port(text):
+        return int(text)
+    try:
+        return socket.getservbyname(text, "tcp")
+    except (OSError, UnicodeError, ValueError):
+        return None
+
+
 def port_of(found: Found) -> int | None:
     """Return Port, a number or the name of a service. Raises RequestError (``config_invalid``)."""
     setting = found.settings.get("port")
     if setting is None:
         return None
-    if is_port(setting.value):
-        return int(setting.value)
-    try:
-        return socket.getservbyname(setting.value, "tcp")
-    except (OSError, UnicodeError, ValueError):
+    port = port_number(setting.value)
+    if port is None:
         raise setting.error(
             f"{setting.value!r} is no port: write 1 to 65535, or a service of /etc/services"
-        ) from None
+        )
+    return port
 
 
 def flag(found: Found, keyword: str) -> bool:

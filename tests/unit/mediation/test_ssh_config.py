@@ -196,7 +196,7 @@ INCLUDED = {
     "conf.d/10-first.conf": "Host a\n  User from-first\n",
     "conf.d/20-second.conf": "User from-second\nHost b\n  Port 22\n  Include {dir}/deeper\n",
     "conf.d/ignored": "Port 9\n",
-    "deeper": "HostKeyAlias deep\n",
+    "deeper": "HostKeyAlias Deep\n",
     "nested": "HashKnownHosts yes\nHost b\n  IdentitiesOnly yes\nHost *\n  HostKeyAlias nested\n",
 }
 QUESTIONS: list[tuple[str, str | None, int | None]] = [
@@ -386,6 +386,7 @@ def test_the_agent_is_the_one_that_is_named(
         ("u@h:22, v@i ,j:1", (Jump("h", "u", 22), Jump("i", "v"), Jump("j", None, 1))),
         ("u@corp@h", (Jump("h", "u@corp"),)),
         ("ssh://u@h:22/", (Jump("h", "u", 22),)),
+        ("h:ssh", (Jump("h", None, 22),)),  # as for Port
         ("[::1]:2222,[::1],::1,u@[fe80::1]", None),
     ],
 )

@@ -82,7 +82,23 @@ def test_what_ssh_refuses_is_refused(tmp_path: Path, text: str, named: str) -> N
 
 @pytest.mark.parametrize(
     "text",
-    ["Port 22 33\n", "User a b\n", "Match foo bar\n  Port 7\n", "Match hots h\n  User theirs\n"],
+    [
+        *(
+            "Port 22 33\n",
+            "User a b\n",
+            "Match foo bar\n  Port 7\n",
+            "Match hots h\n  User theirs\n",
+        ),
+        *(
+            "HostName\n",
+            'HostName ""\n',
+            "ProxyJump \n",
+            "Host other\n  User =\n",
+            "ProxyCommand\n",
+        ),
+        *("StrictHostKeyChecking maybe\n", "Host other\n  IdentitiesOnly 1\n"),
+        *("Include\n", "IgnoreUnknown Foo bar\n"),
+    ],
 )
 def test_values_and_conditions_that_ssh_refuses_are_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "config"
