@@ -35,6 +35,7 @@ START_LINE = re.compile(rb" start(?: ([0-9a-f]{32}))?\n")
 END_LINE = re.compile(rb" end (\d{1,3}) ([a-z_]{1,32}) ([^\n]*)\n")
 # Exit statuses: the shell did not get what was sent; the hello was run by another shell.
 EATEN, FOREIGN = 96, 97
+NO_FORK = 254  # the status of a bash that could not fork, whatever it was told
 # One line without single quote, backslash or exclamation mark, which any login shell can quote.
 # Nothing that the host's environment says to bash may reach the bootstrap or the plugin's
 # interpreter: -p keeps out functions, BASH_ENV and options, the rest is done here. With a name as
@@ -241,6 +242,10 @@ class Frame:
         if self._eager and self.started and self._pending == b"\n" != self._last:
             self._pass_on(b"\n")
             self._passed = 1
+
+    def is_in(self, data: bytes) -> bool:
+        """Whether this stream came in another one instead of by itself."""
+        return not self.started and self._marker + b" start" in data
 
     def close(self) -> None:
         """No more bytes will come: hand over what was held back."""

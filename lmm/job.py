@@ -296,6 +296,11 @@ class MediatedJob:
             stdout = self._stdout.read()
             data = read_answer(stdout, self.invocation, end.status, self._redactor)
         except (OutputError, PluginFailed) as problem:
+            if isinstance(problem, OutputError) and self._frames[1].is_in(stdout):
+                problem.message = (
+                    "the login files of the host join its error output to the answer, as"
+                    " `exec 2>&1` does"
+                )
             self._settle(error=problem, exit_code=end.status)
         except OSError as problem:
             self._settle(error=_not_kept(problem), exit_code=end.status)

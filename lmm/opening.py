@@ -12,7 +12,7 @@ import shlex
 import time
 from collections.abc import Sequence
 
-from lmm.bootstrap import EATEN, FOREIGN, HEAD, Stream
+from lmm.bootstrap import EATEN, FOREIGN, HEAD, NO_FORK, Stream
 from lmm.errors import HostError, RuneError, Unreachable
 from lmm.model import Become, Invocation, Target
 
@@ -161,6 +161,8 @@ def not_started(
             why = "the host's shell took no more before all of it was sent"
             return Unreachable("connection_reset", why)
         why = f"the host's shell ended with status {status} before the plugin started"
+        if status == NO_FORK and not lines:
+            why = "the host's shell can start no process: see `ulimit -u` there"
         return HostError("bootstrap_failed", why + last, shell_output=output)
     if target.become:
         why = _sudo(target.become, stderr, lines, stream)

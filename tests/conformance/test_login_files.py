@@ -127,6 +127,19 @@ def test_login_files_that_wait_are_given_up(login: Login, transport: str) -> Non
         assert not login.has_run
 
 
+@BOTH
+def test_login_files_that_break_all_output_or_processes_are_told(
+    login: Login, transport: str
+) -> None:
+    result = login("exec 2>&1", limits=Limits(60))
+    assert result.outcome is Outcome.INVALID_OUTPUT, result
+    assert "join its error output to the answer" in told(result)[1]
+    if transport == "ssh":  # bash tries for 15 s
+        result = login("ulimit -u 1", limits=Limits(60))
+        assert (result.outcome, told(result)[0]) == (Outcome.FAILED, "bootstrap_failed"), result
+        assert "can start no process: see `ulimit -u` there" in told(result)[1]
+
+
 # Whatever of the stream it gets, and when: a plugin that runs has run as it was sent.
 ASIDE = "exec 9<&0; (sleep 0.0%d; head -c %d <&9 >/dev/null) & exec 9<&-"
 
