@@ -16,7 +16,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -117,15 +117,26 @@ def requests(folder: str, identities: Mapping[str, str]) -> list[Request]:
     return sorted(found, key=lambda one: one.asked_at)
 
 
-def find(folder: str, name: str, identities: Mapping[str, str]) -> Request:
-    """Return the request with this run id, or the one whose id begins so.
+def find(
+    folder: str,
+    name: str,
+    identities: Mapping[str, str],
+    is_shown: Callable[[Request], bool] = lambda one: True,
+) -> Request:
+    """Return the request with this run id, or the one whose id begins so; of those that
+    ``is_shown`` leaves out nothing is told.
 
     Raises RequestError (``unknown_run``, ``local_io_error``, ``config_invalid``).
     """
     ids = [one.removesuffix(REQUEST) for one in _names(folder, name, REQUEST)]
     if name in ids or len(ids) == 1:
-        return read(folder, name if name in ids else ids[0], identities)
-    raise not_found(folder, name, ids)
+        found = [read(folder, name if name in ids else ids[0], identities)]
+    else:
+        found = [one for one in requests(folder, identities) if one.run_id in ids]
+    found = [one for one in found if is_shown(one)]
+    if len(found) != 1:
+        raise not_found(folder, name, [one.run_id for one in found])
+    return found[0]
 
 
 def not_found(folder: str, name: str, ids: Sequence[str] = ()) -> RequestError:

@@ -28,10 +28,8 @@ def find(settings: Settings, name: str) -> Request:
     Raises RequestError (``unknown_run``, ``local_io_error``, ``config_invalid``).
     """
     folder, identities = approvals_folder(settings), safeguards_of(settings).identities
-    request = approvals.find(folder, name, identities)
-    if not _may_see(request, current_caller(os.environ, identities), identities):
-        raise approvals.not_found(folder, name)
-    return request
+    caller = current_caller(os.environ, identities)
+    return approvals.find(folder, name, identities, lambda one: _may_see(one, caller, identities))
 
 
 def waiting(settings: Settings) -> list[dict[str, Any]]:

@@ -203,6 +203,8 @@ def test_people_who_share_an_account_are_told_apart_by_the_machines_policy(
     assert service(alice, *FACTS, "--approved", run_id).code == 3
     # what bob asks for, bob does not approve, and alice does not see
     run_id = data(service(bob, *FACTS))["run_id"]
+    assert service(bob, *FACTS).code == 3  # a second one, so that what both begin with is no name
+    assert run_id not in service(alice, "approve", run_id[:2], "--dry-run").stderr
     assert service(bob, "approve", run_id, "--yes").code == 3
     seen = service(alice, "approve", "--list", "-o", "json").document["requests"]
     assert {one["user"] for one in seen} <= {alice.name}, "what other tests left is alice's"
