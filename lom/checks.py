@@ -9,7 +9,7 @@ from lmm.aws.names import is_instance_id
 from lmm.errors import RequestError
 from lmm.model import Become, Target
 from lmm.transports import AUTO, TRANSPORTS, with_transport
-from lom.config import ON_LOCKED
+from lom.config import LONGEST_S, ON_LOCKED
 from lom.plan import RunOptions, Step
 
 _LOWEST = {
@@ -34,6 +34,12 @@ def checked(options: RunOptions) -> RunOptions:
         if value is not None and value < lowest:
             raise RequestError(
                 "invalid_request", f"{value} is less than {lowest} @ $.{name}", field=f"$.{name}"
+            )
+        if value is not None and name.endswith("_s") and value > LONGEST_S:
+            raise RequestError(
+                "invalid_request",
+                f"{value} is more than {LONGEST_S:.0f} @ $.{name}",
+                field=f"$.{name}",
             )
     if options.confirm_between and options.confirm is None:
         raise RequestError(

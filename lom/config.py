@@ -30,6 +30,7 @@ LOCK_FILE = "plugins.lock.json"  # in force where it stands in the current folde
 OUTPUTS = ("table", "json", "ndjson", "yaml", "csv")
 COLORS = ("auto", "always", "never")
 WAIT, FAIL = ON_LOCKED = ("wait", "fail")
+LONGEST_S = 1e9  # of a duration: what is longer has no date to end at, and cannot be waited for
 FLAG, VARIABLE = "flag", "environment variable"  # sources of settings
 
 

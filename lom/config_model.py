@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lmm.errors import RequestError
-from lom.config import KEYS, SAFEGUARD_KEYS
+from lom.config import KEYS, LONGEST_S, SAFEGUARD_KEYS
 from lom.documents import Document
 from lom.names import did_you_mean
 
-_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Seconds = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
 _Paths = str | list[str]
 

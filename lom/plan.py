@@ -184,7 +184,7 @@ def count_of(text: str | None, total: int, name: str) -> int | None:
     """Return ``"10"`` or ``"10%"`` of ``total`` as a count of at least 1 (0 stays 0)."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+)(%?)", text.strip())
+    match = re.fullmatch(r"(\d{1,18})(%?)", text.strip())
     number = int(match[1]) if match else -1
     if not match or (match[2] and number > 100):
         raise RequestError(

@@ -243,7 +243,7 @@ def full_version(text: str) -> str:
     """
     core, dash, pre = text.partition("-")
     version = core + ".0" * (2 - core.count(".")) + dash + pre
-    if not _VERSION.fullmatch(version):
+    if len(text) > 255 or not _VERSION.fullmatch(version):
         raise RequestError(
             "invalid_request",
             f"{text!r} is not a version such as 1.2 or 1.2.0 @ $.min_version",

@@ -256,7 +256,7 @@ def read_params(name: str) -> Mapping[str, Any]:
     """
     from pathlib import Path
 
-    from lom.documents import Document, parse, read_document, refuse
+    from lom.documents import MAX_BYTES, Document, parse, read_document, refuse
 
     if name != "-":
         document = read_document(Path(name), as_json=not name.endswith((".yaml", ".yml")))
@@ -264,7 +264,7 @@ def read_params(name: str) -> Mapping[str, Any]:
         raise RequestError("invalid_request", "--params - reads stdin, which is closed")
     else:
         document = Document("stdin (--params -)", Path())
-        parse(document, sys.stdin.buffer.read(), as_json=True)
+        parse(document, sys.stdin.buffer.read(MAX_BYTES + 1), as_json=True)
     refuse(document, "invalid_request")
     return _object(document.data, name)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lmm.errors import RequestError
+from lom.config import LONGEST_S
 
 if TYPE_CHECKING:
     from lmm.model import SecretRef
@@ -32,6 +33,8 @@ class Seconds(click.ParamType[float]):
             self.fail(f"{value!r} is not a number of seconds", param, ctx)
         if not (math.isfinite(seconds) and seconds > 0):
             self.fail(f"{value} is not more than 0 seconds", param, ctx)
+        if seconds > LONGEST_S:
+            self.fail(f"{value} is more than {LONGEST_S:.0f} seconds", param, ctx)
         return seconds
 
 

@@ -300,7 +300,10 @@ class LedgerReader:
         if self._connection is None:
             return []
         with faults_of(self.path):
-            return self._connection.execute(query, values).fetchall()
+            try:
+                return self._connection.execute(query, values).fetchall()
+            except (OverflowError, UnicodeEncodeError):  # no ledger holds such a value
+                return []
 
     # -- inside --------------------------------------------------------------------------------
 

@@ -27,10 +27,14 @@ SLIPS: list[tuple[list[str], str]] = [
     (["run", "noop", "--timeout=-1"], "'--timeout': -1 is not more than 0 seconds"),
     (["run", "noop", "--timeout"], "Option '--timeout' requires an argument"),
     (["run", "noop", "--connect-timeout", "1e400"], "'--connect-timeout'"),
+    (["run", "noop", "--timeout", "1e17"], "'--timeout': 1e17 is more than 1000000000 seconds"),
+    (["target", "ping", "--connect-timeout", "1e17"], "is more than 1000000000 seconds"),
     (["run", "noop", "--concurrency", "0"], "'--concurrency': 0 is not in the range x>=1"),
     (["run", "noop", "--concurrency", "many"], "'--concurrency': 'many' is not a valid integer"),
     (["run", "noop", "--batch", "some"], "'some' is neither a count nor a percentage"),
     (["run", "noop", "--max-failures", "200%"], "'200%' is neither a count nor a percentage"),
+    (["run", "noop", "--batch", "9" * 5000], "is neither a count nor a percentage"),
+    (["run", "noop", "--min-version", "9" * 5000], "is not a version such as 1.2"),
     (["run", "noop", "--max-stdout", "0"], "'--max-stdout': '0' is not a size such as"),
     (["run", "noop", "--max-stderr", "2 MB"], "'--max-stderr': '2 MB' is not a size such as"),
     (["run", "noop", "--transport", "shh"], "there is no transport 'shh'"),
@@ -146,6 +150,13 @@ def test_a_wrong_format_in_the_environment(fleet: Any) -> None:
     done = fleet("run", "noop", env={"RUNE_OUTPUT": "jsn"})
     assert (done.code, done.stdout) == (2, b"")
     assert "RUNE_OUTPUT is 'jsn'" in told(done.stderr)
+
+
+def test_parameters_on_stdin_that_never_end(fleet: Any) -> None:
+    script = "ulimit -v 1000000; exec rune run noop --params - -o json < /dev/zero"
+    done = fleet.shell(script)
+    assert done.code == 2
+    assert "larger than 64 MiB" in done.document["error_data"]["error"]["message"]
 
 
 def test_a_wrong_key_in_the_configuration(fleet: Any) -> None:

@@ -153,12 +153,14 @@ def test_runs_are_found_by_id_beginning_and_last(path: Path, begin: Begin) -> No
         assert ledger.find("last").run_id == "20260102T000000Z-aa"
         assert ledger.find("20260102").run_id == "20260102T000000Z-aa"
         assert ledger.find("20260101T000000Z-aa").run_id == "20260101T000000Z-aa"
-        for name, words in (("20260101", "-aa, 20260101T000000Z-ab"), ("7", "no run '7'")):
+        ambiguous = ("20260101", "-aa, 20260101T000000Z-ab")
+        for name, words in (ambiguous, ("7", "no run '7'"), ("\udcff", r"no run '\\udcff'")):
             with pytest.raises(RequestError, match=words) as refusal:
                 ledger.find(name)
             assert refusal.value.reason == "unknown_run"
         assert [run.run_id[-2:] for run in ledger.runs(limit=2)] == ["aa", "ab"]
         assert ledger.runs(action="other") == []
+        assert list(ledger.events(ledger.find("last"), after=2**64)) == []
 
 
 def test_where_there_is_no_ledger_there_are_no_runs(path: Path) -> None:
