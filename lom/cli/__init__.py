@@ -19,6 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with one of the codes of ``lom.exit_codes``."""
     # A start-up makes many objects that all stay: looking for garbage less often saves 15 % CPU.
     gc.set_threshold(10_000, 20, 20)
+    from lom.cli.interrupts import hold
+
+    hold()
     from lom.cli.app import run
 
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))

@@ -10,10 +10,10 @@ from lmm.errors import Cancelled, RuneError
 from lom import __version__
 from lom.bound import bound_account, settle
 from lom.cli import COMPLETE_VARIABLE
-from lom.cli.faults import Answered, from_click, report, unexpected
+from lom.cli.faults import Answered, from_click, report, unexpected, wanted_output
 from lom.cli.group import Entry, Group
 from lom.cli.interrupts import Interrupts
-from lom.cli.output import ReaderGone, discard_stdout, flush_stdout
+from lom.cli.output import ReaderGone, discard_stdout, flush_stdout, written
 from lom.exit_codes import ExitCode, for_error
 
 
@@ -60,19 +60,22 @@ def run(arguments: list[str]) -> int:
 
 
 def _carry_out(arguments: list[str], interrupts: Interrupts) -> int:
-    entry = None
+    entry, before = None, written()
     try:
         try:
             entry = _enter(interrupts)
             code = _invoke(arguments, entry)
         except click.exceptions.Exit as stop:  # --help, --version
             code = stop.exit_code
+        finally:
+            interrupts.answered()
         flush_stdout()
         return code
     except (ReaderGone, BrokenPipeError):
         raise
     except (KeyboardInterrupt, click.Abort):
-        report(Cancelled("cancelled", "cancelled"), arguments)
+        is_answered = written() > before and wanted_output(arguments) != "ndjson"
+        report(Cancelled("cancelled", "cancelled"), arguments, is_answered)
         return ExitCode.CANCELLED
     except click.ClickException as wrong:
         return _fail(from_click(wrong), arguments, entry)
@@ -86,15 +89,15 @@ def _carry_out(arguments: list[str], interrupts: Interrupts) -> int:
 
 def _enter(interrupts: Interrupts) -> Entry:
     """Find out for whom this is, before anything that the caller gave is looked at."""
-    bound = None
     try:
+        interrupts.take()
         bound = bound_account()
-    except RuneError:
+        if bound is None:
+            return Entry(interrupts)
+        settle(bound)
+    except BaseException:  # to tell of it, nothing may be read that the caller chose
         settle(None)
         raise
-    if bound is None:
-        return Entry(interrupts)
-    settle(bound)
     from lom.cli.bound import Gate
 
     return Entry(interrupts, Gate(bound))

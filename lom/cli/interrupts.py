@@ -2,7 +2,7 @@
 
 SIGTERM counts as Ctrl-C. What comes within a second of the first is the same wish: `timeout`
 signals a process and then its group. Quitting hangs up on the hosts, whose watchdogs then kill
-what runs.
+what runs. What comes while RUNE is loaded waits until it can be answered.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ ONE_WISH_S = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+def hold() -> None:
+    """Let signals wait, until a command line takes them; after it they wait again."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
 class Interrupts:
     """Handles the signals of one command line; entered in the main thread."""
 
@@ -29,6 +34,7 @@ class Interrupts:
         self._cancel: Callable[[], None] | None = None
         self._say: Callable[[str], None] | None = None
         self._before: dict[int, Any] = {}
+        self._mask: set[int | signal.Signals] = set()
 
     @property
     def came(self) -> bool:
@@ -36,6 +42,7 @@ class Interrupts:
         return self._first is not None
 
     def __enter__(self) -> Interrupts:
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # ignored from the start: nohup, &
                 self._before[number] = signal.signal(number, self._handle)
@@ -47,8 +54,18 @@ class Interrupts:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def take(self) -> None:
+        """From here on signals come, those that waited first: as KeyboardInterrupt."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)
+
+    def answered(self) -> None:
+        """There is nothing more to cancel: a signal changes nothing, a second one quits."""
+        self._cancel = lambda: None
+        self._say = lambda text: None
 
     @contextlib.contextmanager
     def cancelling(

@@ -11,6 +11,7 @@ from lmm.errors import InternalError
 from lom.render.write import write_all
 
 STDOUT, STDERR = 1, 2
+_written = 0
 
 
 class ReaderGone(Exception):
@@ -19,12 +20,19 @@ class ReaderGone(Exception):
 
 def write_stdout(data: bytes) -> None:
     """Write to stdout at once. Raises ReaderGone, or InternalError when it cannot be written."""
+    global _written
     try:
+        _written += len(data)  # before: what interrupts the writing is told by no second document
         write_all(STDOUT, data)
     except BrokenPipeError:
         raise ReaderGone from None
     except OSError as error:
         raise InternalError("local_io_error", f"cannot write to stdout: {error.strerror}") from None
+
+
+def written() -> int:
+    """Return how many bytes of answers this process has begun to write."""
+    return _written
 
 
 def write_pieces(pieces: Iterable[bytes]) -> None:

@@ -163,6 +163,51 @@ def test_an_interrupt_before_the_run(fleet: Any, begin: Any) -> None:
     assert err.decode().startswith("error: cancelled\n")
 
 
+LOADED = """
+import os, signal, sys
+from lom.cli import main
+class Now:
+    def find_spec(self, name, path=None, target=None):
+        if name == "lom.cli.app":
+            os.kill(os.getpid(), signal.{0})
+sys.meta_path.insert(0, Now())
+main()
+"""
+TOLD = """
+import os, signal
+from lom.cli import main, output
+whole = output.write_all
+def write_all(descriptor, data):
+    whole(descriptor, data)
+    if descriptor == 1:
+        os.kill(os.getpid(), signal.{0})
+output.write_all = write_all
+main()
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("when", [LOADED, TOLD], ids=["while it is loaded", "once it is told"])
+def test_whenever_a_signal_comes_there_is_one_document(fleet: Any, when: str, number: str) -> None:
+    done = fleet.python(when.format(number), "action", "list", "-o", "json")
+    assert done.code == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("actions" in done.document) == (when is TOLD)
+
+
+def test_signals_that_the_caller_has_blocked_are_heard(sleeper: Sleeper, begin: Any) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        process = begin("run", "t.sleep", "-o", "json")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    pids = sleeper.wait_started()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 130
+    assert not processes.wait_gone(pids, 5)
+
+
 def _wait_for(path: Path) -> None:
     until = time.monotonic() + 20
     while not path.exists():
