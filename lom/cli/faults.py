@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Sequence
@@ -97,9 +98,14 @@ def unexpected(error: Exception) -> InternalError:
     """Return the error for what nobody foresaw; its own text stays out, it may hold a secret."""
     import traceback
 
+    from lmm.shortage import wanting
+
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"at {os.path.basename(last.filename)}:{last.lineno}"
-    if isinstance(error, OSError):
+    lacking = wanting(error)
+    if lacking and getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
+        problem = InternalError("local_resources", f"this machine lacks {lacking} ({place})")
+    elif isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else f" {place}"
         problem = InternalError("local_io_error", f"{error.strerror or 'an I/O error'}{where}")
     else:

@@ -195,6 +195,28 @@ def test_what_nobody_foresaw_is_an_internal_error(fleet: Any) -> None:
     assert "ValueError: hunter2" in debugged.stderr
 
 
+@pytest.mark.parametrize(
+    ("error", "reason", "words"),
+    [
+        ("MemoryError()", "local_resources", "this machine lacks memory (at <string>:3)"),
+        ("OSError(24, 'x', 'y')", "local_resources", "lacks file descriptors (ulimit -n)"),
+        ("OSError(28, 'No space', 'there')", "local_io_error", "No space: there"),
+    ],
+)
+def test_want_of_something_is_no_fault_of_rune(
+    fleet: Any, error: str, reason: str, words: str
+) -> None:
+    probe = (
+        "import sys\nfrom lom.cli import app\n"
+        f"def boom(*_): raise {error}\n"
+        "app.rune.invoke = boom\nsys.exit(app.run(sys.argv[1:]))\n"
+    )
+    done = fleet.python(probe, "run", "noop", "-o", "json")
+    assert done.code == 70
+    assert words in told(done.stderr)
+    assert done.document["error_data"]["error"]["data"]["reason"] == reason
+
+
 def test_debug_shows_where_an_error_came_from(fleet: Any) -> None:
     done = fleet("run", "nop", "--debug")
     assert done.code == 2
