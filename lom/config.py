@@ -135,14 +135,17 @@ def config_files(
     named = environ.get("RUNE_CONFIG")
     if named:
         path = cwd / os.path.expanduser(named)
-        if not path.is_file():
-            raise RequestError("config_invalid", f"RUNE_CONFIG names {named}, which is no file")
+        if not os.path.isfile(path):
+            why = "which is no file, or not to be reached"
+            raise RequestError("config_invalid", f"RUNE_CONFIG names {named}, {why}")
         yield path
         return
     folder = user_folder(CONFIG, environ, os.fspath(home) if home else None)
     own = (Path(folder, "config.yaml"),) if folder else ()
+    if folder and os.path.isdir(folder) and not (unchecked or os.access(folder, os.X_OK)):
+        raise RequestError("config_invalid", f"you may not look into {folder}, which is yours")
     for path in (*own, cwd / "rune.yaml"):
-        if path.is_file():
+        if os.path.isfile(path):  # in a current folder where one may not look, there is nothing
             from lom.trust import is_own, refuse_foreign
 
             if not unchecked:
@@ -184,7 +187,7 @@ def state_folder(settings: Settings) -> Path:
 
 def _safeguards(files: Sequence[Document], cwd: Path | None) -> Safeguards | None:
     system = system_file()
-    lock = cwd / LOCK_FILE if cwd and (cwd / LOCK_FILE).exists() else None
+    lock = cwd / LOCK_FILE if cwd and os.path.exists(cwd / LOCK_FILE) else None
     files = [one for one in files if any(key in one.data for key in SAFEGUARD_KEYS)]
     if system is None and lock is None and not files:
         return None

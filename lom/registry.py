@@ -340,10 +340,9 @@ def default_registry(
     bundled = bundled_plugins()
     others = [place for place in places if place.path.resolve() != bundled.resolve()]
     for place in others[: len(extra_paths)]:
-        if place.origin == "plugin path" and not place.path.is_dir():
-            raise RequestError(
-                "config_invalid", f"the plugin path {place.path} is no folder", field="plugin_path"
-            )
+        if place.origin == "plugin path" and not os.access(place.path / ".", os.R_OK | os.X_OK):
+            why = f"the plugin path {place.path} is no folder that can be read"
+            raise RequestError("config_invalid", why, field="plugin_path")
     return Registry([*others, Place("bundled", bundled)], broken)
 
 

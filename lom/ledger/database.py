@@ -105,8 +105,12 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 def connect_reader(path: Path) -> sqlite3.Connection | None:
     """Open the ledger for reading only, None if there is none. Raises as ``connect_writer``."""
-    if not path.exists():
+    try:
+        path.stat()
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise fault(path, error) from None
     with faults_of(path):
         connection, version = _readable(path)
         if version == 0:  # it is just being made

@@ -15,7 +15,7 @@ import pytest
 
 from lmm.testing import Account
 
-from .conftest import ROOT, Rune
+from .conftest import ROOT, Done, Rune
 from .office import Person, reason
 from .service import Service
 
@@ -361,3 +361,58 @@ def test_an_ssh_config_of_another_runs_nothing(
     config.parent.chmod(0o755)
     assert rune("run", "noop", "-t", "h", "-q").code == 4  # no host is there
     assert mark.read_text() == "root\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["run", "noop", "--no-ledger"], None),
+        (["action", "list"], None),
+        (["target", "list"], None),
+        (["runs", "list", "--state-dir", "."], "ledger_unavailable"),
+        (["runs", "list", "--state-dir", "/etc/passwd"], "ledger_unavailable"),
+        (["action", "list", "--plugin-path", "."], "config_invalid"),
+        (["action", "list", "--plugin-path", "rune.yaml"], "config_invalid"),
+    ],
+)
+def test_where_one_may_not_look_there_is_nothing(
+    rune: Rune, account: Account, arguments: list[str], reason: str | None
+) -> None:
+    """As after `cd /root; sudo -u soc rune …`; but what is named, or one's own, must be there."""
+    rune.write("rune.yaml", "output: nonsense\n")
+    closed(rune.folder, account)
+    done = unprivileged(rune.folder, *arguments)
+    assert done.code == (2 if reason else 0)
+    if reason:
+        assert done.document["error_data"]["error"]["data"]["reason"] == reason
+
+
+def test_ones_own_settings_are_not_passed_over(
+    rune: Rune, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed(rune.write("config/rune/config.yaml", "output: json\n").parent, account)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(rune.folder / "config"))
+    done = unprivileged(rune.folder, "action", "list")
+    assert done.code == 2
+    assert (
+        f"may not look into {rune.folder}/config/rune"
+        in done.document["error_data"]["error"]["message"]
+    )
+
+
+def closed(folder: Path, account: Account) -> None:
+    folder.chmod(0o700)
+    os.chown(folder, account.uid, account.uid)
+
+
+def unprivileged(folder: Path, *arguments: str) -> Done:
+    """Run ``rune`` in a folder as root without the privilege to look everywhere."""
+    less = "-dac_override,-dac_read_search"
+    setpriv = ["setpriv", f"--bounding-set={less}", f"--inh-caps={less}"]
+    done = subprocess.run(
+        [*setpriv, sys.executable, "-m", "lom.cli", *arguments, "-o", "json"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+    )
+    return Done(done.returncode, done.stdout, done.stderr.decode())
