@@ -21,6 +21,11 @@ BUSY_S = 5.0  # how long to wait for another process that writes
 
 _LEFT = ("-journal", "-wal")  # files beside the ledger that a killed process may leave
 
+# What reading ends in where the file beside the ledger cannot be made: no right to, or no room.
+_UNPREPARED = (
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY),
+    *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL),
+)
 _WORDS = {
     sqlite3.SQLITE_BUSY: f"another process has kept it locked for {BUSY_S:g} s",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
@@ -133,7 +138,7 @@ def _readable(path: Path) -> tuple[sqlite3.Connection, int]:
             return connection, check_version(connection, path)
         except sqlite3.OperationalError as error:
             connection.close()
-            if _primary(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            if _primary(error) not in _UNPREPARED:
                 raise
             refused = refused or error
         except BaseException:

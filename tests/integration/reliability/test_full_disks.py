@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -143,3 +143,14 @@ def test_the_ledgers_disk_fills_in_the_middle(
     else:
         assert shown.document["incomplete"]
     assert fleet.rune("audit", "verify", env=place).code == 0
+
+
+def test_on_a_full_disk_the_ledger_can_be_read(fleet: Fleet, small_disk: Path) -> None:
+    fleet.plugin("true")
+    fleet.targets(["transport: local"])
+    place = {"RUNE_STATE_DIR": str(small_disk)}
+    done = fleet.rune(*fleet.arguments(), env=place)
+    with open(small_disk / "filler", "wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    assert fleet.rune("runs", "show", "last", "-o", "json", env=place).document == done.document
