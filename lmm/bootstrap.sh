@@ -232,7 +232,7 @@ rune_is_own() { # DIRECTORY
 # folders above a script, as node does: for them there is none that everybody can write.
 rune_place() { # KIND LEN FILE INTERPRETER...
   local base text word='' own='' home=${HOME:-~}
-  [[ $1 != text ]] || LC_ALL=C IFS= read -rN "$2" text || return
+  [[ $1 != text ]] || LC_ALL=C IFS= read -rN "$2" text || { rune_why=short; return 1; }
   local -a bases=("${XDG_RUNTIME_DIR-}" /dev/shm "${TMPDIR-}" /tmp "$home")
   for word in "${@:4}"; do
     [[ ${word##*/} == env || $word == *=* ]] || break
@@ -269,7 +269,7 @@ rune_place() { # KIND LEN FILE INTERPRETER...
 rune_main() {
   local i n command pid guard status why
   local -a names=() values=() halting
-  rune_nonce=$1 rune_mark=$2 rune_unread=1
+  rune_nonce=$1 rune_mark=$2 rune_unread=1 rune_why=''
   local timeout=$3 file=$4 kind=$5 plugin_len=$6 payload_len=$7
   shift 7
   # a dropped connection or a full file must not end this shell or its guard before they are done
@@ -291,7 +291,7 @@ rune_main() {
   done
   [[ ! ${1-} ]] || type -P -- "$1" >/dev/null || rune_end 100 missing "$1"
   ((${#rune_files[@]} == 0)) || rune_have_files || rune_end 100 want
-  rune_place "$kind" "$plugin_len" "$file" "$@" || rune_end 100 no_directory
+  rune_place "$kind" "$plugin_len" "$file" "$@" || rune_end 100 "${rune_why:-no_directory}"
   ((${#rune_files[@]} == 0)) || rune_put_files || rune_end 100 no_directory
   for ((i = 0; i < n; i++)); do
     if ((values[i])); then
