@@ -64,7 +64,7 @@ _VARYING = (
     (r"[A-Z][a-z]{2} \d{4}-\d\d-\d\d \d\d:\d\d [^\s\"]+", "NOW"),
     (r'("(?:duration|elapsed|waited)_s": ?)\d[\d.e-]*', r"\1SECONDS"),
     (r'("pid": ?)\d+|(?<=,HOST,)\d+', r"\1PID"),
-    (r"(last hash is )[0-9a-f]{64}", r"\1HASH"),
+    (r"""(last hash is |"plan_hash": ?")[0-9a-f]{64}""", r"\1HASH"),
     (r"\b\d+(\.\d+)? (s|ms)\b", "SECONDS"),
     (r"""((?:trace|span)_id"?: ?["']?)[0-9a-f]{16,32}""", r"\1ID"),
     (r"(?<=,)0\.\d{3,6}(?=,)", "SECONDS"),  # a duration in CSV
