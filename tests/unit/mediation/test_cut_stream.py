@@ -1,4 +1,4 @@
-"""A stream of which somebody else has read a part: the shell says so, wherever the part is missing."""
+"""A stream of which somebody else has read a part: the shell says that it is not whole."""
 
 from __future__ import annotations
 
