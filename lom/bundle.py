@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from lmm.errors import RequestError
-from lom.leftovers import walk
+from lom.documents.leftovers import walk
 
 FOLDER = "files"
 MOST_FILES = 1000

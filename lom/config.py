@@ -17,12 +17,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lmm.errors import RequestError
-from lom.places import CONFIG, STATE, home, user_folder
+from lom.documents.places import CONFIG, STATE, home, user_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lom.documents import Document
+    from lom.documents.read import Document
     from lom.policy.values import Safeguards
 
 SYSTEM_POLICY = "/etc/rune/policy.yaml"
@@ -146,7 +146,7 @@ def config_files(
         raise RequestError("config_invalid", f"you may not look into {folder}, which is yours")
     for path in (*own, cwd / "rune.yaml"):
         if os.path.isfile(path):  # in a current folder where one may not look, there is nothing
-            from lom.trust import is_own, refuse_foreign
+            from lom.documents.trust import is_own, refuse_foreign
 
             if not unchecked:
                 refuse_foreign(path)
@@ -170,7 +170,7 @@ def state_folder(settings: Settings) -> Path:
     if settings.state_dir is not None:
         named = Path(os.path.expanduser(settings.state_dir)).absolute()
         if not is_named(settings, "state_dir"):
-            from lom.trust import refuse_foreign
+            from lom.documents.trust import refuse_foreign
 
             refuse_foreign(named)
         return named
@@ -212,7 +212,7 @@ def system_file() -> Document | None:
         ) from None
     from pathlib import Path
 
-    from lom.trust import refuse_foreign
+    from lom.documents.trust import refuse_foreign
 
     refuse_foreign(SYSTEM_POLICY, machine=True)
     file = _read(Path(SYSTEM_POLICY))
@@ -249,7 +249,7 @@ def _layer(file: Document, unchecked: bool) -> _Layer:
 
 
 def _read(path: Path, unchecked: bool = False) -> Document:
-    from lom.documents import read_document, refuse
+    from lom.documents.read import read_document, refuse
 
     document = read_document(path, as_json=False)
     if not unchecked or document.data is None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lmm.errors import RequestError
 from lom.config import KEYS, LONGEST_S, SAFEGUARD_KEYS
-from lom.documents import Document
+from lom.documents.read import Document
 from lom.names import did_you_mean
 
 _Seconds = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]

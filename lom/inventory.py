@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from lmm.model import Target
-from lom.places import CONFIG, home, user_folder
+from lom.documents.places import CONFIG, home, user_folder
 
 if TYPE_CHECKING:
     from lmm.aws.discovery import Query
@@ -57,7 +57,7 @@ def find_inventory(cwd: Path | None = None) -> tuple[Path, ...]:
 
 def load_inventory(paths: str | Path | Iterable[str | Path], *, found: bool = False) -> Inventory:
     """Read files, folders and executables and merge them into one inventory; none gives an
-    empty one. Those that were ``found``, not named, must be the user's own (``lom.trust``), and so
+    empty one. Those that were ``found``, not named, must be the user's own (``lom.documents.trust``), and so
     must the ``ssh.config_file`` of every target: a ProxyCommand in it is run here.
 
     Raises RequestError (``untrusted_path``, ``aws_…`` from a source, or ``inventory_invalid`` whose
@@ -82,7 +82,7 @@ def load_inventory(paths: str | Path | Iterable[str | Path], *, found: bool = Fa
 
 
 def _refuse_foreign_ssh_config(inventory: Inventory) -> None:
-    from lom.trust import refuse_foreign
+    from lom.documents.trust import refuse_foreign
 
     targets = (inventory.defaults, *inventory.targets.values())
     for file in sorted({one.ssh.config_file for one in targets if one.ssh.config_file}):

@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from lom.documents import MAX_BYTES, Document, parse, parse_json
-from lom.leftovers import is_leftover
-from lom.trust import refuse_foreign
+from lom.documents.leftovers import is_leftover
+from lom.documents.read import MAX_BYTES, Document, parse, parse_json
+from lom.documents.trust import refuse_foreign
 
 EXECUTABLE_TIMEOUT_S = 60.0
 SUFFIXES = (".yaml", ".yml", ".json")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lmm.aws.names import is_instance_id
 from lmm.model import JSON, Target
-from lom.documents import Document, Location, refuse
+from lom.documents.read import Document, Location, refuse
 from lom.inventory import Inventory
 from lom.inventory_layers import Base, target_of
 from lom.inventory_settings import Layer, group_of, layer_of, over, settings_of

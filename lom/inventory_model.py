@@ -25,7 +25,7 @@ from pydantic import (
 from lmm.aws import names as aws
 from lmm.model import JSON, SecretRef
 from lom import inventory_values as values
-from lom.documents import Document, Location
+from lom.documents.read import Document, Location
 from lom.inventory import TransportName
 from lom.names import did_you_mean
 

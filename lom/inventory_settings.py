@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmm.model import JSON
 from lom import inventory_values as values
-from lom.documents import Document, Location
+from lom.documents.read import Document, Location
 from lom.inventory import TRANSPORTS
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from lmm.aws import names as aws
 from lmm.errors import RequestError, RuneError
 from lmm.model import JSON
-from lom.documents import Document, Location, Problem
+from lom.documents.read import Document, Location, Problem
 from lom.inventory_model import (
     ExternalId,
     Profile,

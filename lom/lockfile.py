@@ -19,7 +19,7 @@ from typing import Any
 
 from lmm.errors import PolicyDenied, RequestError
 from lom import bundle
-from lom.documents import Document, parse, refuse
+from lom.documents.read import Document, parse, refuse
 from lom.manifest import MANIFEST, Plugin
 
 LOCK_FILE = "plugins.lock.json"

@@ -16,7 +16,7 @@ from lmm.envelope import loads_request
 from lmm.errors import RequestError
 from lmm.model import OnDisconnect
 from lom import bundle
-from lom.documents import Document, parse, refuse
+from lom.documents.read import Document, parse, refuse
 
 MANIFEST = "plugin.json"
 DEFAULT_TIMEOUT_S = 60.0

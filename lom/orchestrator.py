@@ -26,6 +26,7 @@ from lom.audit.records import waits
 from lom.bound import Bound, bound_account, chosen_place
 from lom.checks import adjusted, check_buckets, check_secrets, checked
 from lom.config import Settings, is_named, load_settings, state_folder
+from lom.documents.places import home
 from lom.inventory import Inventory, find_inventory, load_inventory
 from lom.journal import Event
 from lom.pairs import batches_of, paired, takes_pairs
@@ -35,7 +36,6 @@ from lom.params import (
     resolve_parameters,
     write_only_paths,
 )
-from lom.places import home
 from lom.plan import Plan, RunOptions, Step, build_request, count_of
 from lom.registry import Registry, default_registry, full_version
 from lom.run import Run

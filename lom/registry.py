@@ -14,12 +14,12 @@ from typing import Any
 
 from lmm.errors import RequestError, RuneError
 from lom.bundle import bundled_plugins as bundled_plugins
-from lom.facts import is_same, spelt
-from lom.leftovers import is_leftover
+from lom.documents.facts import is_same, spelt
+from lom.documents.leftovers import is_leftover
+from lom.documents.places import CONFIG, DATA, home, user_folder
+from lom.documents.trust import refuse_foreign
 from lom.manifest import MANIFEST, Capability, Plugin, load_plugin, names_action
 from lom.names import did_you_mean
-from lom.places import CONFIG, DATA, home, user_folder
-from lom.trust import refuse_foreign
 
 ENTRY_POINTS = "rune.plugins"
 
@@ -30,7 +30,7 @@ _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-[0-9A-Za-z-]+(\.[0-9A-
 @dataclass(frozen=True, slots=True)
 class Place:
     """A folder of plugin folders; ``origin`` says how it came to be searched. What was ``found``,
-    not named, must be the user's own (``lom.trust``): what is not is an error, or left out if the
+    not named, must be the user's own (``lom.documents.trust``): what is not is an error, or left out if the
     place ``yields`` to one that was named."""
 
     origin: str

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from lmm.errors import RequestError
 from lmm.model import JSON, Target
-from lom.facts import is_same, spelt
+from lom.documents.facts import is_same, spelt
 from lom.hosts import ad_hoc_target
 from lom.inventory import Inventory
 from lom.names import did_you_mean, shown

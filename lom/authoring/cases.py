@@ -9,8 +9,8 @@ from typing import Any
 
 from lmm.contract import validator_for
 from lmm.errors import RequestError
-from lom.documents import read_document, refuse
-from lom.leftovers import is_leftover
+from lom.documents.leftovers import is_leftover
+from lom.documents.read import read_document, refuse
 from lom.manifest import Capability, Plugin
 
 CASES = "cases"

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from lmm.errors import RequestError
 from lom.authoring.tarballs import MOST_BYTES, MOST_FILES, TooLarge, Unsafe, unpack
-from lom.leftovers import is_leftover, walk
+from lom.documents.leftovers import is_leftover, walk
 from lom.manifest import MANIFEST
 
 _GIT_TIMEOUT_S = 300.0

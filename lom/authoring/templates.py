@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lmm.contract import BASE_URI, validator_for
 from lmm.errors import RequestError
-from lom.leftovers import walk
+from lom.documents.leftovers import walk
 from lom.manifest import MANIFEST
 from lom.registry import bundled_plugins
 

@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from lmm.errors import PolicyDenied, RequestError, RuneError
 from lom.bound import SECRETS, Bound
-from lom.places import home
+from lom.documents.places import home
 from lom.policy.caller import Caller
 
 EVERYWHERE = frozenset({"--output", "--quiet", "--no-color"})

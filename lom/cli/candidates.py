@@ -18,9 +18,9 @@ from click.shell_completion import CompletionItem
 
 from lmm.errors import RequestError
 from lom.config import Settings, is_named, load_settings
-from lom.leftovers import is_leftover
-from lom.places import CONFIG, DATA, home, user_folder
-from lom.trust import is_own
+from lom.documents.leftovers import is_leftover
+from lom.documents.places import CONFIG, DATA, home, user_folder
+from lom.documents.trust import is_own
 
 
 def candidates(kind: str, context: click.Context, incomplete: str) -> list[CompletionItem[str]]:

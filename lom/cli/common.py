@@ -15,7 +15,7 @@ from lom.cli.group import Entry
 from lom.cli.interrupts import Interrupts
 from lom.cli.output import STDERR, STDOUT, write_stderr, write_stdout
 from lom.config import KEYS, OUTPUTS, Settings, load_settings
-from lom.places import home
+from lom.documents.places import home
 
 if TYPE_CHECKING:
     from lom.orchestrator import Orchestrator

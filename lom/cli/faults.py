@@ -14,8 +14,8 @@ import click
 from lmm.errors import InternalError, RequestError, RuneError
 from lom.cli.output import STDERR, write_stderr, write_stdout
 from lom.config import OUTPUTS, load_settings
+from lom.documents.places import home
 from lom.names import did_you_mean
-from lom.places import home
 
 if TYPE_CHECKING:
     from lom.cli.bound import Gate

@@ -30,9 +30,9 @@ def lock(common: Common, names: tuple[str, ...], lock_file: str | None) -> int:
     import os
 
     from lom.config import LOCK_FILE
+    from lom.documents.trust import refuse_foreign
     from lom.lockfile import Locked, difference, files_of, locked, read_lock, write_lock
     from lom.render.table import table
-    from lom.trust import refuse_foreign
 
     path = lock_file or next(reversed(_locks(common)), LOCK_FILE)
     if path == LOCK_FILE:

@@ -256,7 +256,7 @@ def read_params(name: str) -> Mapping[str, Any]:
     """
     from pathlib import Path
 
-    from lom.documents import MAX_BYTES, Document, parse, read_document, refuse
+    from lom.documents.read import MAX_BYTES, Document, parse, read_document, refuse
 
     if name != "-":
         document = read_document(Path(name), as_json=not name.endswith((".yaml", ".yml")))

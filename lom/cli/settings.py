@@ -47,7 +47,7 @@ def trust_folder(common: Common, folder: str | None, listed: bool, remove: bool)
     places that nobody but you and root can change. The list is kept in ~/.config/rune/trusted, by
     resolved paths.
     """
-    from lom.trust import distrust, trust, trusted_folders
+    from lom.documents.trust import distrust, trust, trusted_folders
 
     if listed == (folder is not None):
         raise RequestError(

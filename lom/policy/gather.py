@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lom.documents import Document
+from lom.documents.read import Document
+from lom.documents.trust import refuse_foreign
 from lom.policy.schema import (
     approvals_of,
     audit_of,
@@ -15,7 +16,6 @@ from lom.policy.schema import (
     system_safeguards,
 )
 from lom.policy.values import AuditLog, Safeguards
-from lom.trust import refuse_foreign
 
 
 def gather(system: Document | None, files: Sequence[Document], lock: Path | None) -> Safeguards:

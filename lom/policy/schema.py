@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from lmm.errors import RequestError
-from lom.documents import Document, Location, refuse
+from lom.documents.read import Document, Location, refuse
 from lom.inventory_model import M, PathText, Strict, validate
 from lom.policy.hours import Window, parse_window
 from lom.policy.rules import Approval, Policy, Rule

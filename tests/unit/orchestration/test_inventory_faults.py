@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmm.errors import RequestError
-from lom import yaml_values
+from lom.documents import yaml_values
 from lom.inventory import TRANSPORTS, Inventory, load_inventory
 
 Load = Callable[[str], Inventory]

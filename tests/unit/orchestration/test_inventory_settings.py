@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lom.documents import Document
+from lom.documents.read import Document
 from lom.inventory import load_inventory
 from lom.inventory_model import GroupModel, SettingsModel, SshModel, validate
 from lom.inventory_settings import _GROUP, _SETTINGS, _SSH, group_of, layer_of, over, settings_of

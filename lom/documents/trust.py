@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lmm.errors import RequestError
-from lom.places import CONFIG, home, user_folder
+from lom.documents.places import CONFIG, home, user_folder
 
 LIST = "trusted"  # one folder a line
 _MOST_LINKS = 40

@@ -103,7 +103,7 @@ def parse(document: Document, content: bytes, *, as_json: bool) -> Document:
     elif as_json:
         document.data = parse_json(document, content)
     else:
-        from lom.yaml_values import parse_yaml
+        from lom.documents.yaml_values import parse_yaml
 
         document.data = parse_yaml(document, content)
     return document
