@@ -15,8 +15,8 @@ from lmm.model import Outcome, Result
 from lmm.redact import redactor_for
 from lmm.spool import Spool
 from lom.exit_codes import ExitCode
-from lom.lazily import Lazily
 from lom.plan import Plan, Step
+from lom.render.lazily import Lazily
 
 STDERR_IN_DOCUMENT = 8 * 1024  # characters of a plugin's log that its result carries, the last ones
 IN_MEMORY = 32 * 1024 * 1024  # bytes of a run's results; the rest is on disk

@@ -14,7 +14,7 @@ from lom.cli.ledgers import state_dir_option
 from lom.cli.output import write_pieces, write_stderr, write_stdout
 from lom.cli.runs import open_ledger, run_argument
 from lom.exit_codes import ExitCode
-from lom.lazily import Again
+from lom.render.lazily import Again
 
 if TYPE_CHECKING:
     from lom.ledger import LedgerReader, RunRow

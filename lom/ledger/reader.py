@@ -13,10 +13,10 @@ from typing import Any
 
 from lmm.errors import RequestError
 from lmm.model import Outcome
-from lom.lazily import Lazily
 from lom.ledger.database import connect_reader, faults_of
 from lom.ledger.processes import is_alive
 from lom.ledger.rows import is_waiting, process_of, shown_key
+from lom.render.lazily import Lazily
 
 RUNNING, INTERRUPTED, UNKNOWN, WAITING = UNFINISHED = (
     *("running", "interrupted", "unknown"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lom.lazily import Lazily
 from lom.render.documents import csv_pieces
 from lom.render.errors import error_lines, one_line
+from lom.render.lazily import Lazily
 from lom.render.streamed import encoded, gathered
 from lom.render.table import Screen, table
 from lom.render.text import clean, duration, outline, paint, summary

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lom.lazily import Lazily
 from lom.render.documents import csv_rows, encode
+from lom.render.lazily import Lazily
 from lom.render.streamed import encoded
 
 TEXTS = st.text(max_size=20) | st.text(
