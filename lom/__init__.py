@@ -14,7 +14,7 @@ from lmm import __version__
 if TYPE_CHECKING:
     from lmm.errors import RuneError
     from lmm.model import Become, Outcome, Result, SecretRef, Target
-    from lom.inventory import Inventory
+    from lom.inventory.load import Inventory
     from lom.orchestrator import Orchestrator
     from lom.plan import Plan, RunOptions
     from lom.run import Run
@@ -37,7 +37,7 @@ __all__ = [
 _HOMES = {
     "lmm.errors": ("RuneError",),
     "lmm.model": ("Become", "Outcome", "Result", "SecretRef", "Target"),
-    "lom.inventory": ("Inventory",),
+    "lom.inventory.load": ("Inventory",),
     "lom.orchestrator": ("Orchestrator",),
     "lom.plan": ("Plan", "RunOptions"),
     "lom.run": ("Run",),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lmm.errors import PolicyDenied, RuneError
 from lmm.model import Script
 from lom.config import Settings, state_folder, system_safeguards
-from lom.inventory import Inventory, load_inventory
+from lom.inventory.load import Inventory, load_inventory
 from lom.manifest import Plugin
 from lom.plan import Plan
 from lom.policy.caller import Caller, current_caller, user_name

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from lmm.errors import RuneError
 from lmm.model import Target
 from lmm.transports import advice
-from lom.inventory import EXAMPLE, Inventory, find_inventory
-from lom.selectors import select
+from lom.inventory.load import EXAMPLE, Inventory, find_inventory
+from lom.inventory.selectors import select
 
 if TYPE_CHECKING:
     from lom.orchestrator import Orchestrator
@@ -175,8 +175,8 @@ def _aws(
     if isinstance(inventory, RuneError):
         if not inventory.reason.startswith("aws_"):
             return
-        from lom.inventory_files import read
-        from lom.inventory_merge import asked_of_aws
+        from lom.inventory.files import read
+        from lom.inventory.merge import asked_of_aws
 
         paths = orchestrator.settings.inventory or find_inventory()
         queries = asked_of_aws(read(map(Path, paths)))

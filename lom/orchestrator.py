@@ -27,7 +27,9 @@ from lom.bound import Bound, bound_account, chosen_place
 from lom.checks import adjusted, check_buckets, check_secrets, checked
 from lom.config import Settings, is_named, load_settings, state_folder
 from lom.documents.places import home
-from lom.inventory import Inventory, find_inventory, load_inventory
+from lom.inventory.load import Inventory, find_inventory, load_inventory
+from lom.inventory.selector_syntax import names_file, parse
+from lom.inventory.selectors import select
 from lom.journal import Event
 from lom.pairs import batches_of, paired, takes_pairs
 from lom.params import (
@@ -40,8 +42,6 @@ from lom.plan import Plan, RunOptions, Step, build_request, count_of
 from lom.registry import Registry, default_registry, full_version
 from lom.run import Run
 from lom.scripts import load_scripts
-from lom.selector_syntax import names_file, parse
-from lom.selectors import select
 
 if TYPE_CHECKING:
     from lom.ledger import Ledger

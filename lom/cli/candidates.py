@@ -41,7 +41,7 @@ def candidates(kind: str, context: click.Context, incomplete: str) -> list[Compl
     elif kind == "baseline":
         found = dict(_recorded(settings, "SELECT name, action FROM baseline ORDER BY name"))
     elif kind == "transport":
-        from lom.inventory import TRANSPORTS
+        from lom.inventory.load import TRANSPORTS
 
         found = dict.fromkeys(TRANSPORTS, "")
     else:
@@ -107,7 +107,7 @@ def plugin_places(settings: Settings) -> list[tuple[Path, bool]]:
 
 
 def inventory_places(settings: Settings) -> list[Path]:
-    """Return the inventory of ``lom.inventory.find_inventory``, whose module costs 10 ms."""
+    """Return the inventory of ``lom.inventory.load.find_inventory``, whose module costs 10 ms."""
     if settings.inventory:
         return [Path(path) for path in settings.inventory]
     folder = user_folder(CONFIG, home=home())
@@ -116,7 +116,7 @@ def inventory_places(settings: Settings) -> list[Path]:
 
 
 def _target_names(settings: Settings) -> Iterator[str]:
-    from lom.ranges import expand
+    from lom.inventory.ranges import expand
 
     yield from ("all", "local")
     named = bool(settings.inventory) and is_named(settings, "inventory")

@@ -40,7 +40,7 @@ def target() -> None:
 @common_options()
 def list_targets(common: Common, selectors: tuple[str, ...]) -> int:
     """List the targets: name, transport, address, groups."""
-    from lom.inventory import EXAMPLE
+    from lom.inventory.load import EXAMPLE
     from lom.render.table import table
 
     with common.orchestrator() as orchestrator:

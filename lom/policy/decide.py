@@ -15,10 +15,10 @@ from typing import Any
 from lmm.errors import PolicyDenied, RequestError
 from lmm.model import Target
 from lom import config
-from lom.inventory import Inventory
+from lom.inventory.load import Inventory
+from lom.inventory.selectors import evaluate, parse
 from lom.policy.caller import Caller
 from lom.policy.rules import Policy, Rule
-from lom.selectors import evaluate, parse
 
 SHOWN_TARGETS = 20
 

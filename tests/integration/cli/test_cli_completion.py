@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lom.inventory import TRANSPORTS
+from lom.inventory.load import TRANSPORTS
 
 
 def complete(rune: Any, line: str, **env: str) -> list[str]:

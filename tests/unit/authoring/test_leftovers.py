@@ -13,7 +13,7 @@ import pytest
 from lom import bundle, leftovers
 from lom.authoring import cases, sources, templates
 from lom.cli.candidates import candidates
-from lom.inventory import load_inventory
+from lom.inventory.load import load_inventory
 from lom.manifest import load_plugin
 from lom.registry import Place, Registry, bundled_plugins
 

@@ -8,7 +8,7 @@ import pytest
 
 from lom.cli.candidates import inventory_places, plugin_places
 from lom.config import Settings
-from lom.inventory import find_inventory
+from lom.inventory.load import find_inventory
 from lom.registry import default_registry
 
 

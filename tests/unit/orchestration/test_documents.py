@@ -14,7 +14,7 @@ from lom.authoring.cases import load_case
 from lom.authoring.templates import write_plugin
 from lom.cli.run import read_params
 from lom.config import load_settings
-from lom.inventory import load_inventory
+from lom.inventory.load import load_inventory
 from lom.lockfile import read_lock
 from lom.manifest import load_plugin
 

@@ -13,8 +13,8 @@ import pytest
 
 from lmm.model import Become, SecretRef, SshSettings, Target
 from lom.checks import adjusted
-from lom.inventory import TRANSPORTS, Inventory, load_inventory
-from lom.inventory_model import SshModel
+from lom.inventory.load import TRANSPORTS, Inventory, load_inventory
+from lom.inventory.schema import SshModel
 from lom.plan import RunOptions
 
 DOCS = Path(__file__).parents[3] / "docs" / "inventory.md"
@@ -277,8 +277,8 @@ def test_the_docs_name_every_key() -> None:
 
 def test_nothing_heavy_is_imported_before_there_is_something_to_load() -> None:
     code = (
-        "import sys, lom.inventory, lom.selectors, lom.params\n"
-        "lom.selectors.select(['web[1-3]', 'local'], lom.inventory.load_inventory([]))\n"
+        "import sys, lom.inventory.load, lom.inventory.selectors, lom.params\n"
+        "lom.inventory.selectors.select(['web[1-3]', 'local'], lom.inventory.load.load_inventory([]))\n"
         "heavy = {'yaml', 'pydantic', 'jsonschema', 'jsonschema_rs', 'paramiko', 'rich', 'boto3'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )

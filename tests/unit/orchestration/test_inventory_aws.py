@@ -16,14 +16,14 @@ from lmm.aws.discovery import Query
 from lmm.aws.session import Account
 from lmm.errors import RequestError
 from lmm.model import SsmSettings, Target
-from lom.inventory import Inventory, load_inventory
-from lom.inventory_files import read
-from lom.inventory_merge import asked_of_aws
-from lom.inventory_model import SsmModel
-from lom.inventory_sources import SourceModel
+from lom.inventory.files import read
+from lom.inventory.load import Inventory, load_inventory
+from lom.inventory.merge import asked_of_aws
+from lom.inventory.schema import SsmModel
+from lom.inventory.selectors import select
+from lom.inventory.sources import SourceModel
 from lom.orchestrator import Orchestrator
 from lom.plan import RunOptions
-from lom.selectors import select
 
 ID = "i-0123456789abcdef0"
 DOCS = Path(__file__).parents[3] / "docs"

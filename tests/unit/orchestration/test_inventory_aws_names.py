@@ -12,7 +12,7 @@ from lmm.aws.discovery import Instance
 from lmm.aws.names import is_instance_id
 from lmm.aws.session import Account
 from lom.documents.read import Document
-from lom.inventory_sources import Found, Source, SourceModel, gather
+from lom.inventory.sources import Found, Source, SourceModel, gather
 from lom.names import name_fault
 
 

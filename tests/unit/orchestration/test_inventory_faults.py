@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lmm.errors import RequestError
 from lom.documents import yaml_values
-from lom.inventory import TRANSPORTS, Inventory, load_inventory
+from lom.inventory.load import TRANSPORTS, Inventory, load_inventory
 
 Load = Callable[[str], Inventory]
 

@@ -7,8 +7,8 @@ import pytest
 
 from lmm.errors import RequestError
 from lmm.model import SecretRef
-from lom import inventory_files
-from lom.inventory import Inventory, find_inventory, load_inventory
+from lom.inventory import files as inventory_files
+from lom.inventory.load import Inventory, find_inventory, load_inventory
 
 
 def executable(path: Path, text: str) -> Path:

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lom.documents.read import Document
-from lom.inventory import load_inventory
-from lom.inventory_model import GroupModel, SettingsModel, SshModel, validate
-from lom.inventory_settings import _GROUP, _SETTINGS, _SSH, group_of, layer_of, over, settings_of
+from lom.inventory.load import load_inventory
+from lom.inventory.schema import GroupModel, SettingsModel, SshModel, validate
+from lom.inventory.settings import _GROUP, _SETTINGS, _SSH, group_of, layer_of, over, settings_of
 
 # Values near every bound and of every type, right in one place and wrong in most others.
 NUMBERS = [0, 1, 22, 65535, 65536, 100, 101, -1, 0.0, 3.0, 86400, 86400.5, 1e-9, 10**400]
@@ -122,7 +122,7 @@ def test_an_inventory_that_is_right_needs_no_pydantic(tmp_path: Path) -> None:
         """
     )
     code = (
-        "import sys; from lom.inventory import load_inventory\n"
+        "import sys; from lom.inventory.load import load_inventory\n"
         f"found = load_inventory({str(tmp_path / 'inventory.yaml')!r})\n"
         "print(len(found.targets), found.targets['n2'].user, 'pydantic' in sys.modules)"
     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lom.ranges import MAX_NAMES, RangeError, expand, has_range
+from lom.inventory.ranges import MAX_NAMES, RangeError, expand, has_range
 
 
 @pytest.mark.parametrize(

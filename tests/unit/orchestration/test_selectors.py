@@ -8,8 +8,8 @@ import pytest
 
 from lmm.errors import RequestError
 from lmm.model import SshSettings, Target
-from lom.inventory import Inventory, load_inventory
-from lom.selectors import parse, select
+from lom.inventory.load import Inventory, load_inventory
+from lom.inventory.selectors import parse, select
 
 DOCS = Path(__file__).parents[3] / "docs" / "inventory.md"
 

@@ -4,8 +4,8 @@ import pytest
 
 from lmm.errors import RequestError
 from lmm.model import SshSettings, Target
-from lom.inventory import Inventory
-from lom.selectors import select
+from lom.inventory.load import Inventory
+from lom.inventory.selectors import select
 
 INVENTORY = Inventory(
     targets={"web1": Target("web1")},

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from lmm.errors import RequestError
 from lmm.model import SshSettings, Target
-from lom.inventory import Inventory
-from lom.selector_syntax import And, File, Not, Or, Selector, Variable, Word
-from lom.selectors import evaluate, parse, select
+from lom.inventory.load import Inventory
+from lom.inventory.selector_syntax import And, File, Not, Or, Selector, Variable, Word
+from lom.inventory.selectors import evaluate, parse, select
 
 VARS: dict[str, dict[str, Any]] = {
     "web1": {"sku": "a100", "site": {"name": "ams"}, "n": 1, "tags": ["x", "y"]},

@@ -11,7 +11,7 @@ import pytest
 from lmm.errors import RequestError
 from lmm.model import Become, SshSettings, Target
 from lom.config import SYSTEM_POLICY
-from lom.inventory import Inventory
+from lom.inventory.load import Inventory
 from lom.policy.caller import Caller
 from lom.policy.decide import Request, denial, verdicts_of
 from lom.policy.hours import parse_window

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lmm.model import Become, SshSettings, SsmSettings, Target
-from lom.inventory_settings import Layer, over
+from lom.inventory.settings import Layer, over
 
 
 @dataclass(frozen=True, slots=True)

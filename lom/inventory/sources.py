@@ -17,7 +17,7 @@ from lmm.aws import names as aws
 from lmm.errors import RequestError, RuneError
 from lmm.model import JSON
 from lom.documents.read import Document, Location, Problem
-from lom.inventory_model import (
+from lom.inventory.schema import (
     ExternalId,
     Profile,
     Region,

@@ -24,9 +24,9 @@ from pydantic import (
 
 from lmm.aws import names as aws
 from lmm.model import JSON, SecretRef
-from lom import inventory_values as values
 from lom.documents.read import Document, Location
-from lom.inventory import TransportName
+from lom.inventory import values as values
+from lom.inventory.load import TransportName
 from lom.names import did_you_mean
 
 M = TypeVar("M", bound="Strict")

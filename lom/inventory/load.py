@@ -66,8 +66,8 @@ def load_inventory(paths: str | Path | Iterable[str | Path], *, found: bool = Fa
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
     if not paths:
         return Inventory()
-    from lom.inventory_files import read
-    from lom.inventory_merge import merge
+    from lom.inventory.files import read
+    from lom.inventory.merge import merge
 
     # Loading makes many objects and no garbage; the collector took more than half of the time.
     collecting = gc.isenabled()

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from lmm.errors import RequestError
+from lom.inventory.ranges import MAX_NAMES, RangeError, expand
 from lom.names import RESERVED, shown
-from lom.ranges import MAX_NAMES, RangeError, expand
 
 MAX_DEPTH = 50
 

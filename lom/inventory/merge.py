@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from lmm.aws.names import is_instance_id
 from lmm.model import JSON, Target
 from lom.documents.read import Document, Location, refuse
-from lom.inventory import Inventory
-from lom.inventory_layers import Base, target_of
-from lom.inventory_settings import Layer, group_of, layer_of, over, settings_of
+from lom.inventory.layers import Base, target_of
+from lom.inventory.load import Inventory
+from lom.inventory.ranges import RangeError, expand, has_range
+from lom.inventory.settings import Layer, group_of, layer_of, over, settings_of
 from lom.names import LOCAL, did_you_mean, name_fault, shown
-from lom.ranges import RangeError, expand, has_range
 
 if TYPE_CHECKING:
     from lmm.aws.discovery import Query
-    from lom.inventory_sources import Source
+    from lom.inventory.sources import Source
 
 TOP_KEYS = ("defaults", "targets", "sources", "groups")
 
@@ -142,8 +142,8 @@ class _Builder:
         group.layer = over(group.layer, settings.layer)
 
     def _add_source(self, document: Document, key: str, data: JSON) -> None:
-        from lom.inventory_model import validate
-        from lom.inventory_sources import Source, SourceModel
+        from lom.inventory.schema import validate
+        from lom.inventory.sources import Source, SourceModel
 
         here: Location = ("sources", key)
         self.has_sources = True
@@ -162,14 +162,14 @@ class _Builder:
 
     def queries(self) -> list[list[Query]]:
         """Return what each source asks, once all files were taken in."""
-        from lom.inventory_sources import queries
+        from lom.inventory.sources import queries
 
         ssm = self.defaults.get("ssm") or {}
         return [queries(source, ssm) for source in self.sources.values()]
 
     def discover(self) -> None:
         """Ask the sources and take in what they find. Raises RequestError (``aws_…``)."""
-        from lom.inventory_sources import find
+        from lom.inventory.sources import find
 
         self.asked = self.queries()
         taken = self.layers.keys() | self.groups.keys()

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmm.model import JSON
-from lom import inventory_values as values
 from lom.documents.read import Document, Location
-from lom.inventory import TRANSPORTS
+from lom.inventory import values as values
+from lom.inventory.load import TRANSPORTS
 
 if TYPE_CHECKING:
-    from lom.inventory_model import SettingsModel
+    from lom.inventory.schema import SettingsModel
 
 Layer = Mapping[str, Any]  # settings that are given in one place; the merged ones are mappings
 Check = Callable[[Any, Path], Any]  # raises ValueError for all that is not plainly right
@@ -38,7 +38,7 @@ def settings_of(data: JSON, document: Document, location: Location) -> Layer | N
     try:
         return _fields(data, document.folder, _SETTINGS)
     except ValueError:
-        from lom.inventory_model import SettingsModel, validate
+        from lom.inventory.schema import SettingsModel, validate
 
         settings = validate(SettingsModel, data, document, location)
         return layer_of(settings) if settings else None
@@ -49,7 +49,7 @@ def group_of(data: JSON, document: Document, location: Location) -> GroupSetting
     try:
         found = _fields(data, document.folder, _GROUP)
     except ValueError:
-        from lom.inventory_model import GroupModel, validate
+        from lom.inventory.schema import GroupModel, validate
 
         group = validate(GroupModel, data, document, location)
         if group is None:
