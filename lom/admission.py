@@ -15,10 +15,10 @@ from lmm.errors import PolicyDenied, RuneError
 from lmm.model import Script
 from lom.config import Settings, state_folder, system_safeguards
 from lom.inventory.load import Inventory, load_inventory
-from lom.manifest import Plugin
 from lom.plan import Plan
 from lom.policy.caller import Caller, current_caller, user_name
 from lom.policy.values import AuditLog, Safeguards
+from lom.registry.manifest import Plugin
 
 if TYPE_CHECKING:
     from lom.consent import Consent
@@ -79,7 +79,7 @@ def judge(
     if safeguards.policies:
         verdicts, demands, error = _ask(safeguards.policies, plan, caller, inventory)
     if safeguards.locks and error is None:
-        from lom.lockfile import check_locked
+        from lom.registry.lockfile import check_locked
 
         sent = [(plugin, script.contents()) for plugin, script in scripts.items()]
         error = check_locked(safeguards.locks, sent)

@@ -20,10 +20,10 @@ from lom.config import WAIT
 from lom.gate import Gate
 from lom.journal import Journal
 from lom.locks import CHANGING, Locks, Taken
-from lom.manifest import Plugin
 from lom.meeting import Meeting
 from lom.pairs import CLIENT, PEER, PORT, ROLE, SERVER
 from lom.plan import Plan, Step, timeout_of
+from lom.registry.manifest import Plugin
 from lom.results import not_run
 from lom.retries import is_left_undone, is_worth_retrying, wait_s
 from lom.slots import Slots

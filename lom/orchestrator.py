@@ -39,7 +39,7 @@ from lom.params import (
     write_only_paths,
 )
 from lom.plan import Plan, RunOptions, Step, build_request, count_of
-from lom.registry import Registry, default_registry, full_version
+from lom.registry.registry import Registry, default_registry, full_version
 from lom.run import Run
 from lom.scripts import load_scripts
 

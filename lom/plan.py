@@ -16,7 +16,7 @@ from lmm.envelope import timestamp
 from lmm.errors import RequestError, RuneError
 from lmm.model import Become, Limits, OnDisconnect, SecretRef, Target
 from lom.config import WAIT
-from lom.manifest import Capability, Plugin
+from lom.registry.manifest import Capability, Plugin
 
 DEFAULT_LIMITS = Limits()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lmm.model import File, Script
-from lom import bundle
-from lom.manifest import Capability, Plugin
 from lom.plan import Plan
+from lom.registry import files as bundle
+from lom.registry.manifest import Capability, Plugin
 
 
 def load_scripts(plan: Plan) -> dict[Plugin, Script]:

@@ -8,8 +8,8 @@ from dataclasses import fields
 from typing import Any
 
 from lmm.model import Become, Script, SecretRef, SshSettings, SsmSettings, Target
-from lom.manifest import Plugin
 from lom.plan import Plan, Step
+from lom.registry.manifest import Plugin
 
 VERSION = 1
 

@@ -11,9 +11,9 @@ from typing import Any
 from lmm.envelope import timestamp
 from lmm.errors import RuneError
 from lmm.model import Script
-from lom.manifest import Plugin
 from lom.plan import Plan
 from lom.policy.caller import Caller
+from lom.registry.manifest import Plugin
 
 MOST_NAMES = 1000  # of targets in a line; of more their number and a hash
 MOST_BYTES = 64 * 1024  # of parameters in a line; of more their size and a hash

@@ -11,7 +11,7 @@ from lmm.contract import validator_for
 from lmm.errors import RequestError
 from lom.documents.leftovers import is_leftover
 from lom.documents.read import read_document, refuse
-from lom.manifest import Capability, Plugin
+from lom.registry.manifest import Capability, Plugin
 
 CASES = "cases"
 

@@ -14,13 +14,13 @@ from lom.authoring import inputs
 from lom.authoring.cases import Case
 from lom.authoring.ending import look
 from lom.authoring.trials import Trials
-from lom.registry import Place, Registry
+from lom.registry.registry import Place, Registry
 from lom.scripts import load_scripts
 
 if TYPE_CHECKING:
-    from lom.manifest import Plugin
     from lom.orchestrator import Orchestrator
     from lom.plan import Plan
+    from lom.registry.manifest import Plugin
 
 
 @contextlib.contextmanager

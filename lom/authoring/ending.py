@@ -9,7 +9,7 @@ from lmm.model import OnDisconnect, Outcome, Script
 from lom.authoring.findings import Finding, failed, ok
 from lom.authoring.subject import Subject, bears, trouble
 from lom.authoring.trials import Manner, Trials, Tried
-from lom.manifest import Capability
+from lom.registry.manifest import Capability
 
 _KILLED = 128 + 9
 # When to interrupt, as shares of the time that an undisturbed run takes.

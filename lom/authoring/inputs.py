@@ -9,8 +9,8 @@ from typing import Any
 from lmm.errors import RequestError
 from lom.authoring.cases import filled
 from lom.input_schema import Place, place_of, write_only_paths
-from lom.manifest import Capability
 from lom.params import resolve_parameters
+from lom.registry.manifest import Capability
 
 HUGE_BYTES = 1024 * 1024
 # Quotes, substitutions, separators, an option, controls, two and four bytes of UTF-8.

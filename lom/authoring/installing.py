@@ -20,8 +20,8 @@ from lmm.errors import PolicyDenied, RequestError
 from lom.authoring.findings import Status
 from lom.authoring.review import review
 from lom.authoring.sources import copy_plugin, fetch, plugin_folder, tree_sha256
-from lom.manifest import Plugin, load_plugin
 from lom.names import did_you_mean
+from lom.registry.manifest import Plugin, load_plugin
 
 RECORDS = "installed.json"
 VERSION = 1

@@ -16,7 +16,7 @@ from lom.authoring.cases import Case, difference, filled
 from lom.authoring.findings import Finding, failed, ok, skipped
 from lom.authoring.subject import Subject, advice, trouble
 from lom.authoring.trials import Trials, Tried
-from lom.manifest import Capability
+from lom.registry.manifest import Capability
 
 KIT: Mapping[str, Callable[[Subject], Finding]] = {
     "output": answering.output,

@@ -14,7 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from lom.authoring.findings import Finding
-    from lom.manifest import Plugin
+    from lom.registry.manifest import Plugin
 
 _MANIFEST = "plugin.json"
 _RISKS = ("read", "change", "destructive")
@@ -73,7 +73,7 @@ class PluginFile(pytest.File):
         from lom.authoring.cases import load_cases
         from lom.authoring.kit import checks_of
         from lom.authoring.trials import Trials
-        from lom.manifest import load_plugin
+        from lom.registry.manifest import load_plugin
 
         try:
             plugin = load_plugin(self.path.parent.resolve(), "tested")

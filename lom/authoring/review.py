@@ -15,7 +15,7 @@ from lom.authoring.cases import Case, case_files, filled, load_case
 from lom.authoring.findings import Finding, failed, ok, warn
 from lom.authoring.scripts import script_findings
 from lom.input_schema import place_of
-from lom.manifest import Capability, Plugin
+from lom.registry.manifest import Capability, Plugin
 
 _SECRET = re.compile(
     r"(.*[_-])?(password|passwd|passphrase|secret|token|(api|private)[_-]?key)", re.IGNORECASE

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lom.authoring.findings import Finding, failed, ok, skipped, warn
-from lom.manifest import Plugin
+from lom.registry.manifest import Plugin
 
 _CHECK = "script"
 _TIMEOUT_S = 60.0

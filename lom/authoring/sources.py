@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 from lmm.errors import RequestError
 from lom.authoring.tarballs import MOST_BYTES, MOST_FILES, TooLarge, Unsafe, unpack
 from lom.documents.leftovers import is_leftover, walk
-from lom.manifest import MANIFEST
+from lom.registry.manifest import MANIFEST
 
 _GIT_TIMEOUT_S = 300.0
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:")

@@ -9,8 +9,8 @@ from typing import Any
 from lom.authoring.cases import Case, base_case
 from lom.authoring.findings import Finding, failed, ok
 from lom.authoring.trials import Manner, Trials, Tried
-from lom.manifest import Capability
 from lom.names import shown
+from lom.registry.manifest import Capability
 
 RISKS = ("read", "change", "destructive")
 

@@ -19,8 +19,8 @@ from lmm.transports.base import Transport
 from lom.authoring.cases import Case, filled
 from lom.authoring.stage import StagedTransport, staged
 from lom.input_schema import write_only_paths
-from lom.manifest import Capability, Plugin
 from lom.params import resolve_parameters
+from lom.registry.manifest import Capability, Plugin
 from lom.scripts import load_script
 
 HERE = Target("local", transport="local")

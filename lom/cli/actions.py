@@ -12,7 +12,7 @@ from lom.cli.group import Group
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from lom.manifest import Capability, Plugin
+    from lom.registry.manifest import Capability, Plugin
     from lom.render.table import Screen
 
 

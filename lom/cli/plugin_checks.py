@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lom.authoring.findings import Finding
     from lom.authoring.kit import Check
     from lom.authoring.trials import Trials
-    from lom.manifest import Plugin
+    from lom.registry.manifest import Plugin
     from lom.render.table import Screen
 
 _PLUGIN = click.argument("path", metavar="PATH|NAME", shell_complete=completing("plugin"))
@@ -37,7 +37,7 @@ def check(common: Common, path: str) -> int:
     otherwise; 2 when the manifest cannot be used at all.
     """
     from lom.authoring.review import review
-    from lom.manifest import load_plugin
+    from lom.registry.manifest import load_plugin
 
     plugin = load_plugin(folder_of(common, path), "checked")
     actions = [one.action for one in plugin.capabilities]
@@ -91,7 +91,7 @@ def test(
     """
     from lom.authoring.cases import load_cases
     from lom.authoring.kit import checks_of
-    from lom.manifest import load_plugin
+    from lom.registry.manifest import load_plugin
 
     plugin = load_plugin(folder_of(common, path), "tested")
     cases = load_cases(plugin)

@@ -119,7 +119,7 @@ def remove(common: Common, name: str) -> int:
 
 def _place() -> Path:
     """Return where installed plugins are put. Raises RequestError (``config_invalid``)."""
-    from lom.registry import installed_plugins
+    from lom.registry.registry import installed_plugins
 
     place = installed_plugins()
     if place is None:

@@ -31,7 +31,7 @@ def lock(common: Common, names: tuple[str, ...], lock_file: str | None) -> int:
 
     from lom.config import LOCK_FILE
     from lom.documents.trust import refuse_foreign
-    from lom.lockfile import Locked, difference, files_of, locked, read_lock, write_lock
+    from lom.registry.lockfile import Locked, difference, files_of, locked, read_lock, write_lock
     from lom.render.table import table
 
     path = lock_file or next(reversed(_locks(common)), LOCK_FILE)
@@ -85,7 +85,7 @@ def verify(common: Common, lock_file: str | None) -> int:
 
     Exit code 0 when all are as they were locked, 1 otherwise.
     """
-    from lom.lockfile import difference, files_of, locked, read_lock
+    from lom.registry.lockfile import difference, files_of, locked, read_lock
     from lom.render.table import table
 
     paths = (lock_file,) if lock_file else _locks(common)

@@ -17,7 +17,7 @@ from lom.names import did_you_mean
 
 if TYPE_CHECKING:
     from lom.authoring.trials import Tried
-    from lom.manifest import Capability, Plugin
+    from lom.registry.manifest import Capability, Plugin
 
 _CODES = {
     "ok": ExitCode.OK,
@@ -83,8 +83,8 @@ def run_local(
     """
     from lom.authoring.cases import load_cases
     from lom.authoring.trials import Manner, Trials
-    from lom.manifest import load_plugin
     from lom.params import pointer_of, resolve_parameters
+    from lom.registry.manifest import load_plugin
 
     plugin = load_plugin(folder_of(common, path), "tried")
     case = None

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lom.authoring.trials import Trials
-    from lom.manifest import Plugin
-    from lom.registry import Registry
+    from lom.registry.manifest import Plugin
+    from lom.registry.registry import Registry
 
 
 @click.group(

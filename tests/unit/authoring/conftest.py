@@ -13,7 +13,7 @@ from lom.authoring.cases import load_cases
 from lom.authoring.findings import Finding
 from lom.authoring.kit import checks_of
 from lom.authoring.trials import Trials
-from lom.manifest import load_plugin
+from lom.registry.manifest import load_plugin
 
 ANSWER = """printf '{"payload":{"result":"success","output_data":{"done":true}}}\\n'\n"""
 DONE = {

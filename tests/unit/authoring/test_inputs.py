@@ -8,7 +8,7 @@ import pytest
 
 from lmm.model import OnDisconnect
 from lom.authoring import inputs
-from lom.manifest import Capability
+from lom.registry.manifest import Capability
 
 
 def capability(**properties: Any) -> Capability:

@@ -16,8 +16,8 @@ import pytest
 from lmm.errors import PolicyDenied, RequestError
 from lom.authoring import installing, sources
 from lom.authoring.installing import RECORDS, change, install, read_records, remove
-from lom.manifest import load_plugin
-from lom.registry import default_registry, installed_plugins
+from lom.registry.manifest import load_plugin
+from lom.registry.registry import default_registry, installed_plugins
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from lmm.testing import processes
 from lom.authoring.cases import load_cases
 from lom.authoring.kit import KIT, checks_of
 from lom.authoring.trials import Trials
-from lom.manifest import load_plugin
+from lom.registry.manifest import load_plugin
 from tests.unit.authoring.conftest import ANSWER, case, findings
 
 ONCE = '[[ -e $HOME/again ]] && again=1; touch "$HOME/again"\n'

@@ -14,8 +14,8 @@ from lom import bundle, leftovers
 from lom.authoring import cases, sources, templates
 from lom.cli.candidates import candidates
 from lom.inventory.load import load_inventory
-from lom.manifest import load_plugin
-from lom.registry import Place, Registry, bundled_plugins
+from lom.registry.manifest import load_plugin
+from lom.registry.registry import Place, Registry, bundled_plugins
 
 LEFT = ["__pycache__/x.cpython-311.pyc", "x.pyc", "main.sh~", "#x#", ".#x", ".x.swp", ".DS_Store"]
 LEFT += [".git/HEAD", ".hg/store", ".svn/entries", "._main.sh", ".main.sh.swo"]

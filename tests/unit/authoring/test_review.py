@@ -9,7 +9,7 @@ import pytest
 
 from lom.authoring.findings import Finding
 from lom.authoring.review import review
-from lom.manifest import load_plugin
+from lom.registry.manifest import load_plugin
 from tests.unit.authoring.conftest import ANSWER, case
 
 

@@ -12,7 +12,7 @@ import pytest
 from lmm.errors import RequestError
 from lom.authoring.review import review
 from lom.authoring.templates import LANGUAGES, build, write_plugin
-from lom.manifest import load_plugin
+from lom.registry.manifest import load_plugin
 from tests.unit.authoring.conftest import findings
 
 ALWAYS = {"bash", "python", "perl", "node", "c"}  # what the tests' machine has to have

@@ -15,8 +15,8 @@ from lom.authoring.templates import write_plugin
 from lom.cli.run import read_params
 from lom.config import load_settings
 from lom.inventory.load import load_inventory
-from lom.lockfile import read_lock
-from lom.manifest import load_plugin
+from lom.registry.lockfile import read_lock
+from lom.registry.manifest import load_plugin
 
 
 def config(folder: Path, content: bytes) -> object:

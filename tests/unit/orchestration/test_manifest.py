@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lmm.errors import RequestError
-from lom.manifest import RUNTIMES, load_plugin
+from lom.registry.manifest import RUNTIMES, load_plugin
 
 GOOD: dict[str, Any] = {
     "module_name": "test-one",

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from lmm.errors import HostError, RequestError
 from lmm.model import Target
-from lom.manifest import load_plugin
 from lom.pairs import FIRST_PORT, batches_of, paired, takes_pairs
 from lom.plan import Step
+from lom.registry.manifest import load_plugin
 
 IPERF = load_plugin(Path(__file__).resolve().parents[3] / "plugins" / "net-iperf", "test")
 

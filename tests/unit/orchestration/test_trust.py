@@ -15,7 +15,7 @@ from lmm.errors import RequestError
 from lom.config import load_settings
 from lom.documents.trust import distrust, is_own, refuse_foreign, trust, trusted_folders
 from lom.inventory.load import load_inventory
-from lom.registry import default_registry
+from lom.registry.registry import default_registry
 
 pytestmark = pytest.mark.needs_root  # only root can give files away
 

@@ -19,9 +19,9 @@ import pytest
 from lmm.envelope import build_message, encode_message, environment, read_answer
 from lmm.errors import PluginFailed
 from lmm.model import Invocation, Script, Target
-from lom.manifest import Plugin, load_plugin
 from lom.params import resolve_parameters
-from lom.registry import bundled_plugins
+from lom.registry.manifest import Plugin, load_plugin
+from lom.registry.registry import bundled_plugins
 
 TIMEOUT_S = 60
 

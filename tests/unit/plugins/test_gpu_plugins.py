@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from lom.manifest import load_plugin
 from lom.params import resolve_parameters
-from lom.registry import Place, Registry, bundled_plugins
+from lom.registry.manifest import load_plugin
+from lom.registry.registry import Place, Registry, bundled_plugins
 
 PLUGINS = bundled_plugins()
 LIB = PLUGINS / "lib"

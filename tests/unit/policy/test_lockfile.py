@@ -13,7 +13,8 @@ import pytest
 from lmm.errors import PolicyDenied, RequestError
 from lom import Orchestrator
 from lom.config import Settings
-from lom.lockfile import (
+from lom.policy.values import Safeguards
+from lom.registry.lockfile import (
     Locked,
     check_locked,
     difference,
@@ -22,8 +23,7 @@ from lom.lockfile import (
     read_lock,
     write_lock,
 )
-from lom.manifest import Plugin, load_plugin
-from lom.policy.values import Safeguards
+from lom.registry.manifest import Plugin, load_plugin
 
 SCRIPT = 'echo \'{"payload":{"result":"success","output_data":{"answer":"%s"}}}\'\n'
 
@@ -101,16 +101,16 @@ def test_what_was_compared_is_what_is_sent(
     rune: Orchestrator, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is exchanged right after the comparison; the bytes that ran are the locked ones."""
-    import lom.lockfile
+    import lom.registry.lockfile
 
-    compare = lom.lockfile.check_locked
+    compare = lom.registry.lockfile.check_locked
 
     def compare_then_exchange(*given: Any) -> Any:
         found = compare(*given)
         (folder / "main.sh").write_text(SCRIPT % "evil")
         return found
 
-    monkeypatch.setattr(lom.lockfile, "check_locked", compare_then_exchange)
+    monkeypatch.setattr(lom.registry.lockfile, "check_locked", compare_then_exchange)
     assert answer(rune, rune.plan("t.one")) == "good"
     with pytest.raises(PolicyDenied, match=r"main\.sh has changed"):
         rune.start(rune.plan("t.one"))

@@ -13,10 +13,10 @@ import pytest
 from lmm.contract import spec_validator
 from lmm.model import Become, Script, SecretRef, SshSettings, SsmSettings, Target
 from lom.approvals import Request, ask, read
-from lom.manifest import Plugin, load_plugin
 from lom.plan import Plan, RunOptions, Step, build_request
 from lom.policy.approval import Demand, plan_hash
 from lom.policy.caller import current_caller
+from lom.registry.manifest import Plugin, load_plugin
 from lom.scripts import load_scripts
 from lom.subject import subject_of
 

@@ -15,8 +15,8 @@ from lmm.contract import Violation, check_schema, spec_validator
 from lmm.envelope import loads_request
 from lmm.errors import RequestError
 from lmm.model import OnDisconnect
-from lom import bundle
 from lom.documents.read import Document, parse, refuse
+from lom.registry import files as bundle
 
 MANIFEST = "plugin.json"
 DEFAULT_TIMEOUT_S = 60.0

@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]*")
 def bundled_plugins() -> Path:
     """Return the folder of RUNE's own plugins, installed or beside the checkout."""
     packaged = Path(str(resources.files("lom"))) / "plugins"
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parent.parent / "plugins"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "plugins"
 
 
 def sources(directory: Path, entrypoint: str, lib: Sequence[str]) -> dict[str, Path]:

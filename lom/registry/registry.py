@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from lmm.errors import RequestError, RuneError
-from lom.bundle import bundled_plugins as bundled_plugins
 from lom.documents.facts import is_same, spelt
 from lom.documents.leftovers import is_leftover
 from lom.documents.places import CONFIG, DATA, home, user_folder
 from lom.documents.trust import refuse_foreign
-from lom.manifest import MANIFEST, Capability, Plugin, load_plugin, names_action
 from lom.names import did_you_mean
+from lom.registry.files import bundled_plugins as bundled_plugins
+from lom.registry.manifest import MANIFEST, Capability, Plugin, load_plugin, names_action
 
 ENTRY_POINTS = "rune.plugins"
 

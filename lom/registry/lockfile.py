@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from lmm.errors import PolicyDenied, RequestError
-from lom import bundle
 from lom.documents.read import Document, parse, refuse
-from lom.manifest import MANIFEST, Plugin
+from lom.registry import files as bundle
+from lom.registry.manifest import MANIFEST, Plugin
 
 LOCK_FILE = "plugins.lock.json"
 VERSION = 1
