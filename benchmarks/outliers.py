@@ -22,8 +22,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from lom.fleet.report import fleet_report
-from lom.ledger.measurements import Earlier, Measurement
 from lom.ledger.metrics import Measured, Metric, Series, summarize
+from lom.ledger.sqlite.measurements import Earlier, Measurement
 
 BETWEEN, WITHIN = 0.01, 0.02
 ABOUT = {"run_id": "simulated", "action": "gpu.bench", "started_at": "2026-01-01T00:00:00Z"}

@@ -15,7 +15,7 @@ from lom.cli.runs import ledger_file, open_ledger, run_argument
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from lom.ledger.baselines import Baseline
+    from lom.ledger.sqlite.baselines import Baseline
 
 
 @click.group(cls=Group)
@@ -46,7 +46,7 @@ def save(common: Common, name: str, run: str, replace: bool) -> int:
 
     need_libraries(*STATISTICS)
     from lom.fleet.report import baseline_metrics
-    from lom.ledger.baselines import save_baseline
+    from lom.ledger.sqlite.baselines import save_baseline
 
     with open_ledger(common) as ledger:
         found = ledger.find(run)
@@ -67,7 +67,7 @@ def save(common: Common, name: str, run: str, replace: bool) -> int:
 @common_options()
 def list_baselines(common: Common) -> int:
     """List the baselines."""
-    from lom.ledger.baselines import baselines
+    from lom.ledger.sqlite.baselines import baselines
     from lom.render.table import table
 
     with open_ledger(common) as ledger:
@@ -83,7 +83,7 @@ def list_baselines(common: Common) -> int:
 @common_options()
 def show(common: Common, name: str) -> int:
     """Show what the baseline NAME holds."""
-    from lom.ledger.baselines import find_baseline
+    from lom.ledger.sqlite.baselines import find_baseline
 
     with open_ledger(common) as ledger:
         return _tell(common, find_baseline(ledger, name))
@@ -95,7 +95,7 @@ def show(common: Common, name: str) -> int:
 @common_options()
 def remove(common: Common, name: str) -> int:
     """Delete the baseline NAME."""
-    from lom.ledger.baselines import find_baseline, remove_baseline
+    from lom.ledger.sqlite.baselines import find_baseline, remove_baseline
 
     with open_ledger(common) as ledger:
         find_baseline(ledger, name)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lom.ledger import LedgerReader, RunRow
-    from lom.ledger.measurements import Measurement
+    from lom.ledger.sqlite.measurements import Measurement
 
 STATISTICS = ("numpy", "scipy")
 PAGE = ("jinja2", "matplotlib")
@@ -42,7 +42,7 @@ def metric_option(command: Any) -> Any:
 def measured_in(ledger: LedgerReader, run: RunRow, metrics: Sequence[str]) -> list[Measurement]:
     """Return what a run measured. Raises RequestError (``no_metrics``, ``unknown_metric``)."""
     from lom.fleet.groups import check_metrics, with_metrics
-    from lom.ledger.measurements import measurements
+    from lom.ledger.sqlite.measurements import measurements
 
     found = measurements(ledger, run)
     check_metrics(found, metrics, run.run_id)
@@ -84,8 +84,8 @@ def report(
 
     need_libraries(*STATISTICS, *(PAGE if html else ()))
     from lom.fleet.report import fleet_report
-    from lom.ledger.baselines import find_baseline
-    from lom.ledger.measurements import history
+    from lom.ledger.sqlite.baselines import find_baseline
+    from lom.ledger.sqlite.measurements import history
     from lom.render.fleet import report_rows, report_text
 
     with open_ledger(common) as ledger:
@@ -126,8 +126,8 @@ def compare(common: Common, run: str, other: str | None, metrics: tuple[str, ...
     need_libraries(*STATISTICS)
     from lom.fleet.compare import compare_baseline, compare_runs
     from lom.fleet.groups import with_metrics
-    from lom.ledger.baselines import baselines
-    from lom.ledger.measurements import run_before
+    from lom.ledger.sqlite.baselines import baselines
+    from lom.ledger.sqlite.measurements import run_before
     from lom.render.fleet import comparison_rows, comparison_text
 
     with open_ledger(common) as ledger:
@@ -161,7 +161,7 @@ def compare(common: Common, run: str, other: str | None, metrics: tuple[str, ...
 
 def _run(ledger: LedgerReader, name: str) -> RunRow:
     """Return the run with this name, which no baseline has. Raises ``unknown_run``."""
-    from lom.ledger.baselines import baselines
+    from lom.ledger.sqlite.baselines import baselines
     from lom.names import did_you_mean
 
     try:

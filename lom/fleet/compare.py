@@ -23,9 +23,9 @@ from lom.fleet.statistics import (
     deviation,
 )
 from lom.fleet.verdicts import measure, series_words, verdict_without_metrics
-from lom.ledger.baselines import Baseline
-from lom.ledger.measurements import Measurement
 from lom.ledger.metrics import Measured, Metric, Series
+from lom.ledger.sqlite.baselines import Baseline
+from lom.ledger.sqlite.measurements import Measurement
 
 FALSE_DISCOVERIES = 0.05  # share of the changes called better or worse that chance may make
 VERDICTS = ("worse", "better", "same", "too_few", "missing")

@@ -19,9 +19,9 @@ from lom.fleet.statistics import (
     detectable,
     deviation,
 )
-from lom.ledger.baselines import BaselineMetric
-from lom.ledger.measurements import Earlier, History
 from lom.ledger.metrics import Metric, Series
+from lom.ledger.sqlite.baselines import BaselineMetric
+from lom.ledger.sqlite.measurements import Earlier, History
 
 
 @dataclass(frozen=True, slots=True)

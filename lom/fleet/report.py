@@ -27,9 +27,9 @@ from lom.fleet.verdicts import (
     verdict_of,
     verdict_without_metrics,
 )
-from lom.ledger.baselines import Baseline, BaselineMetric
-from lom.ledger.measurements import History, Measurement
 from lom.ledger.metrics import Series
+from lom.ledger.sqlite.baselines import Baseline, BaselineMetric
+from lom.ledger.sqlite.measurements import History, Measurement
 
 METHOD = {
     "false_alarms_per_host": round(ALPHA + ALPHA_DRIFT, 6),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from lom.fleet.judge import Beside, SeriesRow, Standing
 from lom.fleet.statistics import ALPHA, ALPHA_DRIFT, Deviation, adjusted
-from lom.ledger.measurements import Measurement
 from lom.ledger.metrics import Series
+from lom.ledger.sqlite.measurements import Measurement
 
 VERDICTS = ("slow", "drifted", "ok", "too_few", "invalid", "no_data")
 _HIGH, _MEDIUM = 0.01, 0.1  # false discovery rates

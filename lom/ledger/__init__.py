@@ -5,10 +5,10 @@ what runs does not, nor how a record looks. Imported only where a ledger is used
 sake.
 """
 
-from lom.ledger.database import FILE_NAME
-from lom.ledger.ledger import Ledger, Recorder, RunFacts, facts_of
-from lom.ledger.reader import LedgerReader, RunRow, TargetRow
-from lom.ledger.resuming import Earlier, Started
+from lom.ledger.sqlite.database import FILE_NAME
+from lom.ledger.sqlite.reader import LedgerReader, RunRow, TargetRow
+from lom.ledger.sqlite.resuming import Earlier, Started
+from lom.ledger.sqlite.writer import Ledger, Recorder, RunFacts, facts_of
 
 __all__ = [
     "FILE_NAME",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lom.fleet.report import fleet_report
-from lom.ledger.measurements import Earlier, History, Measurement
 from lom.ledger.metrics import measured_of
+from lom.ledger.sqlite.measurements import Earlier, History, Measurement
 
 ABOUT = {
     "run_id": "20260102T030405Z-9f86d081",

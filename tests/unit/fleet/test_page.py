@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lom.fleet.paths import MOST_LINES, host_paths
-from lom.ledger.measurements import Earlier, History, Measurement
+from lom.ledger.sqlite.measurements import Earlier, History, Measurement
 from lom.render.fleet import report_rows, report_text
 from lom.render.fleet_html import MOST_PLOTTED, page
 from lom.render.table import Screen

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from lmm.errors import RequestError
-from lom.ledger import Ledger, LedgerReader, database, recorder
-from lom.ledger.schema import STEPS, migrate, user_version
+from lom.ledger import Ledger, LedgerReader
+from lom.ledger.sqlite import database, recorder
+from lom.ledger.sqlite.schema import STEPS, migrate, user_version
 
 from .conftest import Begin, ended, event, facts, result
 

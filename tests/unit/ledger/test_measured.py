@@ -17,16 +17,16 @@ from scipy import stats
 from lmm.envelope import timestamp
 from lmm.errors import RequestError
 from lom.ledger import Ledger, LedgerReader
-from lom.ledger.baselines import (
+from lom.ledger.metrics import Series, measured_of, summarize
+from lom.ledger.sqlite.baselines import (
     BaselineMetric,
     baselines,
     find_baseline,
     remove_baseline,
     save_baseline,
 )
-from lom.ledger.measurements import history, measurements, run_before
-from lom.ledger.metrics import Series, measured_of, summarize
-from lom.ledger.schema import STEPS, migrate
+from lom.ledger.sqlite.measurements import history, measurements, run_before
+from lom.ledger.sqlite.schema import STEPS, migrate
 
 from .conftest import Begin, ended, facts, result
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from lmm.errors import RequestError
 from lom.ledger.processes import is_alive, this_process
-from lom.ledger.rows import is_waiting, process_of
+from lom.ledger.sqlite.rows import is_waiting, process_of
 
 _LINES = ("progress", "metric", "log")  # events that a line of a plugin's stderr has become
 

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 from lmm import __version__
 from lmm.envelope import timestamp
 from lmm.errors import RequestError
-from lom.ledger.database import connect_writer, faults_of, transaction
 from lom.ledger.processes import is_alive, this_process
-from lom.ledger.recorder import Recorder
-from lom.ledger.resuming import Earlier, Keep, take_up
-from lom.ledger.rows import is_waiting, key_of, process_of
+from lom.ledger.sqlite.database import connect_writer, faults_of, transaction
+from lom.ledger.sqlite.recorder import Recorder
+from lom.ledger.sqlite.resuming import Earlier, Keep, take_up
+from lom.ledger.sqlite.rows import is_waiting, key_of, process_of
 from lom.plan import Plan
 
 __all__ = ["Ledger", "Recorder", "RunFacts", "facts_of"]

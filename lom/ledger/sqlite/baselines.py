@@ -11,11 +11,11 @@ from pathlib import Path
 
 from lmm.envelope import timestamp
 from lmm.errors import RequestError
-from lom.ledger.database import connect_writer, faults_of, transaction
-from lom.ledger.ledger import who
-from lom.ledger.measurements import has_measurements
 from lom.ledger.metrics import Series
-from lom.ledger.reader import LedgerReader, RunRow
+from lom.ledger.sqlite.database import connect_writer, faults_of, transaction
+from lom.ledger.sqlite.measurements import has_measurements
+from lom.ledger.sqlite.reader import LedgerReader, RunRow
+from lom.ledger.sqlite.writer import who
 from lom.names import did_you_mean
 
 NAME = re.compile(r"(?!last\Z)[A-Za-z][A-Za-z0-9._-]{0,63}", re.ASCII)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmm.errors import RequestError
-from lom.ledger.schema import APPLICATION_ID, STEPS, migrate, user_version
+from lom.ledger.sqlite.schema import APPLICATION_ID, STEPS, migrate, user_version
 
 FILE_NAME = "ledger.sqlite"
 BUSY_S = 5.0  # how long to wait for another process that writes

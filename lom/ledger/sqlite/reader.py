@@ -13,9 +13,9 @@ from typing import Any
 
 from lmm.errors import RequestError
 from lmm.model import Outcome
-from lom.ledger.database import connect_reader, faults_of
 from lom.ledger.processes import is_alive
-from lom.ledger.rows import is_waiting, process_of, shown_key
+from lom.ledger.sqlite.database import connect_reader, faults_of
+from lom.ledger.sqlite.rows import is_waiting, process_of, shown_key
 from lom.render.lazily import Lazily
 
 RUNNING, INTERRUPTED, UNKNOWN, WAITING = UNFINISHED = (

@@ -21,9 +21,9 @@ from typing import Any
 
 from lmm.envelope import timestamp
 from lmm.threads import started
-from lom.ledger.database import is_damage, transaction, why
 from lom.ledger.metrics import measured_of
 from lom.ledger.processes import LEFT, this_process
+from lom.ledger.sqlite.database import is_damage, transaction, why
 
 APART_S = 0.005  # between two commits under load: most that a start waits for others to share one
 LINGER_S = 0.02  # how long results and events wait for others to share a commit with

@@ -1,0 +1,4 @@
+"""The ledger in one SQLite file per user.
+
+Tables, their steps from version to version, and every line of SQL belong here, and nowhere else.
+"""
