@@ -64,9 +64,9 @@ def sample(way: str, mode: str, targets: int, ledger: Path) -> None:
     from lmm.model import Target
     from lom import Inventory, Orchestrator
     from lom.ledger import Ledger
+    from lom.planning.scripts import load_scripts
     from lom.render.documents import encode
     from lom.run import Run
-    from lom.scripts import load_scripts
 
     known = {f"n{i}": Target(f"n{i}", transport=way) for i in range(targets)}
     with Orchestrator(Inventory(targets=known)) as rune, open(os.devnull, "wb") as sink:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lmm.model import Become, Outcome, Result, SecretRef, Target
     from lom.inventory.load import Inventory
     from lom.orchestrator import Orchestrator
-    from lom.plan import Plan, RunOptions
+    from lom.planning.plan import Plan, RunOptions
     from lom.run import Run
 
 __all__ = [
@@ -39,7 +39,7 @@ _HOMES = {
     "lmm.model": ("Become", "Outcome", "Result", "SecretRef", "Target"),
     "lom.inventory.load": ("Inventory",),
     "lom.orchestrator": ("Orchestrator",),
-    "lom.plan": ("Plan", "RunOptions"),
+    "lom.planning.plan": ("Plan", "RunOptions"),
     "lom.run": ("Run",),
 }
 

@@ -15,7 +15,7 @@ from lmm.errors import PolicyDenied, RuneError
 from lmm.model import Script
 from lom.config import Settings, state_folder, system_safeguards
 from lom.inventory.load import Inventory, load_inventory
-from lom.plan import Plan
+from lom.planning.plan import Plan
 from lom.policy.caller import Caller, current_caller, user_name
 from lom.policy.values import AuditLog, Safeguards
 from lom.registry.manifest import Plugin

@@ -13,7 +13,7 @@ from typing import Any
 from lmm.errors import PolicyDenied, RequestError
 from lmm.model import Script
 from lom import approvals
-from lom.plan import Plan
+from lom.planning.plan import Plan
 from lom.policy.approval import Answer, Demand, differences, plan_hash, standing
 from lom.policy.caller import Caller
 from lom.registry.manifest import Plugin

@@ -21,8 +21,8 @@ from lom.gate import Gate
 from lom.journal import Journal
 from lom.locks import CHANGING, Locks, Taken
 from lom.meeting import Meeting
-from lom.pairs import CLIENT, PEER, PORT, ROLE, SERVER
-from lom.plan import Plan, Step, timeout_of
+from lom.planning.pairs import CLIENT, PEER, PORT, ROLE, SERVER
+from lom.planning.plan import Plan, Step, timeout_of
 from lom.registry.manifest import Plugin
 from lom.results import not_run
 from lom.retries import is_left_undone, is_worth_retrying, wait_s

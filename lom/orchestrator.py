@@ -24,24 +24,24 @@ from lom import locks
 from lom.admission import Decision, admit, judge, refuse
 from lom.audit.records import waits
 from lom.bound import Bound, bound_account, chosen_place
-from lom.checks import adjusted, check_buckets, check_secrets, checked
 from lom.config import Settings, is_named, load_settings, state_folder
 from lom.documents.places import home
 from lom.inventory.load import Inventory, find_inventory, load_inventory
 from lom.inventory.selector_syntax import names_file, parse
 from lom.inventory.selectors import select
 from lom.journal import Event
-from lom.pairs import batches_of, paired, takes_pairs
-from lom.params import (
+from lom.planning.pairs import batches_of, paired, takes_pairs
+from lom.planning.params import (
     mask_write_only,
     pointer_of,
     resolve_parameters,
     write_only_paths,
 )
-from lom.plan import Plan, RunOptions, Step, build_request, count_of
+from lom.planning.plan import Plan, RunOptions, Step, build_request, count_of
+from lom.planning.scripts import load_scripts
+from lom.planning.targets import adjusted, check_buckets, check_secrets, checked
 from lom.registry.registry import Registry, default_registry, full_version
 from lom.run import Run
-from lom.scripts import load_scripts
 
 if TYPE_CHECKING:
     from lom.ledger import Ledger

@@ -15,7 +15,7 @@ from lmm.model import Outcome, Result
 from lmm.redact import redactor_for
 from lmm.spool import Spool
 from lom.exit_codes import ExitCode
-from lom.plan import Plan, Step
+from lom.planning.plan import Plan, Step
 from lom.render.lazily import Lazily
 
 STDERR_IN_DOCUMENT = 8 * 1024  # characters of a plugin's log that its result carries, the last ones

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from lmm.errors import RequestError
 from lmm.model import Outcome, Target
-from lom.pairs import batches_of
-from lom.plan import Plan, RunOptions, Step
+from lom.planning.pairs import batches_of
+from lom.planning.plan import Plan, RunOptions, Step
 
 if TYPE_CHECKING:
     from lom.ledger import RunRow, TargetRow

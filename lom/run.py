@@ -20,7 +20,7 @@ from lom.dispatch import Dispatch
 from lom.gate import Gate, between
 from lom.journal import Event, Journal
 from lom.locks import CHANGING, Locks
-from lom.plan import Plan, Step
+from lom.planning.plan import Plan, Step
 from lom.registry.manifest import Plugin
 from lom.results import Results, not_run, result_document
 from lom.slots import AT_ONCE, PROCESS, Slots

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from lmm.model import Become, Script, SecretRef, SshSettings, SsmSettings, Target
-from lom.plan import Plan, Step
+from lom.planning.plan import Plan, Step
 from lom.registry.manifest import Plugin
 
 VERSION = 1

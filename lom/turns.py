@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from lmm.model import Inquiry, Result, Target
 from lmm.transports import Transport
-from lom.plan import Step
+from lom.planning.plan import Step
 
 
 @dataclass(slots=True, eq=False)

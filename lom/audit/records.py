@@ -11,7 +11,7 @@ from typing import Any
 from lmm.envelope import timestamp
 from lmm.errors import RuneError
 from lmm.model import Script
-from lom.plan import Plan
+from lom.planning.plan import Plan
 from lom.policy.caller import Caller
 from lom.registry.manifest import Plugin
 

@@ -14,12 +14,12 @@ from lom.authoring import inputs
 from lom.authoring.cases import Case
 from lom.authoring.ending import look
 from lom.authoring.trials import Trials
+from lom.planning.scripts import load_scripts
 from lom.registry.registry import Place, Registry
-from lom.scripts import load_scripts
 
 if TYPE_CHECKING:
     from lom.orchestrator import Orchestrator
-    from lom.plan import Plan
+    from lom.planning.plan import Plan
     from lom.registry.manifest import Plugin
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from lmm.errors import RequestError
 from lom.authoring.cases import filled
-from lom.input_schema import Place, place_of, write_only_paths
-from lom.params import resolve_parameters
+from lom.planning.input_schema import Place, place_of, write_only_paths
+from lom.planning.params import resolve_parameters
 from lom.registry.manifest import Capability
 
 HUGE_BYTES = 1024 * 1024

@@ -14,7 +14,7 @@ from lom.authoring import inputs
 from lom.authoring.cases import Case, case_files, filled, load_case
 from lom.authoring.findings import Finding, failed, ok, warn
 from lom.authoring.scripts import script_findings
-from lom.input_schema import place_of
+from lom.planning.input_schema import place_of
 from lom.registry.manifest import Capability, Plugin
 
 _SECRET = re.compile(

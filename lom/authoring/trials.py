@@ -18,10 +18,10 @@ from lmm.scope import Scope
 from lmm.transports.base import Transport
 from lom.authoring.cases import Case, filled
 from lom.authoring.stage import StagedTransport, staged
-from lom.input_schema import write_only_paths
-from lom.params import resolve_parameters
+from lom.planning.input_schema import write_only_paths
+from lom.planning.params import resolve_parameters
+from lom.planning.scripts import load_script
 from lom.registry.manifest import Capability, Plugin
-from lom.scripts import load_script
 
 HERE = Target("local", transport="local")
 _RUN_ID = "plugin-test"

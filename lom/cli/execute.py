@@ -15,7 +15,7 @@ from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from lom.orchestrator import Orchestrator
-    from lom.plan import Plan
+    from lom.planning.plan import Plan
     from lom.render.progress import Progress
     from lom.render.table import Screen
     from lom.run import Run

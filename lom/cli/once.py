@@ -16,7 +16,7 @@ from lom.exit_codes import ExitCode
 if TYPE_CHECKING:
     from lom.ledger import RunRow
     from lom.orchestrator import Orchestrator
-    from lom.plan import Plan
+    from lom.planning.plan import Plan
 
 
 def once(common: Common, orchestrator: Orchestrator, plan: Plan) -> int:

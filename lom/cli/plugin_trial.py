@@ -83,7 +83,7 @@ def run_local(
     """
     from lom.authoring.cases import load_cases
     from lom.authoring.trials import Manner, Trials
-    from lom.params import pointer_of, resolve_parameters
+    from lom.planning.params import pointer_of, resolve_parameters
     from lom.registry.manifest import load_plugin
 
     plugin = load_plugin(folder_of(common, path), "tried")
@@ -128,7 +128,7 @@ def _named(known: dict[str, Any], name: str, kind: str, plugin: Plugin) -> Any:
 
 def _document(plugin: Plugin, capability: Capability, tried: Tried) -> dict[str, Any]:
     from lmm.envelope import environment
-    from lom.params import mask_write_only
+    from lom.planning.params import mask_write_only
 
     result, invocation = tried.result, tried.invocation
     message = dict(invocation.message)

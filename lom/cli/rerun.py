@@ -76,7 +76,7 @@ def rerun(
     Inventory and plugins come from where RUN had them, unless -i or --plugin-path say otherwise.
     Secrets are not kept: a run that had some needs --secret for each.
     """
-    from lom.plan import RunOptions
+    from lom.planning.plan import RunOptions
 
     with open_ledger(common) as ledger:
         found = ledger.find(run)
@@ -127,7 +127,7 @@ def parameters(run: RunRow, given: Mapping[str, SecretRef]) -> dict[str, Any]:
     from copy import deepcopy
 
     from lmm.redact import places
-    from lom.params import pointer_of
+    from lom.planning.params import pointer_of
 
     params: dict[str, Any] = deepcopy(run.request["payload"]["data"]["input_parameters"])
     known = {pointer_of(key) for key in given}

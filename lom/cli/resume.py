@@ -18,7 +18,7 @@ from lom.cli.types import secret_references
 if TYPE_CHECKING:
     from lom.ledger import RunRow, TargetRow
     from lom.orchestrator import Orchestrator
-    from lom.plan import Plan, RunOptions
+    from lom.planning.plan import Plan, RunOptions
 
 
 @click.command()
@@ -47,7 +47,7 @@ def resume(common: Common, run: str, secrets: tuple[str, ...], yes: bool) -> int
     Inventory and plugins come from where RUN had them, unless -i or --plugin-path say otherwise.
     Secrets are not kept: a run that had some needs --secret for each.
     """
-    from lom.plan import RunOptions
+    from lom.planning.plan import RunOptions
     from lom.resume import resumed
 
     with open_ledger(common) as ledger:

@@ -36,7 +36,7 @@ class Capability:
 
     ``requires`` are commands that the host must have and ``key=value`` facts that the target
     must not contradict. ``on_disconnect`` holds where the run's options leave it open;
-    ``pairs`` says that it runs on two targets at a time (``lom.pairs``).
+    ``pairs`` says that it runs on two targets at a time (``lom.planning.pairs``).
     """
 
     action: str

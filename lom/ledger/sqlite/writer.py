@@ -20,7 +20,7 @@ from lom.ledger.sqlite.database import connect_writer, faults_of, transaction
 from lom.ledger.sqlite.recorder import Recorder
 from lom.ledger.sqlite.resuming import Earlier, Keep, take_up
 from lom.ledger.sqlite.rows import is_waiting, key_of, process_of
-from lom.plan import Plan
+from lom.planning.plan import Plan
 
 __all__ = ["Ledger", "Recorder", "RunFacts", "facts_of"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from lmm.envelope import timestamp
 from lom.ledger import Ledger, Recorder, RunFacts
-from lom.plan import build_request
+from lom.planning.plan import build_request
 
 Begin = Callable[..., Recorder]
 

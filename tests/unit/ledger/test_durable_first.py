@@ -15,7 +15,7 @@ from lmm.transports import TransportPool
 from lom import Inventory, Orchestrator, Run
 from lom.config import Settings
 from lom.ledger import Ledger, LedgerReader, Recorder, RunFacts
-from lom.scripts import load_scripts
+from lom.planning.scripts import load_scripts
 
 from .conftest import Begin
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from lmm.model import Become, SecretRef, SshSettings, Target
-from lom.checks import adjusted
 from lom.inventory.load import TRANSPORTS, Inventory, load_inventory
 from lom.inventory.schema import SshModel
-from lom.plan import RunOptions
+from lom.planning.plan import RunOptions
+from lom.planning.targets import adjusted
 
 DOCS = Path(__file__).parents[3] / "docs" / "inventory.md"
 
@@ -277,7 +277,7 @@ def test_the_docs_name_every_key() -> None:
 
 def test_nothing_heavy_is_imported_before_there_is_something_to_load() -> None:
     code = (
-        "import sys, lom.inventory.load, lom.inventory.selectors, lom.params\n"
+        "import sys, lom.inventory.load, lom.inventory.selectors, lom.planning.params\n"
         "lom.inventory.selectors.select(['web[1-3]', 'local'], lom.inventory.load.load_inventory([]))\n"
         "heavy = {'yaml', 'pydantic', 'jsonschema', 'jsonschema_rs', 'paramiko', 'rich', 'boto3'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"

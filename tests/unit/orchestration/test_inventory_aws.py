@@ -23,7 +23,7 @@ from lom.inventory.schema import SsmModel
 from lom.inventory.selectors import select
 from lom.inventory.sources import SourceModel
 from lom.orchestrator import Orchestrator
-from lom.plan import RunOptions
+from lom.planning.plan import RunOptions
 
 ID = "i-0123456789abcdef0"
 DOCS = Path(__file__).parents[3] / "docs"

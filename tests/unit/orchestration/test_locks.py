@@ -19,7 +19,7 @@ from lmm.errors import RequestError, RuneError, Unreachable
 from lmm.model import Target
 from lom import Run
 from lom.locks import LockFile, Locks, Taken, place_of
-from lom.plan import Step
+from lom.planning.plan import Step
 from lom.turns import Turn
 
 from .conftest import Batched, Played, Stage

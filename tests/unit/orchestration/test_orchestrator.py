@@ -14,7 +14,7 @@ from lmm.contract import spec_validator
 from lmm.errors import PolicyDenied, RequestError
 from lmm.model import SecretRef
 from lom import Inventory, Orchestrator, RunOptions, Target
-from lom.plan import count_of, split
+from lom.planning.plan import count_of, split
 
 ECHO = (
     'printf \'{"payload":{"result":"success","output_data":{"target":"%s"}}}\' '

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from lmm.errors import HostError, RequestError
 from lmm.model import Target
-from lom.pairs import FIRST_PORT, batches_of, paired, takes_pairs
-from lom.plan import Step
+from lom.planning.pairs import FIRST_PORT, batches_of, paired, takes_pairs
+from lom.planning.plan import Step
 from lom.registry.manifest import load_plugin
 
 IPERF = load_plugin(Path(__file__).resolve().parents[3] / "plugins" / "net-iperf", "test")

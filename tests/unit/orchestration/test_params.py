@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmm.errors import RequestError
-from lom.params import mask_write_only, resolve_parameters, write_only_paths
+from lom.planning.params import mask_write_only, resolve_parameters, write_only_paths
 
 Schema = dict[str, Any]
 

@@ -9,7 +9,7 @@ import pytest
 
 from lmm.errors import RequestError
 from lmm.model import SecretRef
-from lom.params import mask_write_only, pointer_of, resolve_parameters, write_only_paths
+from lom.planning.params import mask_write_only, pointer_of, resolve_parameters, write_only_paths
 
 Schema = dict[str, Any]
 

@@ -13,7 +13,7 @@ import pytest
 from lmm.transports import TransportPool
 from lom import Inventory, Orchestrator, Run, Target
 from lom.ledger import Ledger, LedgerReader
-from lom.scripts import load_scripts
+from lom.planning.scripts import load_scripts
 from tests.scale import repeats
 
 from .test_orchestrator import ECHO, plugin

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lmm.model import Target
 from lmm.transports import Job
-from lom.plan import Step
+from lom.planning.plan import Step
 from lom.turns import Turn, Turns
 
 

@@ -19,7 +19,7 @@ import pytest
 from lmm.envelope import build_message, encode_message, environment, read_answer
 from lmm.errors import PluginFailed
 from lmm.model import Invocation, Script, Target
-from lom.params import resolve_parameters
+from lom.planning.params import resolve_parameters
 from lom.registry.manifest import Plugin, load_plugin
 from lom.registry.registry import bundled_plugins
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from lom.params import resolve_parameters
+from lom.planning.params import resolve_parameters
 from lom.registry.manifest import load_plugin
 from lom.registry.registry import Place, Registry, bundled_plugins
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from lmm.errors import RequestError
 from lmm.model import Target
-from lom.plan import Pair, Step, split
+from lom.planning.plan import Pair, Step, split
 
 ROLE, PEER, PORT = "role", "peer", "port"  # parameters that are the orchestrator's to give
 SERVER, CLIENT = "server", "client"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lmm.model import File, Script
-from lom.plan import Plan
+from lom.planning.plan import Plan
 from lom.registry import files as bundle
 from lom.registry.manifest import Capability, Plugin
 

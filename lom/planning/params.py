@@ -18,8 +18,15 @@ from lmm.envelope import loads_request
 from lmm.errors import RequestError
 from lmm.model import JSON, SecretRef
 from lmm.redact import MASK, NOTHING, Redactor, places, secrets_in
-from lom.input_schema import Place, place_of, pointer, type_of, with_defaults, write_only_paths
 from lom.names import did_you_mean, shown
+from lom.planning.input_schema import (
+    Place,
+    place_of,
+    pointer,
+    type_of,
+    with_defaults,
+    write_only_paths,
+)
 
 __all__ = ["mask_write_only", "pointer_of", "resolve_parameters", "write_only_paths"]
 

@@ -10,7 +10,7 @@ from lmm.errors import RequestError
 from lmm.model import Become, Target
 from lmm.transports import AUTO, TRANSPORTS, with_transport
 from lom.config import LONGEST_S, ON_LOCKED
-from lom.plan import RunOptions, Step
+from lom.planning.plan import RunOptions, Step
 
 _LOWEST = {
     "timeout_s": 0.001,
