@@ -21,9 +21,9 @@ from lmm.model import SecretRef, Target
 from lmm.redact import has_secrets
 from lmm.transports import DESCRIPTORS, TransportPool
 from lom import locks
-from lom.admission import Decision, admit, judge, refuse
-from lom.audit.records import waits
-from lom.bound import Bound, bound_account, chosen_place
+from lom.admission.admit import Decision, admit, judge, refuse
+from lom.admission.audit.records import waits
+from lom.admission.bound import Bound, bound_account, chosen_place
 from lom.config import Settings, is_named, load_settings, state_folder
 from lom.documents.places import home
 from lom.inventory.load import Inventory, find_inventory, load_inventory

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lmm.errors import RequestError
 from lmm.model import Outcome
 from lmm.transports import TransportPool
-from lom.admission import admit
+from lom.admission.admit import admit
 from lom.authoring import inputs
 from lom.authoring.cases import Case
 from lom.authoring.ending import look

@@ -8,7 +8,7 @@ import click
 
 from lmm.errors import Cancelled, RuneError
 from lom import __version__
-from lom.bound import bound_account, settle
+from lom.admission.bound import bound_account, settle
 from lom.cli import COMPLETE_VARIABLE
 from lom.cli.faults import Answered, from_click, report, unexpected, wanted_output
 from lom.cli.group import Entry, Group

@@ -40,7 +40,7 @@ def approve(
 
     RUN is an id, or the beginning of one. Who may answer is said by the rule that demands it.
     """
-    from lom import approving
+    from lom.admission.approvals import answer as approving
     from lom.render.approvals import answer_text, request_text, requests_table
 
     if listing:

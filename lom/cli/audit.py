@@ -26,7 +26,7 @@ def show(common: Common, file: str | None, last: int | None) -> int:
     """Show the lines of the audit log FILE, or of the one that runs are recorded in."""
     from collections import deque
 
-    from lom.audit.verify import read
+    from lom.admission.audit.verify import read
     from lom.render.table import table
 
     path = file or _log(common)
@@ -56,8 +56,8 @@ def verify(common: Common, files: tuple[str, ...], expect: str | None) -> int:
     Several FILEs are one log that was moved away from time to time, the oldest first. Exit code 0
     when it is as it was written, 1 otherwise.
     """
-    from lom.audit.chain import HEAD_SUFFIX
-    from lom.audit.verify import verify
+    from lom.admission.audit.chain import HEAD_SUFFIX
+    from lom.admission.audit.verify import verify
 
     paths = files or (_log(common),)
     try:
@@ -109,7 +109,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _log(common: Common) -> str:
-    from lom.admission import audit_logs
+    from lom.admission.admit import audit_logs
 
     logs = audit_logs(common.settings)
     if not logs:

@@ -17,9 +17,9 @@ import click
 from click.core import ParameterSource
 
 from lmm.errors import PolicyDenied, RequestError, RuneError
-from lom.bound import SECRETS, Bound
+from lom.admission.bound import SECRETS, Bound
+from lom.admission.caller import Caller
 from lom.documents.places import home
-from lom.policy.caller import Caller
 
 EVERYWHERE = frozenset({"--output", "--quiet", "--no-color"})
 COMMANDS: Mapping[str, str] = {
@@ -148,7 +148,7 @@ class Gate:
         return self._refusal(f"{path} {name}", f"{name} of `rune {path}` {why}")
 
     def _refusal(self, command: str, why: str) -> PolicyDenied:
-        from lom.admission import refuse
+        from lom.admission.admit import refuse
         from lom.config import Settings, load_settings
 
         try:

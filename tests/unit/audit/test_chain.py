@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import lom.audit.chain
-from lom.audit.chain import GENESIS, HEAD_SUFFIX, append
-from lom.audit.verify import Report, read, verify
+import lom.admission.audit.chain
+from lom.admission.audit.chain import GENESIS, HEAD_SUFFIX, append
+from lom.admission.audit.verify import Report, read, verify
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -180,7 +180,7 @@ def test_a_log_that_is_moved_away_goes_on_in_a_new_file(log: str) -> None:
 
 WRITER = """\
 import sys
-from lom.audit.chain import append
+from lom.admission.audit.chain import append
 for line in sys.stdin:
     append(sys.argv[1], {"writer": sys.argv[2], "number": int(line)})
     print(line.strip(), flush=True)
@@ -221,7 +221,7 @@ def test_processes_take_turns(tmp_path: Path) -> None:
 def test_a_lock_that_is_never_given_back_is_an_error(
     log: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lom.audit.chain, "LOCK_PATIENCE_S", 0.05)
+    monkeypatch.setattr(lom.admission.audit.chain, "LOCK_PATIENCE_S", 0.05)
     with open(log, "ab") as holder:
         fcntl.flock(holder, fcntl.LOCK_EX)
         with pytest.raises(OSError, match="another process keeps it locked"):
@@ -236,7 +236,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
     append(path, {"event": "first"})
     code = (
         "import resource, signal, sys\n"
-        "from lom.audit.chain import append\n"
+        "from lom.admission.audit.chain import append\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try:\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from lmm.errors import RequestError, code_table
-from lom.bound import Bound
+from lom.admission.bound import Bound
 from lom.cli.app import rune
 from lom.cli.bound import COMMANDS, EVERYWHERE, Gate, name_of
 from tests.integration.cli.everything import REFUSED_COMMANDS, REFUSED_OPTIONS, leaves

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lom.policy.approval import Answer, Demand, differences, plan_hash, standing
+from lom.admission.approvals.standing import Answer, Demand, differences, plan_hash, standing
 
 SUBJECT: dict[str, Any] = {
     "version": 1,

@@ -9,7 +9,7 @@ import pwd
 import pytest
 
 from lmm.errors import RequestError
-from lom.policy.caller import current_caller
+from lom.admission.caller import current_caller
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 

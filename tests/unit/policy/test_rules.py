@@ -10,10 +10,10 @@ import pytest
 
 from lmm.errors import RequestError
 from lmm.model import Become, SshSettings, Target
+from lom.admission.caller import Caller
+from lom.admission.decide import Request, denial, verdicts_of
 from lom.config import SYSTEM_POLICY
 from lom.inventory.load import Inventory
-from lom.policy.caller import Caller
-from lom.policy.decide import Request, denial, verdicts_of
 from lom.policy.hours import parse_window
 from lom.policy.rules import Policy, Rule
 

@@ -12,13 +12,13 @@ import pytest
 
 from lmm.contract import spec_validator
 from lmm.model import Become, Script, SecretRef, SshSettings, SsmSettings, Target
-from lom.approvals import Request, ask, read
+from lom.admission.approvals.folder import Request, ask, read
+from lom.admission.approvals.standing import Demand, plan_hash
+from lom.admission.approvals.subject import subject_of
+from lom.admission.caller import current_caller
 from lom.planning.plan import Plan, RunOptions, Step, build_request
 from lom.planning.scripts import load_scripts
-from lom.policy.approval import Demand, plan_hash
-from lom.policy.caller import current_caller
 from lom.registry.manifest import Plugin, load_plugin
-from lom.subject import subject_of
 
 HOST = Target("web1", host="10.0.0.1", vars={"rack": "r1"}, groups=("web",))
 NOOP = load_plugin(Path(__file__).resolve().parents[3] / "plugins" / "noop", "test")

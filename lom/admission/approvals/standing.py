@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from lom.policy.decide import is_one_of
+from lom.admission.decide import is_one_of
 
 AHEAD = timedelta(minutes=1)  # most that two clocks may differ, the file system's and ours
 _NAMED = ("plugins", "targets")  # lists of objects that have a name

@@ -24,9 +24,9 @@ from typing import Any
 from lmm.contract import spec_validator
 from lmm.envelope import loads_request, timestamp
 from lmm.errors import RequestError
+from lom.admission.approvals.standing import AHEAD, Answer, Demand, plan_hash
+from lom.admission.caller import Caller, owner
 from lom.names import shown
-from lom.policy.approval import AHEAD, Answer, Demand, plan_hash
-from lom.policy.caller import Caller, owner
 
 MOST_BYTES = 16 * 1024 * 1024  # of a file; a request names every target
 KEPT_S = 30 * 86400.0  # how long one's own files stay: as long as an approval may hold

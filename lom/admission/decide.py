@@ -15,9 +15,9 @@ from typing import Any
 from lmm.errors import PolicyDenied, RequestError
 from lmm.model import Target
 from lom import config
+from lom.admission.caller import Caller
 from lom.inventory.load import Inventory
 from lom.inventory.selectors import evaluate, parse
-from lom.policy.caller import Caller
 from lom.policy.rules import Policy, Rule
 
 SHOWN_TARGETS = 20

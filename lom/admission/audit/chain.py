@@ -4,7 +4,7 @@ A line is ``{"seq":N,"prev":HASH,…,"hash":HASH}``: ``hash`` is the SHA-256 of 
 ``,"hash"``, ``prev`` the ``hash`` of the line before, in the first line zeros. Beside the file
 stands ``FILE.head`` with number and hash of the last line, so that lines cut from the end are
 missed. Whoever may write both files can still make a new chain; what was copied elsewhere cannot
-be made again. ``lom.audit.verify`` checks a chain.
+be made again. ``lom.admission.audit.verify`` checks a chain.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from typing import Any
 from lmm.envelope import timestamp
 from lmm.errors import RuneError
 from lmm.model import Script
+from lom.admission.caller import Caller
 from lom.planning.plan import Plan
-from lom.policy.caller import Caller
 from lom.registry.manifest import Plugin
 
 MOST_NAMES = 1000  # of targets in a line; of more their number and a hash

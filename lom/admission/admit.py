@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmm.errors import PolicyDenied, RuneError
 from lmm.model import Script
+from lom.admission.caller import Caller, current_caller, user_name
 from lom.config import Settings, state_folder, system_safeguards
 from lom.inventory.load import Inventory, load_inventory
 from lom.planning.plan import Plan
-from lom.policy.caller import Caller, current_caller, user_name
 from lom.policy.values import AuditLog, Safeguards
 from lom.registry.manifest import Plugin
 
 if TYPE_CHECKING:
-    from lom.consent import Consent
-    from lom.policy.approval import Demand
-    from lom.policy.decide import Verdict
+    from lom.admission.approvals.check import Consent
+    from lom.admission.approvals.standing import Demand
+    from lom.admission.decide import Verdict
     from lom.policy.rules import Policy
 
 AUDIT_FILE = "audit.jsonl"
@@ -99,7 +99,7 @@ def admit(
     ``plugin_not_locked``, ``confirmation_required``, ``audit_unavailable``,
     ``approval_required``, ``approval_denied``, ``approval_void``) and as ``judge``.
     """
-    from lom.audit.records import decided, finished
+    from lom.admission.audit.records import decided, finished
 
     logs = audit_logs(settings)
     decision = judge(plan, scripts, settings, inventory)
@@ -117,11 +117,11 @@ def admit(
         record(unwritten)
         raise unwritten
     if request is not None:
-        from lom.approvals import ask
+        from lom.admission.approvals.folder import ask
 
         ask(approvals_folder(settings), request)
     if error is None and plan.options.approved is not None and not plan.resumes:
-        from lom.consent import use_up
+        from lom.admission.approvals.check import use_up
 
         error = use_up(approvals_folder(settings), plan.options.approved)
         if error is not None:
@@ -137,7 +137,7 @@ def admit(
 
 def refuse(settings: Settings, caller: Caller, command: str, why: str) -> PolicyDenied:
     """Return the error for what a bound account may not be asked for, after recording it."""
-    from lom.audit.records import refused
+    from lom.admission.audit.records import refused
 
     error = PolicyDenied("command_refused", why, user=caller.user)
     return write(audit_logs(settings), refused(command, caller, error)) or error
@@ -162,7 +162,7 @@ def approvals_folder(settings: Settings) -> str:
     """Return where requests and approvals are. Raises RequestError (``config_invalid``)."""
     named = safeguards_of(settings).approvals
     if named is None:
-        from lom.consent import no_folder
+        from lom.admission.approvals.check import no_folder
 
         raise no_folder()
     return named
@@ -177,7 +177,7 @@ def _ask(
     policies: Sequence[Policy], plan: Plan, caller: Caller, inventory: Callable[[], Inventory]
 ) -> tuple[list[Mapping[str, Any]], tuple[Demand, ...], PolicyDenied | None]:
     """Return what all the policies say, what they demand for it, and the first denial."""
-    from lom.policy.decide import Request, denial, verdicts_of
+    from lom.admission.decide import Request, denial, verdicts_of
 
     subjects = tuple((step.target, step.capability.risk) for step in plan.steps if step.capability)
     request = Request(plan.action, subjects, caller, datetime.now(UTC))
@@ -193,7 +193,7 @@ def _demands(verdicts: Sequence[Verdict]) -> tuple[Demand, ...]:
     rules = [(one.policy.source, one.rule) for one in verdicts if one.rule and one.rule.approval]
     if not rules:
         return ()
-    from lom.policy.approval import Demand
+    from lom.admission.approvals.standing import Demand
 
     return tuple(
         Demand(rule.name, source, rule.approval.approvers, rule.approval.valid_for_s)
@@ -205,7 +205,7 @@ def _demands(verdicts: Sequence[Verdict]) -> tuple[Demand, ...]:
 def _consent(
     demands: tuple[Demand, ...], plan: Plan, scripts: Scripts, settings: Settings, caller: Caller
 ) -> Consent:
-    from lom.consent import consent, no_folder
+    from lom.admission.approvals.check import consent, no_folder
 
     safeguards = safeguards_of(settings)
     if safeguards.approvals is None:
@@ -236,7 +236,7 @@ def _confirmed(plan: Plan) -> RuneError | None:
 
 def write(logs: Sequence[AuditLog], record: Mapping[str, Any]) -> PolicyDenied | None:
     """Append to every audit log; return why one that is required has not got the line."""
-    from lom.audit.chain import append
+    from lom.admission.audit.chain import append
 
     problem = None
     for log in logs:

@@ -1,6 +1,6 @@
 """Whether somebody else has approved of a plan, as the rules demand; and that only once.
 
-What answers come to is in ``lom.policy.approval``, the files in ``lom.approvals``.
+What answers come to is in ``lom.admission.approvals.standing``, the files in ``lom.admission.approvals.folder``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 
 from lmm.errors import PolicyDenied, RequestError
 from lmm.model import Script
-from lom import approvals
+from lom.admission.approvals import folder as approvals
+from lom.admission.approvals.standing import Answer, Demand, differences, plan_hash, standing
+from lom.admission.approvals.subject import subject_of
+from lom.admission.caller import Caller
 from lom.planning.plan import Plan
-from lom.policy.approval import Answer, Demand, differences, plan_hash, standing
-from lom.policy.caller import Caller
 from lom.registry.manifest import Plugin
-from lom.subject import subject_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Checks the chain that ``lom.audit.chain`` wrote, and reads its records."""
+"""Checks the chain that ``lom.admission.audit.chain`` wrote, and reads its records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from lom.audit.chain import GENESIS, HEAD_SUFFIX, Link, parse_line, read_head
+from lom.admission.audit.chain import GENESIS, HEAD_SUFFIX, Link, parse_line, read_head
 
 
 @dataclass(frozen=True, slots=True)

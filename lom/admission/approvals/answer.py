@@ -1,6 +1,6 @@
 """Answers what others asked to run: who may, what is recorded, and what they are shown.
 
-What an answer is worth is decided when the run is started, in ``lom.admission``.
+What an answer is worth is decided when the run is started, in ``lom.admission.admit``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 
 from lmm.envelope import timestamp
 from lmm.errors import PolicyDenied, RequestError
-from lom import approvals
-from lom.admission import approvals_folder, audit_logs, safeguards_of, write
-from lom.approvals import Request
+from lom.admission.admit import approvals_folder, audit_logs, safeguards_of, write
+from lom.admission.approvals import folder as approvals
+from lom.admission.approvals.folder import Request
+from lom.admission.approvals.standing import Answer
+from lom.admission.caller import Caller, current_caller
+from lom.admission.decide import is_one_of
 from lom.config import Settings
-from lom.policy.approval import Answer
-from lom.policy.caller import Caller, current_caller
-from lom.policy.decide import is_one_of
 
 LONGEST_REASON = 4096  # characters, as specs/approval_v1.json says
 
@@ -98,7 +98,7 @@ def respond(request: Request, settings: Settings, denial: str | None = None) -> 
     Raises PolicyDenied (``policy_denied``, ``audit_unavailable``), RequestError
     (``invalid_request``, ``local_io_error``, ``config_invalid``).
     """
-    from lom.audit.records import answered
+    from lom.admission.audit.records import answered
 
     caller = approver(request, settings)
     if denial is not None:
