@@ -16,7 +16,6 @@ from lmm.receipts import message_ids, receipt_key
 from lmm.scope import Scope
 from lmm.shortage import fault, wanting
 from lmm.transports import Transport, TransportPool
-from lom.config import WAIT
 from lom.gate import Gate
 from lom.journal import Journal
 from lom.locks import CHANGING, Locks, Taken
@@ -26,6 +25,7 @@ from lom.planning.plan import Plan, Step, timeout_of
 from lom.registry.manifest import Plugin
 from lom.results import not_run
 from lom.retries import is_left_undone, is_worth_retrying, wait_s
+from lom.settings.load import WAIT
 from lom.slots import Slots
 from lom.turns import Turn, Turns
 

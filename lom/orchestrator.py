@@ -24,7 +24,6 @@ from lom import locks
 from lom.admission.admit import Decision, admit, judge, refuse
 from lom.admission.audit.records import waits
 from lom.admission.bound import Bound, bound_account, chosen_place
-from lom.config import Settings, is_named, load_settings, state_folder
 from lom.documents.places import home
 from lom.inventory.load import Inventory, find_inventory, load_inventory
 from lom.inventory.selector_syntax import names_file, parse
@@ -42,6 +41,7 @@ from lom.planning.scripts import load_scripts
 from lom.planning.targets import adjusted, check_buckets, check_secrets, checked
 from lom.registry.registry import Registry, default_registry, full_version
 from lom.run import Run
+from lom.settings.load import Settings, is_named, load_settings, state_folder
 
 if TYPE_CHECKING:
     from lom.ledger import Ledger

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lmm.errors import PolicyDenied, RuneError
 from lmm.model import Script
 from lom.admission.caller import Caller, current_caller, user_name
-from lom.config import Settings, state_folder, system_safeguards
 from lom.inventory.load import Inventory, load_inventory
 from lom.planning.plan import Plan
-from lom.policy.values import AuditLog, Safeguards
 from lom.registry.manifest import Plugin
+from lom.settings.load import Settings, state_folder, system_safeguards
+from lom.settings.policy.values import AuditLog, Safeguards
 
 if TYPE_CHECKING:
     from lom.admission.approvals.check import Consent
     from lom.admission.approvals.standing import Demand
     from lom.admission.decide import Verdict
-    from lom.policy.rules import Policy
+    from lom.settings.policy.rules import Policy
 
 AUDIT_FILE = "audit.jsonl"
 

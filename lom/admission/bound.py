@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from lom.admission.caller import Caller, current_caller, user_name
-from lom.config import Settings, load_settings, system_file, system_safeguards
+from lom.settings.load import Settings, load_settings, system_file, system_safeguards
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SECRETS = re.compile(r"RUNE_SECRET_[A-Za-z0-9_]+")  # means nothing but to who names it

@@ -14,11 +14,11 @@ from typing import Any
 
 from lmm.errors import PolicyDenied, RequestError
 from lmm.model import Target
-from lom import config
 from lom.admission.caller import Caller
 from lom.inventory.load import Inventory
 from lom.inventory.selectors import evaluate, parse
-from lom.policy.rules import Policy, Rule
+from lom.settings import load as config
+from lom.settings.policy.rules import Policy, Rule
 
 SHOWN_TARGETS = 20
 

@@ -17,10 +17,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from lmm.errors import RequestError
-from lom.config import Settings, is_named, load_settings
 from lom.documents.leftovers import is_leftover
 from lom.documents.places import CONFIG, DATA, home, user_folder
 from lom.documents.trust import is_own
+from lom.settings.load import Settings, is_named, load_settings
 
 
 def candidates(kind: str, context: click.Context, incomplete: str) -> list[CompletionItem[str]]:
@@ -135,7 +135,7 @@ def _recorded(settings: Settings, query: str) -> Iterator[tuple[str, str]]:
     """Yield names and actions in the ledger, without its own module, which costs more than this."""
     import sqlite3
 
-    from lom.config import state_folder
+    from lom.settings.load import state_folder
 
     try:
         file = state_folder(settings) / "ledger.sqlite"

@@ -14,8 +14,8 @@ from lmm.errors import RequestError
 from lom.cli.group import Entry
 from lom.cli.interrupts import Interrupts
 from lom.cli.output import STDERR, STDOUT, write_stderr, write_stdout
-from lom.config import KEYS, OUTPUTS, Settings, load_settings
 from lom.documents.places import home
+from lom.settings.load import KEYS, OUTPUTS, Settings, load_settings
 
 if TYPE_CHECKING:
     from lom.orchestrator import Orchestrator

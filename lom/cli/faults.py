@@ -13,9 +13,9 @@ import click
 
 from lmm.errors import InternalError, RequestError, RuneError
 from lom.cli.output import STDERR, write_stderr, write_stdout
-from lom.config import OUTPUTS, load_settings
 from lom.documents.places import home
 from lom.names import did_you_mean
+from lom.settings.load import OUTPUTS, load_settings
 
 if TYPE_CHECKING:
     from lom.cli.bound import Gate

@@ -7,8 +7,8 @@ import click
 from lmm.errors import RequestError
 from lom.cli.common import Common, columns, common_options, completing
 from lom.cli.group import Group
-from lom.config import KEYS
 from lom.exit_codes import ExitCode
+from lom.settings.load import KEYS
 
 
 @click.group(cls=Group)

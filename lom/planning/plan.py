@@ -15,8 +15,8 @@ from typing import Any
 from lmm.envelope import timestamp
 from lmm.errors import RequestError, RuneError
 from lmm.model import Become, Limits, OnDisconnect, SecretRef, Target
-from lom.config import WAIT
 from lom.registry.manifest import Capability, Plugin
+from lom.settings.load import WAIT
 
 DEFAULT_LIMITS = Limits()
 

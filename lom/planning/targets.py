@@ -9,8 +9,8 @@ from lmm.aws.names import is_instance_id
 from lmm.errors import RequestError
 from lmm.model import Become, Target
 from lmm.transports import AUTO, TRANSPORTS, with_transport
-from lom.config import LONGEST_S, ON_LOCKED
 from lom.planning.plan import RunOptions, Step
+from lom.settings.load import LONGEST_S, ON_LOCKED
 
 _LOWEST = {
     "timeout_s": 0.001,

@@ -16,10 +16,10 @@ from lmm.aws.discovery import Query
 from lmm.aws.session import Account
 from lmm.model import SsmSettings, Target
 from lmm.testing.aws import FakeAws
-from lom.config import Settings
 from lom.doctor import Check, examine
 from lom.doctor_aws import examine_aws
 from lom.orchestrator import Orchestrator
+from lom.settings.load import Settings
 
 EAST = Account("us-east-1")
 HERE = "(region us-east-1)"

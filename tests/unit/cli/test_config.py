@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lmm.errors import RequestError
-from lom.config import KEYS, Settings, load_settings
+from lom.settings.load import KEYS, Settings, load_settings
 
 
 def load(tmp_path: Path, flags: Mapping[str, Any] | None = None, **environ: str) -> Settings:

@@ -13,9 +13,9 @@ import pytest
 from lmm.model import Target
 from lmm.transports import TransportPool
 from lom import Inventory, Orchestrator, Run
-from lom.config import Settings
 from lom.ledger import Ledger, LedgerReader, Recorder, RunFacts
 from lom.planning.scripts import load_scripts
+from lom.settings.load import Settings
 
 from .conftest import Begin
 

@@ -13,10 +13,10 @@ from lmm.errors import RequestError
 from lom.authoring.cases import load_case
 from lom.authoring.templates import write_plugin
 from lom.cli.run import read_params
-from lom.config import load_settings
 from lom.inventory.load import load_inventory
 from lom.registry.lockfile import read_lock
 from lom.registry.manifest import load_plugin
+from lom.settings.load import load_settings
 
 
 def config(folder: Path, content: bytes) -> object:

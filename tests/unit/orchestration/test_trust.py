@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from lmm.errors import RequestError
-from lom.config import load_settings
 from lom.documents.trust import distrust, is_own, refuse_foreign, trust, trusted_folders
 from lom.inventory.load import load_inventory
 from lom.registry.registry import default_registry
+from lom.settings.load import load_settings
 
 pytestmark = pytest.mark.needs_root  # only root can give files away
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lom.policy.hours import Window, parse_window
+from lom.settings.policy.hours import Window, parse_window
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
 

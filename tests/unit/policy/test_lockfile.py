@@ -12,8 +12,6 @@ import pytest
 
 from lmm.errors import PolicyDenied, RequestError
 from lom import Orchestrator
-from lom.config import Settings
-from lom.policy.values import Safeguards
 from lom.registry.lockfile import (
     Locked,
     check_locked,
@@ -24,6 +22,8 @@ from lom.registry.lockfile import (
     write_lock,
 )
 from lom.registry.manifest import Plugin, load_plugin
+from lom.settings.load import Settings
+from lom.settings.policy.values import Safeguards
 
 SCRIPT = 'echo \'{"payload":{"result":"success","output_data":{"answer":"%s"}}}\'\n'
 

@@ -1,4 +1,4 @@
-"""What stands between a plan and a run, as values: made from files by ``lom.policy.gather``.
+"""What stands between a plan and a run, as values: made from files by ``lom.settings.policy.gather``.
 
 Every run makes these, so they are tuples: a dataclass takes five times as long to define.
 """
@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from lom.policy.rules import Policy
+    from lom.settings.policy.rules import Policy
 
 
 class AuditLog(NamedTuple):

@@ -15,9 +15,9 @@ from lmm.errors import RequestError
 from lom.documents.read import Document, Location, refuse
 from lom.inventory.schema import M, PathText, Strict, validate
 from lom.inventory.selector_syntax import names_file, parse
-from lom.policy.hours import Window, parse_window
-from lom.policy.rules import Approval, Policy, Rule
-from lom.policy.values import AuditLog, Safeguards
+from lom.settings.policy.hours import Window, parse_window
+from lom.settings.policy.rules import Approval, Policy, Rule
+from lom.settings.policy.values import AuditLog, Safeguards
 
 LONGEST_S = 30 * 86400.0  # that an approval may hold; requests are kept as long
 _UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lmm.errors import RequestError
-from lom.config import KEYS, LONGEST_S, SAFEGUARD_KEYS
 from lom.documents.read import Document
 from lom.names import did_you_mean
+from lom.settings.load import KEYS, LONGEST_S, SAFEGUARD_KEYS
 
 _Seconds = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
@@ -31,7 +31,7 @@ class ConfigFile(BaseModel):
     max_stderr_bytes: _Count | None = None
     transport: str | None = None
     color: Literal["auto", "always", "never"] | None = None
-    policy: Any = None  # these four are checked in lom.policy.schema
+    policy: Any = None  # these four are checked in lom.settings.policy.schema
     plugin_lock: Any = None
     audit: Any = None
     approvals: Any = None

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from lom.documents.read import Document
 from lom.documents.trust import refuse_foreign
-from lom.policy.schema import (
+from lom.settings.policy.schema import (
     approvals_of,
     audit_of,
     lock_of,
     policy_of,
     system_safeguards,
 )
-from lom.policy.values import AuditLog, Safeguards
+from lom.settings.policy.values import AuditLog, Safeguards
 
 
 def gather(system: Document | None, files: Sequence[Document], lock: Path | None) -> Safeguards:

@@ -1,10 +1,10 @@
-"""The rules of a policy as values; made from files by ``lom.policy.schema``."""
+"""The rules of a policy as values; made from files by ``lom.settings.policy.schema``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lom.policy.hours import Window
+from lom.settings.policy.hours import Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Flags win over the environment, the environment over ``./rune.yaml``, that over
 ``~/.config/rune/config.yaml``, and all of them over the defaults. ``RUNE_CONFIG`` names a file
 that is read instead of the two. What decides whether a run is admitted is no setting: it adds up
 over these files and the machine's own ``/etc/rune/policy.yaml``, which nothing replaces. yaml, and
-pydantic in ``lom.config_model``, are imported only when there is a file: they cost more than all
+pydantic in ``lom.settings.schema``, are imported only when there is a file: they cost more than all
 the rest of a start-up.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lom.documents.read import Document
-    from lom.policy.values import Safeguards
+    from lom.settings.policy.values import Safeguards
 
 SYSTEM_POLICY = "/etc/rune/policy.yaml"
 LOCK_FILE = "plugins.lock.json"  # in force where it stands in the current folder
@@ -114,7 +114,7 @@ def system_safeguards() -> Safeguards:
 
     Raises RequestError (``config_invalid``): also if it is there and cannot be read.
     """
-    from lom.policy.values import Safeguards
+    from lom.settings.policy.values import Safeguards
 
     return _safeguards((), None) or Safeguards()
 
@@ -191,7 +191,7 @@ def _safeguards(files: Sequence[Document], cwd: Path | None) -> Safeguards | Non
     files = [one for one in files if any(key in one.data for key in SAFEGUARD_KEYS)]
     if system is None and lock is None and not files:
         return None
-    from lom.policy.gather import gather
+    from lom.settings.policy.gather import gather
 
     return gather(system, files, lock)
 
@@ -233,7 +233,7 @@ def _system(safeguards: Safeguards | None) -> _Layer:
 
 def _layer(file: Document, unchecked: bool) -> _Layer:
     if not unchecked:
-        from lom.config_model import check
+        from lom.settings.schema import check
 
         check(file)
     layer: _Layer = {}
