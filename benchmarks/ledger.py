@@ -63,10 +63,10 @@ def sample(way: str, mode: str, targets: int, ledger: Path) -> None:
     """Carry out one run in this process and print what it took."""
     from lmm.model import Target
     from lom import Inventory, Orchestrator
+    from lom.execution.run import Run
     from lom.ledger import Ledger
     from lom.planning.scripts import load_scripts
     from lom.render.documents import encode
-    from lom.run import Run
 
     known = {f"n{i}": Target(f"n{i}", transport=way) for i in range(targets)}
     with Orchestrator(Inventory(targets=known)) as rune, open(os.devnull, "wb") as sink:

@@ -14,10 +14,10 @@ from lmm import __version__
 if TYPE_CHECKING:
     from lmm.errors import RuneError
     from lmm.model import Become, Outcome, Result, SecretRef, Target
+    from lom.execution.run import Run
     from lom.inventory.load import Inventory
     from lom.orchestrator import Orchestrator
     from lom.planning.plan import Plan, RunOptions
-    from lom.run import Run
 
 __all__ = [
     "Become",
@@ -40,7 +40,7 @@ _HOMES = {
     "lom.inventory.load": ("Inventory",),
     "lom.orchestrator": ("Orchestrator",),
     "lom.planning.plan": ("Plan", "RunOptions"),
-    "lom.run": ("Run",),
+    "lom.execution.run": ("Run",),
 }
 
 

@@ -20,15 +20,16 @@ from lmm.errors import PolicyDenied, RequestError
 from lmm.model import SecretRef, Target
 from lmm.redact import has_secrets
 from lmm.transports import DESCRIPTORS, TransportPool
-from lom import locks
 from lom.admission.admit import Decision, admit, judge, refuse
 from lom.admission.audit.records import waits
 from lom.admission.bound import Bound, bound_account, chosen_place
 from lom.documents.places import home
+from lom.execution import locks
+from lom.execution.events import Event
+from lom.execution.run import Run
 from lom.inventory.load import Inventory, find_inventory, load_inventory
 from lom.inventory.selector_syntax import names_file, parse
 from lom.inventory.selectors import select
-from lom.journal import Event
 from lom.planning.pairs import batches_of, paired, takes_pairs
 from lom.planning.params import (
     mask_write_only,
@@ -40,7 +41,6 @@ from lom.planning.plan import Plan, RunOptions, Step, build_request, count_of
 from lom.planning.scripts import load_scripts
 from lom.planning.targets import adjusted, check_buckets, check_secrets, checked
 from lom.registry.registry import Registry, default_registry, full_version
-from lom.run import Run
 from lom.settings.load import Settings, is_named, load_settings, state_folder
 
 if TYPE_CHECKING:

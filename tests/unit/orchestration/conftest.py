@@ -14,9 +14,9 @@ from lmm.errors import RuneError
 from lmm.model import Target
 from lmm.transports import Job, Transport, TransportPool
 from lom import Inventory, Orchestrator, Run, RunOptions
+from lom.execution.slots import Slots
 from lom.planning.plan import Plan
 from lom.planning.scripts import load_scripts
-from lom.slots import Slots
 
 Play = Callable[[str, int], RuneError | None]  # target, which of its starts; None: it answers
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lmm.errors import HostError, RequestError
 from lmm.scope import Scope
-from lom.gate import Gate, between
+from lom.execution.limits import Gate, between
 from lom.planning.plan import RunOptions, count_of, split
 
 SIZES = st.one_of(st.integers(1, 300).map(str), st.integers(1, 100).map(lambda share: f"{share}%"))

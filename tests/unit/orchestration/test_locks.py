@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from lmm.errors import RequestError, RuneError, Unreachable
 from lmm.model import Target
 from lom import Run
-from lom.locks import LockFile, Locks, Taken, place_of
+from lom.execution.locks import LockFile, Locks, Taken, place_of
+from lom.execution.queue import Turn
 from lom.planning.plan import Step
-from lom.turns import Turn
 
 from .conftest import Batched, Played, Stage
 from .test_slots import wait_until
@@ -28,7 +28,7 @@ from .test_slots import wait_until
 HOLDER = """\
 import sys, time
 from pathlib import Path
-from lom.locks import LockFile, place_of
+from lom.execution.locks import LockFile, place_of
 held = LockFile(Path(sys.argv[1]), "other")
 assert held.take([place_of("a")])
 print("held", flush=True)

@@ -13,7 +13,7 @@ from lmm.contract import spec_validator
 from lmm.errors import ConnectionLost, OutputError, PluginFailed, RuneError, TimedOut, Unreachable
 from lmm.failures import failed_result
 from lmm.model import Outcome, Result
-from lom.retries import LONGEST_WAIT_S, is_worth_retrying, wait_s
+from lom.execution.retries import LONGEST_WAIT_S, is_worth_retrying, wait_s
 
 from .conftest import Batched, Played, Stage
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lom.slots import Slots
+from lom.execution.slots import Slots
 
 from .conftest import Played, Stage
 

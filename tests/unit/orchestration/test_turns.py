@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from lmm.model import Target
 from lmm.transports import Job
+from lom.execution.queue import Turn, Turns
 from lom.planning.plan import Step
-from lom.turns import Turn, Turns
 
 
 class Named:

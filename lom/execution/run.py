@@ -16,14 +16,14 @@ from lmm.preload import preload
 from lmm.scope import Scope
 from lmm.threads import started
 from lmm.transports import TransportPool
-from lom.dispatch import Dispatch
-from lom.gate import Gate, between
-from lom.journal import Event, Journal
-from lom.locks import CHANGING, Locks
+from lom.execution.dispatch import Dispatch
+from lom.execution.events import Event, Journal
+from lom.execution.limits import Gate, between
+from lom.execution.locks import CHANGING, Locks
+from lom.execution.results import Results, not_run, result_document
+from lom.execution.slots import AT_ONCE, PROCESS, Slots
 from lom.planning.plan import Plan, Step
 from lom.registry.manifest import Plugin
-from lom.results import Results, not_run, result_document
-from lom.slots import AT_ONCE, PROCESS, Slots
 
 if TYPE_CHECKING:
     from lom.ledger import Earlier, Ledger, Recorder

@@ -23,7 +23,7 @@ class Turn:
     ``attempt`` is the number of its next attempt, ``starts`` how often this run has started it,
     ``last`` what came of the last start, if that was not good enough. ``asks`` is set while its
     host is to be asked what became of a start by an earlier process. The rest is about the lock of
-    its host (``lom.locks``).
+    its host (``lom.execution.locks``).
     """
 
     step: Step

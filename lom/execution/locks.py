@@ -19,7 +19,7 @@ from pathlib import Path
 
 from lmm.errors import RequestError
 from lmm.transports.identity import hosts_of
-from lom.turns import Turn
+from lom.execution.queue import Turn
 
 FILE_NAME = "targets.lock"
 CHANGING = ("change", "destructive")  # the risks of actions that need their host for themselves

@@ -16,18 +16,18 @@ from lmm.receipts import message_ids, receipt_key
 from lmm.scope import Scope
 from lmm.shortage import fault, wanting
 from lmm.transports import Transport, TransportPool
-from lom.gate import Gate
-from lom.journal import Journal
-from lom.locks import CHANGING, Locks, Taken
-from lom.meeting import Meeting
+from lom.execution.events import Journal
+from lom.execution.limits import Gate
+from lom.execution.locks import CHANGING, Locks, Taken
+from lom.execution.paired_transport import Meeting
+from lom.execution.queue import Turn, Turns
+from lom.execution.results import not_run
+from lom.execution.retries import is_left_undone, is_worth_retrying, wait_s
+from lom.execution.slots import Slots
 from lom.planning.pairs import CLIENT, PEER, PORT, ROLE, SERVER
 from lom.planning.plan import Plan, Step, timeout_of
 from lom.registry.manifest import Plugin
-from lom.results import not_run
-from lom.retries import is_left_undone, is_worth_retrying, wait_s
 from lom.settings.load import WAIT
-from lom.slots import Slots
-from lom.turns import Turn, Turns
 
 if TYPE_CHECKING:
     from lom.ledger import Recorder, Started
