@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from lmm.model import Become, Outcome, Result, SecretRef, Target
     from lom.execution.run import Run
     from lom.inventory.load import Inventory
-    from lom.orchestrator import Orchestrator
     from lom.planning.plan import Plan, RunOptions
+    from lom.service.orchestrator import Orchestrator
 
 __all__ = [
     "Become",
@@ -38,7 +38,7 @@ _HOMES = {
     "lmm.errors": ("RuneError",),
     "lmm.model": ("Become", "Outcome", "Result", "SecretRef", "Target"),
     "lom.inventory.load": ("Inventory",),
-    "lom.orchestrator": ("Orchestrator",),
+    "lom.service.orchestrator": ("Orchestrator",),
     "lom.planning.plan": ("Plan", "RunOptions"),
     "lom.execution.run": ("Run",),
 }

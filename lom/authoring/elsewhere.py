@@ -18,9 +18,9 @@ from lom.planning.scripts import load_scripts
 from lom.registry.registry import Place, Registry
 
 if TYPE_CHECKING:
-    from lom.orchestrator import Orchestrator
     from lom.planning.plan import Plan
     from lom.registry.manifest import Plugin
+    from lom.service.orchestrator import Orchestrator
 
 
 @contextlib.contextmanager

@@ -18,8 +18,8 @@ from lom.documents.places import home
 from lom.settings.load import KEYS, OUTPUTS, Settings, load_settings
 
 if TYPE_CHECKING:
-    from lom.orchestrator import Orchestrator
     from lom.render.table import Screen
+    from lom.service.orchestrator import Orchestrator
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Common:
         """Return an orchestrator for the settings; it loads inventory and plugins when asked."""
         from lmm import descriptors
         from lmm.transports import DESCRIPTORS
-        from lom.orchestrator import Orchestrator
+        from lom.service.orchestrator import Orchestrator
 
         each = max(DESCRIPTORS["openssh"], DESCRIPTORS["local"])
         descriptors.make_room(self.settings.concurrency, each)

@@ -35,7 +35,7 @@ def doctor(common: Common, selectors: tuple[str, ...]) -> int:
     """
     from pathlib import Path
 
-    from lom.doctor import examine
+    from lom.service.doctor.examine import examine
 
     with common.orchestrator() as orchestrator:
         checks = [

@@ -15,10 +15,10 @@ from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from lom.execution.run import Run
-    from lom.orchestrator import Orchestrator
     from lom.planning.plan import Plan
     from lom.render.progress import Progress
     from lom.render.table import Screen
+    from lom.service.orchestrator import Orchestrator
 
 _ASK_S = 0.1  # how often a person who is asked is looked at
 

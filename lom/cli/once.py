@@ -15,8 +15,8 @@ from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from lom.ledger import RunRow
-    from lom.orchestrator import Orchestrator
     from lom.planning.plan import Plan
+    from lom.service.orchestrator import Orchestrator
 
 
 def once(common: Common, orchestrator: Orchestrator, plan: Plan) -> int:
@@ -27,7 +27,7 @@ def once(common: Common, orchestrator: Orchestrator, plan: Plan) -> int:
     where it waits for an approval.
     """
     from lom.render.documents import encode
-    from lom.resume import resumed
+    from lom.service.resume import resumed
 
     seq = 0
     while True:
@@ -58,7 +58,7 @@ def once(common: Common, orchestrator: Orchestrator, plan: Plan) -> int:
 
 
 def _check(plan: Plan, run: RunRow) -> None:
-    from lom.resume import differences
+    from lom.service.resume import differences
 
     key = plan.options.idempotency_key
     if not plan.resumes and (found := differences(plan, run)):

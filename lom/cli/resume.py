@@ -17,8 +17,8 @@ from lom.cli.types import secret_references
 
 if TYPE_CHECKING:
     from lom.ledger import RunRow, TargetRow
-    from lom.orchestrator import Orchestrator
     from lom.planning.plan import Plan, RunOptions
+    from lom.service.orchestrator import Orchestrator
 
 
 @click.command()
@@ -48,7 +48,7 @@ def resume(common: Common, run: str, secrets: tuple[str, ...], yes: bool) -> int
     Secrets are not kept: a run that had some needs --secret for each.
     """
     from lom.planning.plan import RunOptions
-    from lom.resume import resumed
+    from lom.service.resume import resumed
 
     with open_ledger(common) as ledger:
         found = ledger.find(run)
@@ -79,7 +79,7 @@ def _plan(
     secrets: tuple[str, ...],
 ) -> Plan:
     """Plan the run's action on its targets; without those that are through if some are gone."""
-    from lom.resume import is_open
+    from lom.service.resume import is_open
 
     references = secret_references(secrets)
     params = parameters(run, references)

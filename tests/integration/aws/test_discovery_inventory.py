@@ -17,7 +17,7 @@ from lmm.errors import RequestError
 from lmm.testing.aws import FakeAws
 from lom.inventory.load import load_inventory
 from lom.inventory.selectors import select
-from lom.orchestrator import Orchestrator
+from lom.service.orchestrator import Orchestrator
 
 TWO_REGIONS = """\
 defaults: {vars: {site: cloud, team: nobody}, ssm: {s3_bucket: rune, region: us-east-1}}

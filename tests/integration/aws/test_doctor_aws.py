@@ -16,9 +16,9 @@ from lmm.aws.discovery import Query
 from lmm.aws.session import Account
 from lmm.model import SsmSettings, Target
 from lmm.testing.aws import FakeAws
-from lom.doctor import Check, examine
-from lom.doctor_aws import examine_aws
-from lom.orchestrator import Orchestrator
+from lom.service.doctor.aws import examine_aws
+from lom.service.doctor.examine import Check, examine
+from lom.service.orchestrator import Orchestrator
 from lom.settings.load import Settings
 
 EAST = Account("us-east-1")

@@ -30,7 +30,7 @@ HEAVY = {
     "tenacity",
     "yaml",
 }
-FOR_MESSAGES = {"asyncio", "importlib.metadata", "lmm.model", "lom.orchestrator", "pathlib"}
+FOR_MESSAGES = {"asyncio", "importlib.metadata", "lmm.model", "lom.service.orchestrator", "pathlib"}
 
 
 def imported(rune: Any, *arguments: str) -> set[str]:

@@ -108,7 +108,7 @@ def test_a_run_that_broke_is_not_marked_as_finished(plugins: Path, tmp_path: Pat
             assert (run.status, run.finished, run.gap) == ("interrupted", False, None)
             assert {one.state for one in reader.targets(run)} <= {"not_started", "started"}
         scripts = load_scripts(plan)
-        from lom.resume import resumed
+        from lom.service.resume import resumed
 
         with LedgerReader(path) as reader:
             run = reader.find(plan.run_id)

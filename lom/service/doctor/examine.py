@@ -23,7 +23,7 @@ from lom.inventory.load import EXAMPLE, Inventory, find_inventory
 from lom.inventory.selectors import select
 
 if TYPE_CHECKING:
-    from lom.orchestrator import Orchestrator
+    from lom.service.orchestrator import Orchestrator
 
 OLDEST_PYTHON = (3, 11)
 
@@ -187,7 +187,7 @@ def _aws(
             targets = [one for one in chosen if (transport or one.transport) == "ssm"]
         queries = inventory.asked
     if queries or targets:
-        from lom.doctor_aws import examine_aws
+        from lom.service.doctor.aws import examine_aws
 
         yield from examine_aws(targets, queries)
 
