@@ -11,25 +11,25 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from lmm.errors import RequestError
-from lom.authoring import answering, ending, inputs
+from lom.authoring import inputs, kit_answers, kit_endings
 from lom.authoring.cases import Case, difference, filled
 from lom.authoring.findings import Finding, failed, ok, skipped
-from lom.authoring.subject import Subject, advice, trouble
+from lom.authoring.kit_subject import Subject, advice, trouble
 from lom.authoring.trials import Trials, Tried
 from lom.registry.manifest import Capability
 
 KIT: Mapping[str, Callable[[Subject], Finding]] = {
-    "output": answering.output,
-    "exit-code": answering.exit_code,
-    "unread-stdin": answering.unread_stdin,
-    "empty": answering.empty,
-    "huge": answering.huge,
-    "unicode": answering.unicode,
-    "secrets": answering.secrets,
-    "closed-stdout": ending.closed_stdout,
-    "orphans": ending.orphans,
-    "sigterm": ending.sigterm,
-    "deadline": ending.deadline,
+    "output": kit_answers.output,
+    "exit-code": kit_answers.exit_code,
+    "unread-stdin": kit_answers.unread_stdin,
+    "empty": kit_answers.empty,
+    "huge": kit_answers.huge,
+    "unicode": kit_answers.unicode,
+    "secrets": kit_answers.secrets,
+    "closed-stdout": kit_endings.closed_stdout,
+    "orphans": kit_endings.orphans,
+    "sigterm": kit_endings.sigterm,
+    "deadline": kit_endings.deadline,
 }
 # These make parameters up, or break off what was begun.
 _HARMFUL = frozenset(

@@ -13,7 +13,7 @@ from lmm.errors import RequestError, spec_text
 from lom.authoring import inputs
 from lom.authoring.cases import Case, case_files, filled, load_case
 from lom.authoring.findings import Finding, failed, ok, warn
-from lom.authoring.scripts import script_findings
+from lom.authoring.lint import script_findings
 from lom.planning.input_schema import place_of
 from lom.registry.manifest import Capability, Plugin
 

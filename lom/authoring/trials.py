@@ -16,8 +16,8 @@ from lmm.mediator import mediate
 from lmm.model import Invocation, Limits, Result, Script, Target
 from lmm.scope import Scope
 from lmm.transports.base import Transport
+from lom.authoring.case_host import StagedTransport, staged
 from lom.authoring.cases import Case, filled
-from lom.authoring.stage import StagedTransport, staged
 from lom.planning.input_schema import write_only_paths
 from lom.planning.params import resolve_parameters
 from lom.planning.scripts import load_script

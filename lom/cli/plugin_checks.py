@@ -114,7 +114,7 @@ def _trials(
             raise RequestError("invalid_usage", "--transport needs -t", command="rune plugin test")
         yield Trials(plugin)
         return
-    from lom.authoring.elsewhere import trials_on
+    from lom.authoring.on_target import trials_on
 
     confirm = confirmation(common)
     with (

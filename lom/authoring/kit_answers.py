@@ -9,7 +9,7 @@ from typing import Any
 from lmm.redact import MASK
 from lom.authoring import inputs
 from lom.authoring.findings import Finding, Status, failed, ok, skipped, warn
-from lom.authoring.subject import Subject, bears, trouble
+from lom.authoring.kit_subject import Subject, bears, trouble
 
 
 def output(subject: Subject) -> Finding:

@@ -7,7 +7,7 @@ from importlib import resources
 
 from lmm.model import OnDisconnect, Outcome, Script
 from lom.authoring.findings import Finding, failed, ok
-from lom.authoring.subject import Subject, bears, trouble
+from lom.authoring.kit_subject import Subject, bears, trouble
 from lom.authoring.trials import Manner, Trials, Tried
 from lom.registry.manifest import Capability
 

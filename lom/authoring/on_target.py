@@ -12,7 +12,7 @@ from lmm.transports import TransportPool
 from lom.admission.admit import admit
 from lom.authoring import inputs
 from lom.authoring.cases import Case
-from lom.authoring.ending import look
+from lom.authoring.kit_endings import look
 from lom.authoring.trials import Trials
 from lom.planning.scripts import load_scripts
 from lom.registry.registry import Place, Registry
