@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmm.errors import PolicyDenied, RequestError
+from lom.cli.commands.follow import following
+from lom.cli.commands.runs import open_ledger
 from lom.cli.common import Common
 from lom.cli.execute import execute
-from lom.cli.follow import following
 from lom.cli.output import write_pieces, write_stdout
-from lom.cli.runs import open_ledger
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:

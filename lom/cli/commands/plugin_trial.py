@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmm.errors import PolicyDenied, RequestError
+from lom.cli.commands.plugins import cancelling, folder_of
+from lom.cli.commands.run import read_params
 from lom.cli.common import Common, common_options, completing
-from lom.cli.plugins import cancelling, folder_of
-from lom.cli.run import read_params
 from lom.cli.types import Seconds, secret_references
 from lom.exit_codes import ExitCode
 from lom.names import did_you_mean

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from lmm.errors import RequestError
+from lom.cli.commands.rerun import parameters, settings_of
+from lom.cli.commands.runs import open_ledger, run_argument
 from lom.cli.common import Common, common_options
 from lom.cli.execute import confirmation, execute
 from lom.cli.ledgers import state_dir_option
-from lom.cli.rerun import parameters, settings_of
-from lom.cli.runs import open_ledger, run_argument
 from lom.cli.types import secret_references
 
 if TYPE_CHECKING:

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 @click.group(
     cls=Group,
     commands_at={
-        "new": "lom.cli.plugin_files:new",
-        "check": "lom.cli.plugin_checks:check",
-        "test": "lom.cli.plugin_checks:test",
-        "run-local": "lom.cli.plugin_trial:run_local",
-        "install": "lom.cli.plugin_files:install",
-        "remove": "lom.cli.plugin_files:remove",
-        "lock": "lom.cli.plugin_locks:lock",
-        "verify": "lom.cli.plugin_locks:verify",
+        "new": "lom.cli.commands.plugin_files:new",
+        "check": "lom.cli.commands.plugin_checks:check",
+        "test": "lom.cli.commands.plugin_checks:test",
+        "run-local": "lom.cli.commands.plugin_trial:run_local",
+        "install": "lom.cli.commands.plugin_files:install",
+        "remove": "lom.cli.commands.plugin_files:remove",
+        "lock": "lom.cli.commands.plugin_locks:lock",
+        "verify": "lom.cli.commands.plugin_locks:verify",
     },
 )
 def plugin() -> None:

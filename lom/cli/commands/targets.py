@@ -30,7 +30,7 @@ def _selectors(function: Callable[..., int]) -> Callable[..., int]:
     )(function)
 
 
-@click.group(cls=Group, commands_at={"cache": "lom.cli.target_cache:cache"})
+@click.group(cls=Group, commands_at={"cache": "lom.cli.commands.target_cache:cache"})
 def target() -> None:
     """List, show, ping and disconnect the targets of the inventory."""
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmm.errors import RequestError
+from lom.cli.commands.runs import ledger_file, open_ledger, run_argument
 from lom.cli.common import Common, columns, common_options, completing
 from lom.cli.group import Group
 from lom.cli.ledgers import state_dir_option
-from lom.cli.runs import ledger_file, open_ledger, run_argument
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def save(common: Common, name: str, run: str, replace: bool) -> int:
 
     Results that their plugin calls invalid are left out.
     """
-    from lom.cli.fleet import STATISTICS, measured_in
+    from lom.cli.commands.fleet import STATISTICS, measured_in
     from lom.fleet import need_libraries
 
     need_libraries(*STATISTICS)

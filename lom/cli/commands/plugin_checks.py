@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmm.errors import RequestError
+from lom.cli.commands.plugins import cancelling, folder_of
 from lom.cli.common import Common, common_options, completing
 from lom.cli.execute import confirmation
-from lom.cli.plugins import cancelling, folder_of
 from lom.exit_codes import ExitCode
 from lom.names import did_you_mean
 

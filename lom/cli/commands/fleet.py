@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmm.errors import RequestError
+from lom.cli.commands.runs import open_ledger, run_argument
 from lom.cli.common import Common, common_options, completing
 from lom.cli.group import Group
 from lom.cli.ledgers import state_dir_option
-from lom.cli.runs import open_ledger, run_argument
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:

@@ -29,10 +29,10 @@ STATUSES = (
 @click.group(
     cls=Group,
     commands_at={
-        "events": "lom.cli.follow:events",
-        "rerun": "lom.cli.rerun:rerun",
-        "resume": "lom.cli.resume:resume",
-        "compare": "lom.cli.fleet:compare",
+        "events": "lom.cli.commands.follow:events",
+        "rerun": "lom.cli.commands.rerun:rerun",
+        "resume": "lom.cli.commands.resume:resume",
+        "compare": "lom.cli.commands.fleet:compare",
     },
 )
 def runs() -> None:

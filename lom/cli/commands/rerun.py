@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmm.errors import RequestError
+from lom.cli.commands.runs import open_ledger, run_argument
 from lom.cli.common import Common, common_options
 from lom.cli.execute import carry_out, confirmation
 from lom.cli.ledgers import ledger_options
-from lom.cli.runs import open_ledger, run_argument
 from lom.cli.types import secret_references
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmm.errors import RequestError
+from lom.cli.commands.runs import open_ledger, run_argument
 from lom.cli.common import Common, common_options
 from lom.cli.ledgers import state_dir_option
 from lom.cli.output import write_pieces, write_stderr, write_stdout
-from lom.cli.runs import open_ledger, run_argument
 from lom.exit_codes import ExitCode
 from lom.render.lazily import Again
 
