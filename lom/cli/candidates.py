@@ -92,7 +92,7 @@ def _manifests(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def plugin_places(settings: Settings) -> list[tuple[Path, bool]]:
-    """Return the folders of ``lom.registry.registry``, and which were found, not named; without those of
+    """Return the folders of plugins, and which were found, not named; without those of
     third-party packages: asking for these takes longer than all the rest."""
     here = Path(__file__).resolve().parents[1]
     bundled = here / "plugins"

@@ -305,7 +305,7 @@ class Run:
             recorder, self._earlier = ledger.resume(self.run_id, self.cancel, keep, unseen=unseen)
             self._started_at = self._earlier.started_at
             return recorder
-        from lom.ledger import facts_of
+        from lom.execution.facts import facts_of
 
         return ledger.begin(facts_of(self.plan, self._started_at), self.cancel)
 

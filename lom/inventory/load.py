@@ -57,8 +57,8 @@ def find_inventory(cwd: Path | None = None) -> tuple[Path, ...]:
 
 def load_inventory(paths: str | Path | Iterable[str | Path], *, found: bool = False) -> Inventory:
     """Read files, folders and executables and merge them into one inventory; none gives an
-    empty one. Those that were ``found``, not named, must be the user's own (``lom.documents.trust``), and so
-    must the ``ssh.config_file`` of every target: a ProxyCommand in it is run here.
+    empty one. Those that were ``found``, not named, must be the user's own (``documents.trust``),
+    and so must the ``ssh.config_file`` of every target: a ProxyCommand in it is run here.
 
     Raises RequestError (``untrusted_path``, ``aws_…`` from a source, or ``inventory_invalid`` whose
     ``validation_errors`` name every fault with file, line and ``$.path``).

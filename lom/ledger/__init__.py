@@ -5,10 +5,11 @@ what runs does not, nor how a record looks. Imported only where a ledger is used
 sake.
 """
 
+from lom.ledger.records import Earlier, RunFacts, RunRow, Started, TargetRow
 from lom.ledger.sqlite.database import FILE_NAME
-from lom.ledger.sqlite.reader import LedgerReader, RunRow, TargetRow
-from lom.ledger.sqlite.resuming import Earlier, Started
-from lom.ledger.sqlite.writer import Ledger, Recorder, RunFacts, facts_of
+from lom.ledger.sqlite.reader import LedgerReader
+from lom.ledger.sqlite.recorder import Recorder
+from lom.ledger.sqlite.writer import Ledger
 
 __all__ = [
     "FILE_NAME",
@@ -20,5 +21,4 @@ __all__ = [
     "RunRow",
     "Started",
     "TargetRow",
-    "facts_of",
 ]

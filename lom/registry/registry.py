@@ -30,8 +30,8 @@ _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-[0-9A-Za-z-]+(\.[0-9A-
 @dataclass(frozen=True, slots=True)
 class Place:
     """A folder of plugin folders; ``origin`` says how it came to be searched. What was ``found``,
-    not named, must be the user's own (``lom.documents.trust``): what is not is an error, or left out if the
-    place ``yields`` to one that was named."""
+    not named, must be the user's own (``lom.documents.trust``): what is not is an error, or left
+    out if the place ``yields`` to one that was named."""
 
     origin: str
     path: Path

@@ -245,14 +245,14 @@ class Orchestrator:
         scripts = load_scripts(plan)
         ledger = self._ledger()
         if ledger is not None and plan.options.idempotency_key is not None:
-            ledger.check_key(plan)
+            ledger.check_key(plan.run_id, plan.options.idempotency_key)
         elif ledger is None and (plan.resumes or plan.options.idempotency_key is not None):
             raise RequestError("invalid_request", "without a ledger no run is found again")
         try:
             admission = admit(plan, scripts, self.settings, lambda: self.inventory)
         except PolicyDenied as error:
             if ledger and waits(plan, error):
-                from lom.ledger import facts_of
+                from lom.execution.facts import facts_of
 
                 ledger.wait(facts_of(plan, timestamp()), error.data["plan_hash"])
             raise

@@ -1,6 +1,6 @@
 """Whether somebody else has approved of a plan, as the rules demand; and that only once.
 
-What answers come to is in ``lom.admission.approvals.standing``, the files in ``lom.admission.approvals.folder``.
+What answers come to is in ``standing`` beside this module, the files in ``folder``.
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ from pathlib import Path
 from lmm.envelope import timestamp
 from lmm.errors import RequestError
 from lom.ledger.metrics import Series
+from lom.ledger.records import RunRow
 from lom.ledger.sqlite.database import connect_writer, faults_of, transaction
 from lom.ledger.sqlite.measurements import has_measurements
-from lom.ledger.sqlite.reader import LedgerReader, RunRow
+from lom.ledger.sqlite.reader import LedgerReader
 from lom.ledger.sqlite.writer import who
 from lom.names import did_you_mean
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lom.ledger.metrics import Measured, Metric, Series
-from lom.ledger.sqlite.reader import LedgerReader, RunRow
+from lom.ledger.records import RunRow
+from lom.ledger.sqlite.reader import LedgerReader
 
 EARLIER_RUNS = 20  # of a host, the newest ones: its history
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,91 +13,12 @@ from typing import Any
 from lmm.errors import RequestError
 from lmm.model import Outcome
 from lom.ledger.processes import is_alive
+from lom.ledger.records import INTERRUPTED, RUNNING, UNFINISHED, UNKNOWN, WAITING, RunRow, TargetRow
 from lom.ledger.sqlite.database import connect_reader, faults_of
 from lom.ledger.sqlite.rows import is_waiting, process_of, shown_key
 from lom.render.lazily import Lazily
 
-RUNNING, INTERRUPTED, UNKNOWN, WAITING = UNFINISHED = (
-    *("running", "interrupted", "unknown"),
-    "waiting",
-)
 _EVENTS_AT_ONCE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class TargetRow:
-    """A target of a run: ``state`` is ``not_started``, ``started`` or ``done``.
-
-    ``started`` means that its script may have run and nobody knows how that ended; ``outcome``
-    and ``attempt`` are those of the result, None before there is one.
-    """
-
-    name: str
-    transport: str
-    plugin: str | None
-    state: str
-    started_at: str | None
-    outcome: str | None
-    attempt: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run as the ledger has it.
-
-    ``status`` is that of the result document; before there is one ``waiting`` (for an approval of
-    the plan with this hash), ``running``, ``interrupted`` (its process is gone) or ``unknown``
-    (its process cannot be seen from here). ``approved_by`` are the users who approved, None where
-    nobody had to or has. ``gap`` says why the record is incomplete, None if it is not.
-    """
-
-    number: int
-    run_id: str
-    action: str
-    request: Mapping[str, Any]
-    secret_params: tuple[str, ...]
-    options: Mapping[str, Any]
-    version: str
-    who: str
-    host: str
-    pid: int
-    started_at: str
-    finished_at: str | None
-    status: str
-    summary: Mapping[str, int]
-    exit_code: int | None
-    gap: str | None
-    cancel_requested_at: str | None
-    targets: int
-    plan_hash: str | None
-    approved_by: tuple[str, ...] | None
-    idempotency_key: str | None
-
-    @property
-    def finished(self) -> bool:
-        return self.finished_at is not None
-
-    def listed(self) -> dict[str, Any]:
-        """Return the run as ``runs list`` tells it (``specs/runs_v1.json``)."""
-        return {
-            "run_id": self.run_id,
-            "action": self.action,
-            "status": self.status,
-            "started_at": self.started_at,
-            "finished_at": self.finished_at,
-            "targets": self.targets,
-            "summary": self.summary,
-            "exit_code": self.exit_code,
-            "who": self.who,
-            "host": self.host,
-            "pid": self.pid,
-            "version": self.version,
-            "cancel_requested_at": self.cancel_requested_at,
-            "incomplete": self.gap,
-            "plan_hash": self.plan_hash,
-            "approved_by": self.approved_by,
-            "idempotency_key": self.idempotency_key,
-        }
 
 
 class LedgerReader:

@@ -4,43 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lmm.errors import RequestError
 from lom.ledger.processes import is_alive, this_process
+from lom.ledger.records import Earlier, Keep, Started
 from lom.ledger.sqlite.rows import is_waiting, process_of
 
 _LINES = ("progress", "metric", "log")  # events that a line of a plugin's stderr has become
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A target that was started, and of which the ledger does not know how that ended.
-
-    ``starts`` counts how often, ``attempt`` is the number of the last one, ``age_s`` how many
-    seconds ago that was, ``heard`` how many lines of its stderr are in the ledger. It is
-    ``over`` if its next attempt was waited for.
-    """
-
-    starts: int
-    attempt: int
-    age_s: float
-    heard: int
-    over: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """How far a run came: what was started, its begin and its last ``seq``."""
-
-    started_at: str
-    last_seq: int
-    started: Mapping[str, Started]
-
-
-Keep = Callable[[str, str, str], object]  # target, outcome, result document as JSON
 
 
 def take_up(

@@ -6,64 +6,22 @@ import json
 import os
 import platform
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from lmm import __version__
 from lmm.envelope import timestamp
 from lmm.errors import RequestError
 from lom.ledger.processes import is_alive, this_process
+from lom.ledger.records import Earlier, Keep, RunFacts
 from lom.ledger.sqlite.database import connect_writer, faults_of, transaction
 from lom.ledger.sqlite.recorder import Recorder
-from lom.ledger.sqlite.resuming import Earlier, Keep, take_up
+from lom.ledger.sqlite.resuming import take_up
 from lom.ledger.sqlite.rows import is_waiting, key_of, process_of
-from lom.planning.plan import Plan
-
-__all__ = ["Ledger", "Recorder", "RunFacts", "facts_of"]
 
 _T = TypeVar("_T")
 _FREED_AT_ONCE = 256  # pages; other writers wait no longer than this takes
-
-
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """What is known of a run before it starts. All values are JSON without any secret.
-
-    ``request`` is the RCS message, ``secret_params`` the JSON pointers of parameters that were
-    masked in it, ``targets`` name, transport and plugin of each target in the plan's order.
-    ``idempotency_key`` is what only one run of a person can have in a ledger.
-    """
-
-    run_id: str
-    action: str
-    request: Mapping[str, Any]
-    secret_params: Sequence[str]
-    options: Mapping[str, Any]
-    version: str
-    started_at: str
-    targets: Sequence[tuple[str, str, str | None]]
-    idempotency_key: str | None = None
-
-
-def facts_of(plan: Plan, started_at: str) -> RunFacts:
-    """Return what is known of a plan that is carried out from this instant on, or waits."""
-    return RunFacts(
-        run_id=plan.run_id,
-        action=plan.action,
-        request=plan.request,
-        secret_params=sorted(plan.secret_params),
-        options={**plan.options.document(), **plan.origin},
-        version=__version__,
-        started_at=started_at,
-        targets=[
-            (step.target.name, step.target.transport, step.plugin.name if step.plugin else None)
-            for step in plan.steps
-        ],
-        idempotency_key=plan.options.idempotency_key,
-    )
 
 
 class Ledger:
@@ -132,10 +90,10 @@ class Ledger:
                 (json.dumps(users), run_id),
             )
 
-    def check_key(self, plan: Plan) -> None:
-        """Raise RequestError (``idempotency_key_used``) if another run has the plan's key."""
+    def check_key(self, run_id: str, key: str | None) -> None:
+        """Raise RequestError (``idempotency_key_used``) if another run than this has the key."""
         with closing(connect_writer(self.path)) as connection, faults_of(self.path):
-            _check_key(connection, plan.run_id, self._asker, plan.options.idempotency_key)
+            _check_key(connection, run_id, self._asker, key)
 
     def request_cancel(self, run_id: str) -> bool:
         """Ask the process that carries out the run to cancel it; False if the run has finished."""

@@ -1,5 +1,5 @@
-"""Admission rules: values, their schema, time windows, who asks, and what the rules say to a run.
+"""Admission rules as people write them: values, their schema, time windows.
 
-Here belongs what can be decided from values alone. Reading files is in ``lom.settings.load``; asking the
-rules for a plan, and the audit line about it, are in ``lom.admission.admit``.
+What files ask for, and what several of them come to, belongs here. What the rules say to a run is
+in ``lom.admission``.
 """

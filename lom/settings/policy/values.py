@@ -1,4 +1,4 @@
-"""What stands between a plan and a run, as values: made from files by ``lom.settings.policy.gather``.
+"""What stands between a plan and a run, as values: made from files by ``gather``.
 
 Every run makes these, so they are tuples: a dataclass takes five times as long to define.
 """

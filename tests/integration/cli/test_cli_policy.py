@@ -100,7 +100,7 @@ def test_the_machines_policy_cannot_be_loosened(fleet: Any) -> None:
     done = fleet.python(WITH_SYSTEM_POLICY, str(system), "run", "t.typed", "-q")
     assert done.code == 0
     library = (
-        "import sys, lom.settings.load\nlom.config.SYSTEM_POLICY = sys.argv[1]\n"
+        "import sys, lom.settings.load\nlom.settings.load.SYSTEM_POLICY = sys.argv[1]\n"
         "from lom import Orchestrator\nfrom lom.settings.load import Settings\n"
         "Orchestrator(settings=Settings()).run('noop')\n"
     )
