@@ -45,8 +45,9 @@ class Disconnected(NamedTuple):
 def directory() -> Path:
     """Return the user's private directory for sockets, made if there is none.
 
-    ``$XDG_RUNTIME_DIR/rune``, else ``rune-UID`` in a temporary directory. Raises RequestError
-    (``local_io_error``) for one that others made or may change.
+    ``$XDG_RUNTIME_DIR/rune``, else ``rune-UID`` in a temporary directory, or one with more to its
+    name where somebody else has taken that. Raises RequestError (``local_io_error``) for one that
+    others may change.
     """
     failed = ""
     for path in _places():
@@ -57,6 +58,8 @@ def directory() -> Path:
         except OSError as error:
             failed = f": {path}: {error.strerror}"
             continue
+        if path.parent != Path(os.environ.get("XDG_RUNTIME_DIR", "")) and _is_anothers(path):
+            path = _beside(path)
         if problem := _exposure(path):
             raise RequestError(
                 "local_io_error",
@@ -82,6 +85,22 @@ def _places() -> Iterator[Path]:
     yield from itertools.islice(filter(_has_room, temporary), 1)
 
 
+def _is_anothers(path: Path) -> bool:
+    return os.lstat(path).st_uid != os.getuid()
+
+
+def _beside(path: Path) -> Path:
+    """Return the first private directory whose name begins like the path's, made if there is none.
+
+    In a temporary directory anybody can take a name first.
+    """
+    for other in sorted(path.parent.glob(f"{path.name}-*")):
+        with contextlib.suppress(OSError):
+            if _exposure(other) is None:
+                return other
+    return Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
+
+
 def _is_own(folder: str) -> bool:
     """Whether it is this user's and not another's, whose environment sudo has kept."""
     try:
@@ -91,7 +110,7 @@ def _is_own(folder: str) -> bool:
 
 
 def _has_room(folder: Path) -> bool:
-    return len(os.fsencode(folder)) <= MAX_DIRECTORY
+    return len(os.fsencode(folder)) + len("-12345678") <= MAX_DIRECTORY  # see ``_beside``
 
 
 def _exposure(path: Path) -> str | None:

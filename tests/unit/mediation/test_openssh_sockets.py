@@ -54,6 +54,11 @@ def link_elsewhere(path: Path) -> None:
     path.symlink_to(elsewhere)
 
 
+def link(path: Path) -> Path:
+    path.symlink_to("/")
+    return path
+
+
 def anothers(path: Path) -> None:
     path.mkdir(mode=0o700)
     os.chown(path, 65534, 65534)
@@ -116,6 +121,25 @@ def test_without_a_runtime_directory_of_ones_own_it_is_a_temporary_one(
     spoil()
     assert directory() == in_temporary()
     in_temporary().rmdir()
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("spoil", [anothers, lambda path: os.lchown(link(path), 65534, 65534)])
+def test_a_name_that_somebody_else_has_taken_stops_nobody(spoil: Callable[[Path], None]) -> None:
+    missing()
+    spoil(in_temporary())
+    found = directory()
+    assert found.name.startswith(f"{in_temporary().name}-")
+    assert found.stat().st_mode & 0o777 == 0o700
+    assert directory() == found
+    before = link(in_temporary().with_name(f"{in_temporary().name}-0"))
+    assert directory() == found
+    before.unlink()
+    found.rmdir()
+    if in_temporary().is_symlink():
+        in_temporary().unlink()
+    else:
+        in_temporary().rmdir()
 
 
 def test_every_socket_has_room_for_the_name_that_ssh_binds(tmp_path: Path) -> None:
