@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from lmm.errors import RequestError
 from lom.admission.caller import Caller, current_caller, user_name
 from lom.settings.load import Settings, load_settings, system_file, system_safeguards
 
@@ -48,6 +49,14 @@ def bound_account() -> Bound | None:
         system_safeguards()  # says what is wrong with it
         return None
     account = user_name(os.getuid())
+    if identities and account.startswith("#"):  # a directory service may be away
+        raise RequestError(
+            "config_invalid",
+            f"the user with id {os.getuid()} has no name on this machine: nobody can tell whether"
+            f" {file.file} binds it; see `getent passwd {os.getuid()}`",
+            field="$.identities",
+            file=file.file,
+        )
     if account not in identities:
         return None
     return Bound(account, str(identities[account]), _home())

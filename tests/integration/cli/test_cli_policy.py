@@ -107,6 +107,17 @@ def test_the_machines_policy_cannot_be_loosened(fleet: Any) -> None:
     assert "PolicyDenied: rule 'never'" in fleet.python(library, str(system)).stderr
 
 
+def test_whom_the_machine_cannot_name_gets_in_only_where_nobody_is_bound(fleet: Any) -> None:
+    nameless = WITH_SYSTEM_POLICY.replace(
+        "import sys\n", "import pwd, sys\npwd.getpwuid = lambda uid: {}[uid]\n"
+    )
+    for identities, code in (("{}", 0), ("{rune: SUDO_USER}", 2)):
+        system = fleet.write("etc/policy.yaml", f"default: allow\nidentities: {identities}\n")
+        done = fleet.python(nameless, str(system), "run", "noop", "-q")
+        assert done.code == code, done
+    assert "has no name on this machine" in done.stderr
+
+
 def test_with_the_machines_inventory_other_hosts_are_denied(fleet: Any) -> None:
     fleet.write("etc/hosts.yaml", "targets:\n  web1: {transport: local, vars: {rack: r1}}\n")
     system = fleet.write("etc/policy.yaml", "inventory: hosts.yaml\n")
