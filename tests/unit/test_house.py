@@ -1,0 +1,53 @@
+"""The house stands as docs/architecture.md draws it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted(path for name in ("lom", "lmm") for path in (ROOT / name).rglob("*.py"))
+
+
+def layers() -> list[list[str]]:
+    """The floors of ``lom`` that import-linter checks, the highest first."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (rooms,) = (one for one in contracts if one.get("containers") == ["lom"])
+    assert rooms["exhaustive"]
+    return [re.findall(r"\w+", line) for line in rooms["layers"]]
+
+
+def test_the_page_shows_every_room_on_its_floor() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    table = page[page.index("| floor | room |") :]
+    found: dict[str, list[str]] = {}
+    for number, cell in re.findall(r"(?m)^\| (\d+) \| ([^|]+) \|", table):
+        found.setdefault(number, []).extend(re.findall(r"`([a-z_]+)(?:/|\.py)`", cell))
+    assert [sorted(rooms) for rooms in found.values()] == [sorted(floor) for floor in layers()]
+    assert list(map(int, found)) == list(range(len(found) - 1, -1, -1))
+
+
+def test_every_room_says_what_belongs_in_it() -> None:
+    for room in MODULES:
+        if room.name == "__init__.py":
+            said = ast.get_docstring(ast.parse(room.read_text("utf-8"))) or ""
+            assert len(said.split(". ")) > 1 or "\n\n" in said, room
+
+
+def test_no_file_and_no_class_is_too_large_to_read() -> None:
+    for path in MODULES:
+        text = path.read_text("utf-8")
+        assert text.count("\n") <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                public = [
+                    one.name
+                    for one in node.body
+                    if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+                    and not one.name.startswith("_")
+                    and not any(ast.unparse(by) == "property" for by in one.decorator_list)
+                ]
+                assert len(public) <= 12, (path, node.name, public)
