@@ -40,7 +40,7 @@ def is_text(content: bytes) -> bool:
     return b"\0" not in content and 0 < len(content) <= TEXT_BYTES
 
 
-class Sent(NamedTuple):
+class SentFile(NamedTuple):
     """A script on its way: the part of its own bytes, what is said of its files, all bytes."""
 
     content: bytes
@@ -49,7 +49,7 @@ class Sent(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def sent(script: Script) -> Sent:
+def sent(script: Script) -> SentFile:
     """Return what of a script is sent with every start."""
     large = kept(script)
     words: list[str] = []
@@ -61,7 +61,7 @@ def sent(script: Script) -> Sent:
         words += [file.path, kind, str(len(file.content)), _mode(file)]
     is_kept = any(file.path == script.filename for file in large)
     content = b"" if is_kept else script.content
-    return Sent(content, tuple(words), b"".join([content, *(file.content for file in small)]))
+    return SentFile(content, tuple(words), b"".join([content, *(file.content for file in small)]))
 
 
 def kept(script: Script) -> list[File]:

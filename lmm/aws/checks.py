@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lmm.aws import session
-from lmm.aws.session import CALL_ERRORS, READ_TIMEOUT_S, Account, Clients
+from lmm.aws.session import CALL_ERRORS, READ_TIMEOUT_S, AwsAccount, Clients
 from lmm.errors import RuneError, Unreachable
 from lmm.model import SsmSettings
 
@@ -74,7 +74,7 @@ _TRIALS = {
 }
 
 
-def resolved(clients: Clients, account: Account) -> Account:
+def resolved(clients: Clients, account: AwsAccount) -> AwsAccount:
     """Return the account with its region, from the AWS configuration where none is given.
 
     Raises Unreachable (``aws_credentials``).
@@ -82,7 +82,7 @@ def resolved(clients: Clients, account: Account) -> Account:
     return replace(account, region=clients.get(account, "ssm").meta.region_name)
 
 
-def identity(clients: Clients, account: Account) -> str:
+def identity(clients: Clients, account: AwsAccount) -> str:
     """Return the ARN of whom AWS takes us for. Raises Unreachable."""
     try:
         return str(clients.get(account, "sts").get_caller_identity()["Arn"])
@@ -91,7 +91,7 @@ def identity(clients: Clients, account: Account) -> str:
 
 
 def permissions(
-    clients: Clients, account: Account, actions: Iterable[str]
+    clients: Clients, account: AwsAccount, actions: Iterable[str]
 ) -> Iterator[tuple[str, RuneError | None]]:
     """Yield each action, and why it cannot be done; None: it can.
 
@@ -108,7 +108,7 @@ def permissions(
         yield action, None
 
 
-def bucket(clients: Clients, account: Account, ssm: SsmSettings) -> None:
+def bucket(clients: Clients, account: AwsAccount, ssm: SsmSettings) -> None:
     """Put, list, fetch and delete a small object below the prefix, as a run does.
 
     Raises Unreachable that names the step.

@@ -14,7 +14,7 @@ import tenacity
 
 from lmm.aws import session
 from lmm.aws.payload import INSTANCES
-from lmm.aws.session import CALL_ERRORS, Account, Clients
+from lmm.aws.session import CALL_ERRORS, AwsAccount, Clients
 from lmm.errors import Cancelled, ConnectionLost, HostError, RuneError, TimedOut, Unreachable
 
 DOCUMENT = "AWS-RunShellScript"
@@ -43,7 +43,7 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class OutputBucket:
     """Where the agents put whole outputs."""
 
     name: str
@@ -51,10 +51,10 @@ class Bucket:
     region: str | None
 
 
-class Service:
+class SystemsManager:
     """Systems Manager of one account and region."""
 
-    def __init__(self, clients: Clients, account: Account) -> None:
+    def __init__(self, clients: Clients, account: AwsAccount) -> None:
         self._sender = clients.get(account, "ssm", once=True)
         self._reader = clients.get(account, "ssm")
 
@@ -65,7 +65,7 @@ class Service:
         *,
         run_id: str,
         timeouts: Timeouts,
-        bucket: Bucket | None,
+        bucket: OutputBucket | None,
         pause: Callable[[float], object],
     ) -> str:
         """Send one command and return its id.

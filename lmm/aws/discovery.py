@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from lmm.aws import session
 from lmm.aws.names import is_instance_id
-from lmm.aws.session import CALL_ERRORS, Account, Clients
+from lmm.aws.session import CALL_ERRORS, AwsAccount, Clients
 from lmm.errors import RuneError
 from lmm.model import JSON
 from lmm.threads import started
@@ -39,31 +39,31 @@ class Query:
     """
 
     service: Literal["ec2", "ssm"]
-    account: Account
+    account: AwsAccount
     filters: Mapping[str, Sequence[str]]
     resource_group: str | None = None
     agents: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class FoundInstance:
     """An EC2 instance or managed node. ``account`` has the region it was found in.
 
     ``ping_status`` is Online, ConnectionLost, Inactive or NotManaged, None if it was not asked.
     """
 
     instance_id: str
-    account: Account
+    account: AwsAccount
     vars: Mapping[str, JSON]
     private_address: str | None
     public_address: str | None
     ping_status: str | None
 
 
-def discover(queries: Sequence[Query]) -> list[list[Instance] | RuneError]:
+def discover(queries: Sequence[Query]) -> list[list[FoundInstance] | RuneError]:
     """Return what each query found, or why it could not be answered."""
     clients = Clients()
-    answers: dict[int, list[Instance] | RuneError] = {}
+    answers: dict[int, list[FoundInstance] | RuneError] = {}
     crashed: list[BaseException] = []
     todo = deque(enumerate(queries))
 
@@ -102,7 +102,7 @@ def discover(queries: Sequence[Query]) -> list[list[Instance] | RuneError]:
 
 def agents(
     clients: Clients,
-    account: Account,
+    account: AwsAccount,
     instances: Iterable[str] | None = None,
     filters: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Mapping[str, Any]]:
@@ -133,7 +133,7 @@ class _Asking:
         region = clients.get(query.account, "ssm").meta.region_name
         self._account = replace(query.account, region=region)
 
-    def instances(self) -> list[Instance]:
+    def instances(self) -> list[FoundInstance]:
         members = self._members()
         if self._query.service == "ssm":
             nodes = agents(self._clients, self._account, members, self._query.filters)
@@ -188,7 +188,7 @@ class _Asking:
 
     def _instance(
         self, name: str, described: Mapping[str, Any], node: Mapping[str, Any] | None
-    ) -> Instance:
+    ) -> FoundInstance:
         asked = self._query.service == "ssm" or self._query.agents
         node = node or {}
         status = node.get("PingStatus", NOT_MANAGED) if asked else None
@@ -199,7 +199,7 @@ class _Asking:
             **_of_ssm(node),
             "ssm_ping_status": status,
         }
-        return Instance(
+        return FoundInstance(
             instance_id=name,
             account=self._account,
             vars={key: value for key, value in known.items() if value is not None},

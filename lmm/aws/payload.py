@@ -54,7 +54,7 @@ def fetched(url: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ReplyLimits:
     """How much may come back: characters of the whole reply, bytes of each output stream."""
 
     reply_chars: int
@@ -73,7 +73,7 @@ def build_script(
     shared: str,
     unique: str,
     shell_command: str,
-    limits: Limits,
+    limits: ReplyLimits,
 ) -> str:
     """Return the script for the instances, by id; ``shared`` and ``unique`` are shell commands.
 
@@ -99,7 +99,7 @@ def build_script(
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReplyStreams:
     """Both output streams of the shell, whole and verified."""
 
     stdout: bytes
@@ -121,7 +121,7 @@ class Refusal:
     detail: str
 
 
-Reply = Answer | Truncated | Refusal | None
+Reply = ReplyStreams | Truncated | Refusal | None
 
 
 def most_chars(most: int) -> int:
@@ -153,11 +153,11 @@ def read_reply(text: str, nonce: str, most: int = MOST_BYTES) -> Reply:
         data = b""
     cut = int(fields[1])
     if cut + int(fields[2]) > most < len(data):
-        return Answer(data[:cut], data[cut:])
+        return ReplyStreams(data[:cut], data[cut:])
     if (
         unpacker.eof
         and len(data) == cut + int(fields[2])
         and hashlib.sha256(data).hexdigest() == fields[3]
     ):
-        return Answer(data[:cut], data[cut:])
+        return ReplyStreams(data[:cut], data[cut:])
     return Truncated(line.end() + 2 + length)

@@ -82,7 +82,7 @@ THROTTLED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class AwsAccount:
     """Whose resources, and where: what a client of a service is made from."""
 
     region: str | None = None
@@ -91,7 +91,7 @@ class Account:
     external_id: str | None = None
 
     @classmethod
-    def of(cls, ssm: SsmSettings) -> Account:
+    def of(cls, ssm: SsmSettings) -> AwsAccount:
         return cls(ssm.region, ssm.profile, ssm.role_arn, ssm.external_id)
 
     def __str__(self) -> str:
@@ -106,11 +106,11 @@ class Clients:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sessions: dict[Account, boto3.Session] = {}
-        self._made: dict[tuple[Account, str, str | None, bool], Any] = {}
+        self._sessions: dict[AwsAccount, boto3.Session] = {}
+        self._made: dict[tuple[AwsAccount, str, str | None, bool], Any] = {}
 
     def get(
-        self, account: Account, service: str, *, region: str | None = None, once: bool = False
+        self, account: AwsAccount, service: str, *, region: str | None = None, once: bool = False
     ) -> Any:
         """Return a client of ``service``; with ``once`` it never sends a request a second time.
 
@@ -145,7 +145,7 @@ class Clients:
             client.close()
 
 
-def _session(account: Account) -> boto3.Session:
+def _session(account: AwsAccount) -> boto3.Session:
     """Return a session of the profile, in the role that is to be assumed."""
     base = botocore.session.Session(profile=account.profile)
     if account.region:
@@ -175,7 +175,7 @@ def _source_credentials(base: botocore.session.Session) -> Any:
 
 
 @contextlib.contextmanager
-def _configuration_faults(account: Account) -> Iterator[None]:
+def _configuration_faults(account: AwsAccount) -> Iterator[None]:
     try:
         yield
     except BotoCoreError as error:

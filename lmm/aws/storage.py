@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from lmm.aws import session
-from lmm.aws.session import CALL_ERRORS, Account, Clients
+from lmm.aws.session import CALL_ERRORS, AwsAccount, Clients
 from lmm.errors import RuneError
 from lmm.model import SsmSettings
 
@@ -20,7 +20,9 @@ DELETED_AT_ONCE = 1000  # DeleteObjects: most keys in one call
 class Storage:
     """The objects of one run in one bucket. Inputs are removed by ``close`` in any case."""
 
-    def __init__(self, clients: Clients, account: Account, ssm: SsmSettings, run_id: str) -> None:
+    def __init__(
+        self, clients: Clients, account: AwsAccount, ssm: SsmSettings, run_id: str
+    ) -> None:
         assert ssm.s3_bucket
         self.bucket = ssm.s3_bucket
         self.region = ssm.s3_region or ssm.region

@@ -35,7 +35,7 @@ LISTS = frozenset({"identityfile", "certificatefile"})  # the others: the first 
 
 
 @dataclass(slots=True)
-class Found:
+class FoundSettings:
     """What the files say of one host; ``unsupported`` are Match lines that only ssh can judge."""
 
     settings: dict[str, Setting] = field(default_factory=dict)
@@ -54,12 +54,12 @@ class Config:
     def __init__(self, files: list[list[Block]]) -> None:
         self._files = files
 
-    def lookup(self, host: str, user: str | None = None) -> Found:
+    def lookup(self, host: str, user: str | None = None) -> FoundSettings:
         """Return what holds for ``host`` as the user named it, logging in as ``user``.
 
         Raises RequestError (``config_invalid``) for a line whose keyword ssh does not know.
         """
-        question = _Question(host, host, user, Found())
+        question = _Question(host, host, user, FoundSettings())
         question.ask(self._files)
         if question.found.wants_final:  # once more, by the name that was found
             name = question.hostname().lower()
@@ -77,7 +77,7 @@ class _Question:
     host: str
     original: str
     user: str | None
-    found: Found
+    found: FoundSettings
     final: bool = False
 
     def ask(self, files: list[list[Block]]) -> None:
@@ -172,7 +172,7 @@ def _host_fits(host: str, patterns: tuple[str, ...]) -> bool:
     return found
 
 
-def _is_shadowed(item: Setting, found: Found) -> bool:
+def _is_shadowed(item: Setting, found: FoundSettings) -> bool:
     """Of ProxyJump and ProxyCommand the first counts, but ``ProxyJump none`` is no hindrance."""
     if item.keyword == "proxyjump":
         return "proxycommand" in found.settings

@@ -191,7 +191,7 @@ def is_live(target: Target) -> bool:
     raises, and RequestError for settings that cannot hold."""
     socket = socket_of(target, directory())
     try:
-        with mux_client.Connection(socket):
+        with mux_client.MuxConnection(socket):
             return True
     except mux_client.MasterGone:
         return False

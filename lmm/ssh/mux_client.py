@@ -47,7 +47,7 @@ class Abandoned(MasterError):
     """The caller's own wish: its ``wake`` became readable."""
 
 
-class Connection:
+class MuxConnection:
     """A connection to a master, made at once; the hellos are still to be said."""
 
     def __init__(self, path: str) -> None:
@@ -142,14 +142,14 @@ def _answer(packet: Packet, wanted: int) -> tuple[int | bytes, ...]:
 
 
 @dataclass(slots=True)
-class Session:
+class MuxSession:
     """A shell on the host: the near ends of its pipes, unbuffered, and how it ended.
 
     ``status`` is its exit status, ``None`` while it runs and where it ended without one: by a
     signal or with the connection. Leaving the block ends a session that still runs.
     """
 
-    connection: Connection
+    connection: MuxConnection
     stdin: FileIO
     stdout: FileIO
     stderr: FileIO
@@ -189,14 +189,14 @@ class Session:
         self.connection.socket.close()
 
 
-def open_session(path: str, command: str, *, wake: int, until: float) -> Session:
+def open_session(path: str, command: str, *, wake: int, until: float) -> MuxSession:
     """Have the master at ``path`` run ``command`` on its host.
 
     Returns when the host has opened the session. ``wake`` is a descriptor that becomes readable
     when nobody waits any longer, ``until`` an instant (``time.monotonic``). Raises MasterGone and
     what derives from it, SessionRefused, Abandoned, OSError for want of descriptors.
     """
-    connection = Connection(path)
+    connection = MuxConnection(path)
     pipes: list[int] = []
     try:
         request = (mux.REQUEST, b"", 0, 0, 0, 0, mux.NO_ESCAPE, b"", command.encode())
@@ -223,7 +223,7 @@ def open_session(path: str, command: str, *, wake: int, until: float) -> Session
             os.close(pipe)
         raise
     stdin, stdout, stderr = pipes
-    return Session(
+    return MuxSession(
         connection,
         FileIO(stdin, "wb"),
         FileIO(stdout, "rb"),
@@ -236,7 +236,7 @@ def open_session(path: str, command: str, *, wake: int, until: float) -> Session
 
 def pid_of(path: str) -> int:
     """Return the process id of the master. Raises MasterGone and what derives from it."""
-    with Connection(path) as connection:
+    with MuxConnection(path) as connection:
         connection.send(Packet(mux.HELLO, (mux.VERSION,)), Packet(mux.ALIVE_CHECK, (mux.REQUEST,)))
         until = time.monotonic() + ANSWER_S
         _check_hello(connection.receive(until))
@@ -250,7 +250,7 @@ def stop_listening(path: str) -> None:
 
     It removes its socket by itself. Raises MasterGone and what derives from it, SessionRefused.
     """
-    with Connection(path) as connection:
+    with MuxConnection(path) as connection:
         connection.send(
             Packet(mux.HELLO, (mux.VERSION,)), Packet(mux.STOP_LISTENING, (mux.REQUEST,))
         )
@@ -259,12 +259,12 @@ def stop_listening(path: str) -> None:
         _answer(connection.receive(until), mux.OK)
 
 
-def ask_to_leave(path: str) -> Connection:
+def ask_to_leave(path: str) -> MuxConnection:
     """Ask the master to end at once, with its sessions; ``has_left`` waits for it.
 
     Raises MasterGone and what derives from it.
     """
-    connection = Connection(path)
+    connection = MuxConnection(path)
     try:
         connection.send(Packet(mux.HELLO, (mux.VERSION,)), Packet(mux.TERMINATE, (mux.REQUEST,)))
     except MasterGone:
@@ -273,7 +273,7 @@ def ask_to_leave(path: str) -> Connection:
     return connection
 
 
-def has_left(connection: Connection, until: float) -> bool:
+def has_left(connection: MuxConnection, until: float) -> bool:
     """Wait until the master that was asked has left, at most until ``until``; close."""
     with connection:
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from lmm.errors import RequestError
 from lmm.model import SshSettings
-from lmm.ssh.configfile import Found, local_user
+from lmm.ssh.configfile import FoundSettings, local_user
 from lmm.ssh.configlines import Setting
 from lmm.ssh.home import expand_home, home
 
@@ -48,7 +48,7 @@ def port_number(text: str) -> int | None:
         return None
 
 
-def port_of(found: Found) -> int | None:
+def port_of(found: FoundSettings) -> int | None:
     """Return Port, a number or the name of a service. Raises RequestError (``config_invalid``)."""
     setting = found.settings.get("port")
     if setting is None:
@@ -61,12 +61,12 @@ def port_of(found: Found) -> int | None:
     return port
 
 
-def flag(found: Found, keyword: str) -> bool:
+def flag(found: FoundSettings, keyword: str) -> bool:
     """Return a setting of yes or no; no where it is missing."""
     return (found.value(keyword) or "no").lower() in ("yes", "true")
 
 
-def connect_timeout(found: Found) -> float:
+def connect_timeout(found: FoundSettings) -> float:
     """Return ConnectTimeout in seconds, else RUNE's default: ssh's own would wait for minutes."""
     setting = found.settings.get("connecttimeout")
     if setting is None or setting.value.lower() == "none":
@@ -77,7 +77,7 @@ def connect_timeout(found: Found) -> float:
     return float(sum(int(n) * _SECONDS[unit] for n, unit in parts)) or CONNECT_TIMEOUT_S
 
 
-def host_key_policy(ssh: SshSettings, found: Found) -> str:
+def host_key_policy(ssh: SshSettings, found: FoundSettings) -> str:
     """``ask`` is strict because nobody can be asked, ``no`` because it would trust anybody."""
     if ssh.host_key_policy is None:
         value = (found.value("stricthostkeychecking") or "ask").lower()
@@ -91,7 +91,9 @@ def host_key_policy(ssh: SshSettings, found: Found) -> str:
     return ssh.host_key_policy
 
 
-def identities(ssh: SshSettings, found: Found, tokens: Tokens) -> tuple[tuple[str, ...], bool]:
+def identities(
+    ssh: SshSettings, found: FoundSettings, tokens: Tokens
+) -> tuple[tuple[str, ...], bool]:
     """Return the key files that exist, and whether they are the default ones."""
     for path in ssh.identity_files:
         if not _key_exists(expand_home(path)):
@@ -111,7 +113,7 @@ def _key_exists(path: str) -> bool:
     return os.path.exists(path) or os.path.exists(f"{path}.pub")
 
 
-def certificates(ssh: SshSettings, found: Found, tokens: Tokens) -> tuple[str, ...]:
+def certificates(ssh: SshSettings, found: FoundSettings, tokens: Tokens) -> tuple[str, ...]:
     """Return the certificate files that exist, the inventory's first."""
     paths = [_path_of(line, line.value, tokens) for line in found.lists.get("certificatefile", [])]
     if ssh.certificate_file:
@@ -126,7 +128,7 @@ def certificates(ssh: SshSettings, found: Found, tokens: Tokens) -> tuple[str, .
     return tuple(dict.fromkeys(path for path in paths if os.path.exists(path)))
 
 
-def agent_socket(found: Found, tokens: Tokens) -> str | None:
+def agent_socket(found: FoundSettings, tokens: Tokens) -> str | None:
     """Return the socket of the agent that IdentityAgent or SSH_AUTH_SOCK names."""
     setting = found.settings.get("identityagent")
     if setting is None or setting.value == "SSH_AUTH_SOCK":
@@ -139,7 +141,7 @@ def agent_socket(found: Found, tokens: Tokens) -> str | None:
 
 
 def hosts_files(
-    found: Found, keyword: str, default: tuple[str, ...], tokens: Tokens
+    found: FoundSettings, keyword: str, default: tuple[str, ...], tokens: Tokens
 ) -> tuple[str, ...]:
     """Return a list of known_hosts files; they need not exist."""
     setting = found.settings.get(keyword)

@@ -84,7 +84,7 @@ class OpensshTransport:
         """Leave the connections to those who come later."""
 
 
-def _session(socket: str, command: str, job: Job, cancelled: Waker) -> mux_client.Session:
+def _session(socket: str, command: str, job: Job, cancelled: Waker) -> mux_client.MuxSession:
     """Open a session on the kept connection; one that proves dead is put out of the way.
 
     Raises MasterError for the reasons that it names.

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lmm.aws import payload
-from lmm.aws.commands import EXECUTION_S, Bucket, InvalidInstances, Service, Timeouts
+from lmm.aws.commands import EXECUTION_S, InvalidInstances, OutputBucket, SystemsManager, Timeouts
 from lmm.aws.discovery import NOT_MANAGED, agents
-from lmm.aws.session import Account, Clients
+from lmm.aws.session import AwsAccount, Clients
 from lmm.aws.storage import Storage
 from lmm.errors import HostError, InternalError, RequestError, RuneError, Unreachable
 from lmm.model import Limits, SsmSettings
@@ -26,7 +26,7 @@ from lmm.opening import shell_argv
 from lmm.redact import has_secrets
 from lmm.threads import Pool, side_by_side
 from lmm.transports.base import Job
-from lmm.transports.ssm_watch import Sent, Watch
+from lmm.transports.ssm_watch import SentCommand, Watch
 
 INSTANCE_ID = re.compile(r"i-(\w{8}|\w{17})|mi-\w{17}")  # the API reference's own pattern
 CALLS_AT_ONCE = 8
@@ -127,11 +127,11 @@ class _Group:
     """Jobs of one kind on their way: asks who is there, sends commands, watches them."""
 
     def __init__(self, clients: Clients, kind: _Kind, jobs: list[Job]) -> None:
-        account = self._account = Account.of(kind.ssm)
+        account = self._account = AwsAccount.of(kind.ssm)
         self._clients = clients
         self._kind = kind
         self._jobs = jobs
-        self._service = Service(clients, account)
+        self._service = SystemsManager(clients, account)
         self._storage = (
             Storage(clients, account, kind.ssm, kind.run_id) if kind.ssm.s3_bucket else None
         )
@@ -207,7 +207,7 @@ class _Group:
                 script,
                 run_id=self._kind.run_id,
                 timeouts=self._timeouts,
-                bucket=Bucket(storage.bucket, storage.output_prefix, storage.region)
+                bucket=OutputBucket(storage.bucket, storage.output_prefix, storage.region)
                 if storage
                 else None,
                 pause=self._watch.pause,
@@ -220,7 +220,9 @@ class _Group:
             return
         for job in jobs:
             job.stream_sent()
-        self._watch.add(Sent(command, nonce, {_instance(job): job for job in jobs}, self._timeouts))
+        self._watch.add(
+            SentCommand(command, nonce, {_instance(job): job for job in jobs}, self._timeouts)
+        )
 
     def _script(self, nonce: str, jobs: list[Job]) -> str:
         """Return the script for the jobs' instances; what must, or what is large, goes by S3."""
@@ -237,7 +239,7 @@ class _Group:
                 self._command(shared, shared_by_s3),
                 self._command(unique, unique_by_s3),
                 self._kind.shell_command,
-                payload.Limits(
+                payload.ReplyLimits(
                     payload.BOUNDLESS_CHARS if self._storage else payload.STDOUT_CHARS,
                     self._kind.limits.stdout_bytes,
                     self._kind.limits.stderr_bytes,

@@ -14,16 +14,16 @@ from lmm.aws.commands import (
     FINAL,
     NOT_VISIBLE,
     VISIBLE_S,
-    Service,
+    SystemsManager,
     Timeouts,
     ended_without_reply,
 )
 from lmm.aws.payload import (
     SLACK_BYTES,
     STDOUT_CHARS,
-    Answer,
     Refusal,
     Reply,
+    ReplyStreams,
     Truncated,
     most_chars,
     read_reply,
@@ -46,7 +46,7 @@ def interval(elapsed_s: float) -> float:
     return IDLE_S if elapsed_s > 120 else min(max(elapsed_s / 4, SHORTEST_S), LONGEST_S)
 
 
-class Sent:
+class SentCommand:
     """A command that the service has accepted, and the jobs that wait for it, by instance."""
 
     def __init__(
@@ -68,13 +68,13 @@ class Sent:
 class Watch:
     """One loop for all commands of a group; other threads add commands and cancel jobs."""
 
-    def __init__(self, service: Service, storage: Storage | None) -> None:
+    def __init__(self, service: SystemsManager, storage: Storage | None) -> None:
         self._service = service
         self._storage = storage
         self._lock = threading.Lock()
         self._bell = threading.Event()
         self._stopping = threading.Event()
-        self._sent: list[Sent] = []
+        self._sent: list[SentCommand] = []
         self._cancelled: set[Job] = set()
         self._cancel_sent: set[Job] = set()
         self._next_poll = 0.0
@@ -100,7 +100,7 @@ class Watch:
             job.fail(Unreachable("ssm_not_delivered", "cancelled before it was sent"))
         return job.settled
 
-    def add(self, sent: Sent) -> None:
+    def add(self, sent: SentCommand) -> None:
         with self._lock:
             self._sent.append(sent)
             self._next_poll = time.monotonic() + SHORTEST_S
@@ -129,7 +129,7 @@ class Watch:
                 self._next_poll = now + (SHORTEST_S if stopping else interval(now - youngest))
             self._give_up(waiting)
 
-    def _ask_to_cancel(self, waiting: Sequence[Sent]) -> None:
+    def _ask_to_cancel(self, waiting: Sequence[SentCommand]) -> None:
         for sent in waiting:
             todo = {
                 instance: job
@@ -141,7 +141,7 @@ class Watch:
                 self._cancel_command(sent, list(todo))
                 self._next_poll = time.monotonic() + SHORTEST_S
 
-    def _cancel_command(self, sent: Sent, instances: list[str]) -> None:
+    def _cancel_command(self, sent: SentCommand, instances: list[str]) -> None:
         try:
             self._service.cancel(sent.command, instances)
         except CALL_ERRORS as error:
@@ -149,7 +149,7 @@ class Watch:
             for instance in instances:
                 sent.jobs[instance].fail(ConnectionLost("ssm_unconfirmed", problem.message))
 
-    def _give_up(self, waiting: Sequence[Sent]) -> None:
+    def _give_up(self, waiting: Sequence[SentCommand]) -> None:
         """Settle what the service has not spoken about in time."""
         now = time.monotonic()
         for sent in waiting:
@@ -164,7 +164,7 @@ class Watch:
             for job in late.values():
                 job.expire()
 
-    def _poll(self, waiting: Sequence[Sent], pool: Executor) -> None:
+    def _poll(self, waiting: Sequence[SentCommand], pool: Executor) -> None:
         try:
             for sent in self._worth_asking(waiting):
                 sent.asked_at = time.monotonic()
@@ -179,7 +179,7 @@ class Watch:
                 for job in sent.waiting.values():
                     job.fail(ConnectionLost("ssm_unconfirmed", problem.message))
 
-    def _worth_asking(self, waiting: Sequence[Sent]) -> list[Sent]:
+    def _worth_asking(self, waiting: Sequence[SentCommand]) -> list[SentCommand]:
         """Return the commands with news, by one call for all: their counts of ended instances.
 
         Those that have ended everywhere come first; of the others a few, the ones with most news.
@@ -201,7 +201,7 @@ class Watch:
 
     # -- one instance ----------------------------------------------------------------------------
 
-    def _take(self, sent: Sent, invocation: dict[str, Any], pool: Executor) -> None:
+    def _take(self, sent: SentCommand, invocation: dict[str, Any], pool: Executor) -> None:
         """Settle the instance's job if it has ended, at once or after fetching its answer."""
         instance = invocation["InstanceId"]
         if instance not in sent.waiting or invocation["Status"] not in FINAL:
@@ -216,7 +216,7 @@ class Watch:
             self._conclude(sent, instance, invocation, reply)
 
     def _fetch(
-        self, sent: Sent, instance: str, invocation: dict[str, Any], reply: Truncated | None
+        self, sent: SentCommand, instance: str, invocation: dict[str, Any], reply: Truncated | None
     ) -> None:
         """Look for the whole answer where more of it is kept, then settle the job."""
         found: Reply = reply
@@ -241,7 +241,7 @@ class Watch:
 
     def _conclude(
         self,
-        sent: Sent,
+        sent: SentCommand,
         instance: str,
         invocation: dict[str, Any],
         reply: Reply,
@@ -250,7 +250,7 @@ class Watch:
         plugins = invocation.get("CommandPlugins") or [{}]
         exit_code = plugins[0].get("ResponseCode", -1)
         match reply:
-            case Answer(stdout, stderr):
+            case ReplyStreams(stdout, stderr):
                 job.feed_stdout(stdout)
                 job.feed_stderr(stderr)
                 job.hung_up(exit_code)

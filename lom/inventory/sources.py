@@ -31,7 +31,7 @@ from lom.inventory.schema import (
 from lom.names import LOCAL, name_fault
 
 if TYPE_CHECKING:
-    from lmm.aws.discovery import Instance, Query
+    from lmm.aws.discovery import FoundInstance, Query
 
 ACCOUNT = ("profile", "role_arn", "external_id")
 NAMES = ("computer_name", "name")  # variables that may name a target, beside tags
@@ -97,7 +97,7 @@ class Source:
 class Found:
     """A target that sources found: its name, its settings, and the sources it belongs to."""
 
-    instance: Instance
+    instance: FoundInstance
     host: str
     wanted: str | None
     vars: dict[str, JSON] = field(default_factory=dict)
@@ -123,11 +123,11 @@ class Found:
 def queries(source: Source, ssm: Mapping[str, Any]) -> list[Query]:
     """Return what a source asks AWS, one query a region; ``ssm`` are the file's own defaults."""
     from lmm.aws.discovery import Query
-    from lmm.aws.session import Account
+    from lmm.aws.session import AwsAccount
 
     model = source.model
     own = {name: getattr(model, name) for name in ACCOUNT if name in model.model_fields_set}
-    account = Account(**{name: ssm.get(name) for name in ACCOUNT} | own)
+    account = AwsAccount(**{name: ssm.get(name) for name in ACCOUNT} | own)
     regions: list[str | None] = [*model.regions] or [ssm.get("region")]
     return [
         Query(
@@ -155,7 +155,7 @@ def find(
     pairs = [(source, query) for source, own in zip(sources, asked, strict=True) for query in own]
     answers = discover([query for _, query in pairs])
     failed: list[tuple[Source, RuneError]] = []
-    found: list[tuple[Source, Sequence[Instance]]] = []
+    found: list[tuple[Source, Sequence[FoundInstance]]] = []
     for (source, _), answer in zip(pairs, answers, strict=True):
         if isinstance(answer, RuneError):
             failed.append((source, answer))
@@ -166,7 +166,7 @@ def find(
     return gather(found, taken)
 
 
-def gather(found: Sequence[tuple[Source, Sequence[Instance]]], taken: Set[str]) -> list[Found]:
+def gather(found: Sequence[tuple[Source, Sequence[FoundInstance]]], taken: Set[str]) -> list[Found]:
     """Return one target for each instance, with its name: the wanted one where that can be a
     name, no other instance wants it, and neither it nor the id is taken, else the instance's id."""
     known: dict[str, Found] = {}
@@ -190,7 +190,7 @@ def gather(found: Sequence[tuple[Source, Sequence[Instance]]], taken: Set[str]) 
     return sorted(known.values(), key=lambda one: (order[one.sources[0].name], one.name))
 
 
-def _wanted(source: Source, instance: Instance) -> str | None:
+def _wanted(source: Source, instance: FoundInstance) -> str | None:
     """Return the name that the source gives to an instance, None where it cannot be one."""
     path = source.model.name
     if path is None:
@@ -204,7 +204,7 @@ def _wanted(source: Source, instance: Instance) -> str | None:
     return str(name)
 
 
-def _host(source: Source, instance: Instance) -> str:
+def _host(source: Source, instance: FoundInstance) -> str:
     """Return the address; without one the id, which never is the name of another host."""
     public = source.model.address == "public"
     address = instance.public_address if public else instance.private_address

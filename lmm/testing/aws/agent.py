@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmm.testing.aws.document import Script
+from lmm.testing.aws.document import DocumentScript
 
 # systemd's DEFAULT_PATH_NORMAL.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -66,7 +66,7 @@ class Agent:
 
     async def run(
         self,
-        script: Script,
+        script: DocumentScript,
         place: Path,
         environment: Mapping[str, str],
         timeout_s: float,

@@ -11,7 +11,7 @@ from typing import Any
 from lmm.testing.aws import document
 from lmm.testing.aws.agent import REBOOT, Agent, Ended, room
 from lmm.testing.aws.output import SKIP_REST, STDOUT_LIMIT, combined, step_output
-from lmm.testing.aws.records import Command, Instance, Invocation, share
+from lmm.testing.aws.records import Command, CommandInvocation, ManagedInstance, share
 from lmm.testing.aws.views import s3_key, s3_region
 
 MAX_CONCURRENCY = "50"  # SendCommand's default in the API reference
@@ -64,7 +64,7 @@ class Course:
         await self._agent.close()
 
     async def _carry(
-        self, command: Command, invocation: Invocation, places: asyncio.Semaphore
+        self, command: Command, invocation: CommandInvocation, places: asyncio.Semaphore
     ) -> None:
         execution_s = self._execution_s(command)
         delivery_s = self._delivery_s(command) + (execution_s if self._total_timeout else 0)
@@ -85,7 +85,7 @@ class Course:
             for timer in timers:
                 timer.cancel()
 
-    async def _delivered(self, invocation: Invocation) -> bool:
+    async def _delivered(self, invocation: CommandInvocation) -> bool:
         """Wait until the instance takes the command; False if it came to an end before."""
         instance = invocation.instance
         if instance.delayed and not instance.online.is_set():
@@ -98,12 +98,12 @@ class Course:
         await _first(reach(), invocation.over.wait())
         return not invocation.final
 
-    async def _take(self, command: Command, invocation: Invocation) -> None:
+    async def _take(self, command: Command, invocation: CommandInvocation) -> None:
         async with self._room:
             if not invocation.final:
                 await self._run(command, invocation)
 
-    async def _run(self, command: Command, invocation: Invocation) -> None:
+    async def _run(self, command: Command, invocation: CommandInvocation) -> None:
         instance = invocation.instance
         invocation.become("InProgress")
         invocation.started = datetime.now(UTC)
@@ -131,7 +131,7 @@ class Course:
         await self._report(command, invocation, ended, place)
 
     async def _report(
-        self, command: Command, invocation: Invocation, ended: Ended, place: Path
+        self, command: Command, invocation: CommandInvocation, ended: Ended, place: Path
     ) -> None:
         """Upload the output, then tell the service, which may have given up by then."""
         files = {name: place / name for name in ("stdout", "stderr")}
@@ -157,23 +157,23 @@ class Course:
         return command.script.timeout_s * self._per_execution_second
 
 
-def _fate(instance: Instance) -> str | None:
+def _fate(instance: ManagedInstance) -> str | None:
     """Return the end of a command that never runs on this instance."""
     return instance.end or (None if instance.platform in document.PLATFORMS else "InvalidPlatform")
 
 
-def _undelivered(invocation: Invocation) -> None:
+def _undelivered(invocation: CommandInvocation) -> None:
     if invocation.status in ("Pending", "Delayed"):
         invocation.become("DeliveryTimedOut")
 
 
-def _unheard_of(invocation: Invocation) -> None:
+def _unheard_of(invocation: CommandInvocation) -> None:
     """Give up an invocation whose instance went away: the total timeout of the user guide."""
     if not invocation.instance.online.is_set():
         invocation.become("DeliveryTimedOut")
 
 
-async def _told_to_cancel(invocation: Invocation) -> None:
+async def _told_to_cancel(invocation: CommandInvocation) -> None:
     await invocation.cancel.wait()
     await invocation.instance.online.wait()
 

@@ -25,7 +25,7 @@ STORED = re.compile(r"\{\{ *ssm:([\w./:-]+) *\}\}")
 
 
 @dataclass(frozen=True)
-class Script:
+class DocumentScript:
     """What an agent is to run."""
 
     text: str
@@ -33,7 +33,9 @@ class Script:
     timeout_s: int
 
 
-def read_parameters(given: Mapping[str, Sequence[str]], stored: Mapping[str, str]) -> Script:
+def read_parameters(
+    given: Mapping[str, Sequence[str]], stored: Mapping[str, str]
+) -> DocumentScript:
     """Return the script that the parameters of a request ask for.
 
     ``{{ ssm:NAME }}`` is replaced by the stored parameter of that name; any other ``{{ … }}`` is
@@ -53,7 +55,7 @@ def read_parameters(given: Mapping[str, Sequence[str]], stored: Mapping[str, str
     if not re.fullmatch("[1-9][0-9]*", timeout) or int(timeout) not in EXECUTION_TIMEOUTS:
         raise _invalid(f"executionTimeout does not take the value {timeout!r}.")
     lines = [_expand(line, stored) for line in given["commands"]]
-    return Script("\n".join(lines) + "\n", directory, int(timeout))
+    return DocumentScript("\n".join(lines) + "\n", directory, int(timeout))
 
 
 def _invalid(message: str) -> ServiceError:

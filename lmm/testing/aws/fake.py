@@ -22,9 +22,9 @@ from lmm.testing.aws.agent import PATH
 from lmm.testing.aws.cloud import CREDENTIALS, REGION, Cloud
 from lmm.testing.aws.course import Course
 from lmm.testing.aws.faults import Faults
-from lmm.testing.aws.records import ENDS, Instance
+from lmm.testing.aws.records import ENDS, ManagedInstance
 from lmm.testing.aws.server import Endpoint
-from lmm.testing.aws.service import Service
+from lmm.testing.aws.service import FakeSystemsManager
 from lmm.testing.aws.views import PLATFORM_NAMES
 
 __all__ = ["MARK", "REGION", "FakeAws"]
@@ -96,7 +96,7 @@ class FakeAws:
         self._wants_moto = moto
         self._stack = contextlib.ExitStack()
         self._cloud: Cloud | None = None
-        self._service: Service | None = None
+        self._service: FakeSystemsManager | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -191,7 +191,7 @@ class FakeAws:
             (instance_id,) = self._cloud.run_instances(region, 1)
             self._cloud.tag(region, instance_id, tags)
         prefix = "mi" if hybrid else "i"
-        made = Instance(
+        made = ManagedInstance(
             id=instance_id or f"{prefix}-{len(self._running.instances) + 1:017x}",
             region=region,
             tags=tags,
@@ -234,7 +234,7 @@ class FakeAws:
     # The thread that all of it runs in
 
     @property
-    def _running(self) -> Service:
+    def _running(self) -> FakeSystemsManager:
         if self._service is None:
             raise RequestError("local_io_error", "the endpoint is not running: use it with `with`")
         return self._service
@@ -245,7 +245,9 @@ class FakeAws:
         if self._wants_moto:
             self._cloud = self._stack.enter_context(Cloud())
         self._stack.callback(self._end_all)
-        started: Future[tuple[Service, int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        started: Future[
+            tuple[FakeSystemsManager, int, asyncio.AbstractEventLoop, asyncio.Event]
+        ] = Future()
 
         def run() -> None:
             try:
@@ -266,7 +268,7 @@ class FakeAws:
         await _start_threads()
         upload = self._cloud.upload if self._cloud else _nowhere
         course = Course(directory, self._environment, upload, **self._course_settings)
-        service = Service(
+        service = FakeSystemsManager(
             course,
             self._parameters,
             visible_after_s=self._visible_after_s,
@@ -298,7 +300,7 @@ class FakeAws:
                 self._cloud.tag(REGION, instance_id, tags)
             self.add_instance(instance_id, tags=tags)
 
-    def _add(self, instance: Instance) -> None:
+    def _add(self, instance: ManagedInstance) -> None:
         self._running.instances[instance.id] = instance
         _connect(instance)
 
@@ -324,7 +326,7 @@ async def _start_threads() -> None:
     await asyncio.gather(*(asyncio.to_thread(together.wait) for _ in range(UPLOADS)))
 
 
-def _connect(instance: Instance) -> None:
+def _connect(instance: ManagedInstance) -> None:
     if instance.ping == "Online":
         instance.online.set()
     else:

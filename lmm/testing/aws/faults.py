@@ -11,7 +11,7 @@ from lmm.testing.aws.errors import ACCOUNT, ServiceError, internal, throttled
 
 
 @dataclass(frozen=True)
-class Fault:
+class ServiceFault:
     """What happens to one call: is it carried out, and what does its caller get to see?"""
 
     carried_out: bool = True
@@ -21,7 +21,7 @@ class Fault:
 
 
 @dataclass
-class Bucket:
+class TokenBucket:
     """A token bucket: ``burst`` calls at once, then ``per_second``."""
 
     per_second: float
@@ -48,8 +48,8 @@ class Faults:
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._planned: defaultdict[str, deque[Fault]] = defaultdict(deque)
-        self._buckets: dict[str, Bucket] = {}
+        self._planned: defaultdict[str, deque[ServiceFault]] = defaultdict(deque)
+        self._buckets: dict[str, TokenBucket] = {}
         self._denied: set[tuple[str, str | None]] = set()
 
     def throttle(self, operation: str, times: int = 1) -> None:
@@ -59,7 +59,7 @@ class Faults:
     def limit_rate(self, operation: str, per_second: float, burst: float = 1) -> None:
         """Throttle calls beyond ``burst`` at once and ``per_second`` after that."""
         with self._lock:
-            self._buckets[operation] = Bucket(per_second, burst, burst, time.monotonic())
+            self._buckets[operation] = TokenBucket(per_second, burst, burst, time.monotonic())
 
     def fail(
         self,
@@ -73,19 +73,21 @@ class Faults:
 
         ``carried_out``: the call takes effect all the same.
         """
-        self._plan(operation, Fault(carried_out=carried_out, answer=error or internal()), times)
+        self._plan(
+            operation, ServiceFault(carried_out=carried_out, answer=error or internal()), times
+        )
 
     def lose_answers(self, operation: str, times: int = 1) -> None:
         """Carry the next calls out, then close the connection without an answer."""
-        self._plan(operation, Fault(hang_up=True), times)
+        self._plan(operation, ServiceFault(hang_up=True), times)
 
     def drop_requests(self, operation: str, times: int = 1) -> None:
         """Close the connection on the next calls, which take no effect."""
-        self._plan(operation, Fault(carried_out=False, hang_up=True), times)
+        self._plan(operation, ServiceFault(carried_out=False, hang_up=True), times)
 
     def delay_answers(self, operation: str, delay_s: float, times: int = 1) -> None:
         """Carry the next calls out at once and answer after ``delay_s``."""
-        self._plan(operation, Fault(delay_s=delay_s), times)
+        self._plan(operation, ServiceFault(delay_s=delay_s), times)
 
     def deny(self, operation: str, access_key: str | None = None) -> None:
         """Answer an operation with AccessDeniedException, to one access key or to all."""
@@ -97,11 +99,11 @@ class Faults:
         with self._lock:
             self._denied.discard((operation, access_key))
 
-    def _plan(self, operation: str, fault: Fault, times: int) -> None:
+    def _plan(self, operation: str, fault: ServiceFault, times: int) -> None:
         with self._lock:
             self._planned[operation].extend([fault] * times)
 
-    def meet(self, operation: str, access_key: str) -> Fault:
+    def meet(self, operation: str, access_key: str) -> ServiceFault:
         """Count a call and return what happens to it."""
         with self._lock:
             self.calls[operation] += 1
@@ -109,10 +111,10 @@ class Faults:
                 return self._planned[operation].popleft()
             bucket = self._buckets.get(operation)
             if bucket is not None and not bucket.take():
-                return Fault(carried_out=False, answer=throttled())
+                return ServiceFault(carried_out=False, answer=throttled())
             if self._denied & {(operation, access_key), (operation, None)}:
-                return Fault(carried_out=False, answer=_denied(operation, access_key))
-            return Fault()
+                return ServiceFault(carried_out=False, answer=_denied(operation, access_key))
+            return ServiceFault()
 
 
 def _denied(operation: str, access_key: str) -> ServiceError:

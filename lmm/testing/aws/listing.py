@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 
 from lmm.testing.aws.document import NAME
 from lmm.testing.aws.errors import ServiceError
-from lmm.testing.aws.records import Command, Instance, Invocation
+from lmm.testing.aws.records import Command, CommandInvocation, ManagedInstance
 
 T = TypeVar("T")
-Wanted = Callable[[Instance], bool]
+Wanted = Callable[[ManagedInstance], bool]
 # A command, and what is listed: the command itself or one of its invocations.
-Chosen = Callable[[Command, Command | Invocation], bool]
+Chosen = Callable[[Command, Command | CommandInvocation], bool]
 
 UNDER_WAY = ("Pending", "InProgress", "Delayed", "Cancelling")
 
 # How DescribeInstanceInformation's filters read an instance. It has two lists of filters, with
 # keys of their own spelling; both mean the same.
-PROPERTIES: dict[str, Callable[[Instance], str]] = {
+PROPERTIES: dict[str, Callable[[ManagedInstance], str]] = {
     "InstanceIds": lambda instance: instance.id,
     "PingStatus": lambda instance: instance.ping,
     "PlatformTypes": lambda instance: instance.platform,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from lmm.testing.aws.document import Script
+from lmm.testing.aws.document import DocumentScript
 
 # Final StatusDetails of an invocation -> its Status. That Undeliverable counts as Failed has been
 # seen of the service; the guide says "canceled by the system" of Terminated.
@@ -35,7 +35,7 @@ OVERALL = {"Incomplete": "Failed", "NoInstancesInTag": "Success"}
 
 
 @dataclass(eq=False)
-class Instance:
+class ManagedInstance:
     """A managed instance; ``end`` is the fate of every command to it, without being run."""
 
     id: str
@@ -52,10 +52,10 @@ class Instance:
 
 
 @dataclass(eq=False)
-class Invocation:
+class CommandInvocation:
     """A command on one instance."""
 
-    instance: Instance
+    instance: ManagedInstance
     status: str = "Pending"
     details: str = "Pending"
     code: int = -1
@@ -88,12 +88,12 @@ class Command:
     serial: int
     region: str
     request: Mapping[str, Any]
-    script: Script
+    script: DocumentScript
     delivery_s: int
     requested: datetime
     expires: datetime
     visible_at: float  # time.monotonic()
-    invocations: Mapping[str, Invocation]
+    invocations: Mapping[str, CommandInvocation]
 
     @property
     def visible(self) -> bool:

@@ -30,14 +30,14 @@ SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/\s]+)/\d{8}/([^/\s]+)/[^/\s
 
 
 @dataclass(frozen=True)
-class Caller:
+class SignedCaller:
     """Whom a request is from, by its signature."""
 
     access_key: str
     region: str
 
 
-Operation = Callable[[Caller, dict[str, Any]], dict[str, Any]]
+Operation = Callable[[SignedCaller, dict[str, Any]], dict[str, Any]]
 
 
 class Endpoint:
@@ -101,7 +101,7 @@ class Endpoint:
             await writer.drain()
         return not fault.hang_up
 
-    def _answer(self, operation: str, caller: Caller, body: bytes) -> bytes:
+    def _answer(self, operation: str, caller: SignedCaller, body: bytes) -> bytes:
         try:
             try:
                 given = json.loads(body)
@@ -114,11 +114,11 @@ class Endpoint:
         return _response(200, shape_output(operation, result))
 
 
-def _caller(authorization: str) -> Caller:
+def _caller(authorization: str) -> SignedCaller:
     match = SCOPE.match(authorization)
     if match is None:
         raise ServiceError("MissingAuthenticationToken", "Missing Authentication Token", 403)
-    return Caller(*match.groups())
+    return SignedCaller(*match.groups())
 
 
 def _error(error: ServiceError) -> bytes:

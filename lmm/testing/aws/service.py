@@ -14,8 +14,8 @@ from lmm.testing.aws import document
 from lmm.testing.aws.course import Course
 from lmm.testing.aws.errors import ServiceError, unknown_instances
 from lmm.testing.aws.listing import Wanted, command_filters, cut, instance_filters, targets
-from lmm.testing.aws.records import Command, Instance, Invocation
-from lmm.testing.aws.server import Caller, Operation
+from lmm.testing.aws.records import Command, CommandInvocation, ManagedInstance
+from lmm.testing.aws.server import Operation, SignedCaller
 from lmm.testing.aws.views import (
     command_view,
     instance_view,
@@ -28,7 +28,7 @@ from lmm.testing.aws.views import (
 DELIVERY_TIMEOUT = 3600
 
 
-class Service:
+class FakeSystemsManager:
     """SSM's state and operations. Its methods run in one event loop and need no locks."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Service:
         cancel_delay_s: float,
         page_size: int,
     ) -> None:
-        self.instances: dict[str, Instance] = {}
+        self.instances: dict[str, ManagedInstance] = {}
         self.groups: dict[str, Wanted] = {}
         self._course = course
         self._parameters = parameters
@@ -62,7 +62,7 @@ class Service:
             "ListGroupResources": self.list_group,
         }
 
-    def send(self, caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
+    def send(self, caller: SignedCaller, given: dict[str, Any]) -> dict[str, Any]:
         """SendCommand."""
         if given["DocumentName"].rpartition("/")[2] != document.NAME:
             raise ServiceError("InvalidDocument", f"Document {given['DocumentName']} not found.")
@@ -83,13 +83,13 @@ class Service:
             # "Understanding command timeout values" in the user guide: the total timeout.
             expires=now + timedelta(seconds=delivery_s + script.timeout_s),
             visible_at=time.monotonic() + self._visible_after_s,
-            invocations={instance.id: Invocation(instance) for instance in instances},
+            invocations={instance.id: CommandInvocation(instance) for instance in instances},
         )
         self._commands[command.id] = command
         self._course.begin(command)
         return {"Command": command_view(command)}
 
-    def list_commands(self, caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
+    def list_commands(self, caller: SignedCaller, given: dict[str, Any]) -> dict[str, Any]:
         """ListCommands: the newest first."""
         filters = command_filters(given)
         found = [
@@ -101,7 +101,7 @@ class Service:
         page, token = cut("ListCommands", found[::-1], given, self._page_size)
         return {"Commands": [command_view(command) for command in page], "NextToken": token}
 
-    def list_invocations(self, caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
+    def list_invocations(self, caller: SignedCaller, given: dict[str, Any]) -> dict[str, Any]:
         """ListCommandInvocations: those of the newest command first."""
         filters = command_filters(given)
         found = [
@@ -116,7 +116,7 @@ class Service:
         views = [invocation_view(command, invocation, details) for command, invocation in page]
         return {"CommandInvocations": views, "NextToken": token}
 
-    def get_invocation(self, caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
+    def get_invocation(self, caller: SignedCaller, given: dict[str, Any]) -> dict[str, Any]:
         """GetCommandInvocation."""
         if given.get("PluginName", document.PLUGIN) != document.PLUGIN:
             raise ServiceError("InvalidPluginName", "The plugin name isn't valid.")
@@ -125,7 +125,7 @@ class Service:
                 return result_view(command, invocation)
         raise ServiceError("InvocationDoesNotExist")
 
-    def cancel(self, caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
+    def cancel(self, caller: SignedCaller, given: dict[str, Any]) -> dict[str, Any]:
         """CancelCommand: at once what was not delivered, by its agent what runs."""
         command = self._commands.get(given["CommandId"])
         if command is None or command.region != caller.region:
@@ -143,7 +143,7 @@ class Service:
                 invocation.become("Cancelled")
         return {}
 
-    def describe_instances(self, caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
+    def describe_instances(self, caller: SignedCaller, given: dict[str, Any]) -> dict[str, Any]:
         """DescribeInstanceInformation."""
         filters = instance_filters(given)
         found = [
@@ -155,7 +155,7 @@ class Service:
         views = [instance_view(instance) for instance in page]
         return {"InstanceInformationList": views, "NextToken": token}
 
-    def list_group(self, caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
+    def list_group(self, caller: SignedCaller, given: dict[str, Any]) -> dict[str, Any]:
         """Resource Groups' ListGroupResources, which moto does not have."""
         name = (given.get("Group") or given.get("GroupName") or "").rpartition("/")[2]
         if name not in self.groups:
@@ -173,7 +173,7 @@ class Service:
             "NextToken": token,
         }
 
-    def _addressed(self, caller: Caller, given: dict[str, Any]) -> list[Instance]:
+    def _addressed(self, caller: SignedCaller, given: dict[str, Any]) -> list[ManagedInstance]:
         here = {key: one for key, one in self.instances.items() if one.region == caller.region}
         ids, wanted = given.get("InstanceIds", []), given.get("Targets", [])
         if bool(ids) == bool(wanted):
@@ -186,7 +186,7 @@ class Service:
             raise unknown_instances(unknown)
         return [here[name] for name in ids]
 
-    def _visible(self, caller: Caller, command_id: str | None) -> list[Command]:
+    def _visible(self, caller: SignedCaller, command_id: str | None) -> list[Command]:
         return [
             command
             for command in self._commands.values()

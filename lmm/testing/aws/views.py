@@ -8,7 +8,7 @@ from typing import Any
 from lmm.testing.aws import document
 from lmm.testing.aws.errors import ACCOUNT
 from lmm.testing.aws.output import stderr_content, stdout_content
-from lmm.testing.aws.records import Command, Instance, Invocation
+from lmm.testing.aws.records import Command, CommandInvocation, ManagedInstance
 
 AGENT_VERSION = "3.3.1142.0"
 PLATFORM_NAMES = {"Linux": "Amazon Linux", "Windows": "Microsoft Windows Server", "MacOS": "macOS"}
@@ -42,7 +42,9 @@ def command_view(command: Command) -> dict[str, Any]:
     }
 
 
-def invocation_view(command: Command, invocation: Invocation, details: bool) -> dict[str, Any]:
+def invocation_view(
+    command: Command, invocation: CommandInvocation, details: bool
+) -> dict[str, Any]:
     """Return a CommandInvocation; ``details`` adds its one plugin and that plugin's output."""
     view = {
         "CommandId": command.id,
@@ -79,7 +81,7 @@ def invocation_view(command: Command, invocation: Invocation, details: bool) -> 
     return view
 
 
-def result_view(command: Command, invocation: Invocation) -> dict[str, Any]:
+def result_view(command: Command, invocation: CommandInvocation) -> dict[str, Any]:
     """Return GetCommandInvocation's result."""
     elapsed = ""
     if invocation.started and invocation.ended:
@@ -105,7 +107,7 @@ def result_view(command: Command, invocation: Invocation) -> dict[str, Any]:
     }
 
 
-def instance_view(instance: Instance) -> dict[str, Any]:
+def instance_view(instance: ManagedInstance) -> dict[str, Any]:
     """Return an InstanceInformation."""
     hybrid = instance.id.startswith("mi-")
     return {
@@ -127,7 +129,7 @@ def instance_view(instance: Instance) -> dict[str, Any]:
     }
 
 
-def resource_view(instance: Instance) -> dict[str, str]:
+def resource_view(instance: ManagedInstance) -> dict[str, str]:
     """Return a ResourceIdentifier."""
     hybrid = instance.id.startswith("mi-")
     service, kind = ("ssm", "managed-instance") if hybrid else ("ec2", "instance")
@@ -142,14 +144,14 @@ def s3_region(command: Command) -> str:
     return str(command.request.get("OutputS3Region", command.region))
 
 
-def s3_key(command: Command, invocation: Invocation, name: str) -> str:
+def s3_key(command: Command, invocation: CommandInvocation, name: str) -> str:
     """Return the key under which the agent stores ``stdout`` or ``stderr``."""
     prefix = command.request.get("OutputS3KeyPrefix", "").strip("/")
     parts = [prefix, command.id, invocation.instance.id, document.PLACE, name]
     return "/".join(part for part in parts if part)
 
 
-def output_url(command: Command, invocation: Invocation, name: str) -> str:
+def output_url(command: Command, invocation: CommandInvocation, name: str) -> str:
     """Return where the output is, or would be had there been any; "" without a bucket."""
     bucket = command.request.get("OutputS3BucketName")
     if not bucket:

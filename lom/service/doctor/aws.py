@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmm.aws import checks
 from lmm.aws.discovery import NOT_MANAGED, agents
-from lmm.aws.session import Account, Clients
+from lmm.aws.session import AwsAccount, Clients
 from lmm.errors import RuneError, code_table
 from lmm.model import SsmSettings, Target
 from lom.service.doctor.examine import Check, advice_of
@@ -25,11 +25,11 @@ def examine_aws(targets: Sequence[Target], queries: Sequence[Query]) -> Iterator
     """Yield the checks for targets that are reached over ``ssm`` and for what sources ask."""
     clients = Clients()
     try:
-        needed: dict[Account, dict[str, None]] = {}
-        served: dict[Account, list[Target]] = {}
-        resolved: dict[Account, Account | RuneError] = {}
+        needed: dict[AwsAccount, dict[str, None]] = {}
+        served: dict[AwsAccount, list[Target]] = {}
+        resolved: dict[AwsAccount, AwsAccount | RuneError] = {}
 
-        def account_of(given: Account) -> Account | None:
+        def account_of(given: AwsAccount) -> AwsAccount | None:
             if given not in resolved:
                 try:
                     resolved[given] = checks.resolved(clients, given)
@@ -42,7 +42,7 @@ def examine_aws(targets: Sequence[Target], queries: Sequence[Query]) -> Iterator
             if account := account_of(query.account):
                 needed.setdefault(account, {}).update(dict.fromkeys(_actions(query)))
         for target in targets:
-            if account := account_of(Account.of(target.ssm)):
+            if account := account_of(AwsAccount.of(target.ssm)):
                 needed.setdefault(account, {}).update(dict.fromkeys(checks.FOR_RUNS))
                 served.setdefault(account, []).append(target)
         for given, known in resolved.items():
@@ -61,7 +61,7 @@ def _actions(query: Query) -> Iterator[str]:
 
 
 def _account(
-    clients: Clients, account: Account, actions: Mapping[str, None], targets: Sequence[Target]
+    clients: Clients, account: AwsAccount, actions: Mapping[str, None], targets: Sequence[Target]
 ) -> Iterator[Check]:
     name = f"aws identity ({account})"
     try:
@@ -90,7 +90,7 @@ def _account(
         yield _bucket(clients, account, ssm)
 
 
-def _agents(clients: Clients, account: Account, targets: Sequence[Target]) -> Check:
+def _agents(clients: Clients, account: AwsAccount, targets: Sequence[Target]) -> Check:
     name = f"aws agents ({account})"
     try:
         known = agents(clients, account, dict.fromkeys(target.address for target in targets))
@@ -118,7 +118,7 @@ def _storage(ssm: SsmSettings) -> SsmSettings:
     return SsmSettings(s3_bucket=ssm.s3_bucket, s3_prefix=ssm.s3_prefix, s3_region=ssm.s3_region)
 
 
-def _bucket(clients: Clients, account: Account, ssm: SsmSettings) -> Check:
+def _bucket(clients: Clients, account: AwsAccount, ssm: SsmSettings) -> Check:
     if ssm.s3_bucket is None:
         return Check(
             f"aws bucket ({account})",

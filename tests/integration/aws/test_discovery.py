@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from lmm.aws.discovery import Instance, Query, discover
-from lmm.aws.session import Account
+from lmm.aws.discovery import FoundInstance, Query, discover
+from lmm.aws.session import AwsAccount
 from lmm.errors import RuneError
 from lmm.testing.aws.errors import ServiceError
 
-EAST, WEST = Account("us-east-1"), Account("eu-west-1")
+EAST, WEST = AwsAccount("us-east-1"), AwsAccount("eu-west-1")
 GPU = {"tag:Role": ["gpu"]}
 
 
-def found(query: Query) -> dict[str, Instance]:
+def found(query: Query) -> dict[str, FoundInstance]:
     (answer,) = discover([query])
     assert isinstance(answer, list), answer
     return {one.instance_id: one for one in answer}
@@ -32,7 +32,7 @@ def test_ec2_instances_with_all_that_is_known(as_fleet: Any) -> None:
         InstanceIds=[node.instance_id]
     )["Reservations"][0]
     (known,) = described["Instances"]
-    assert node == Instance(
+    assert node == FoundInstance(
         instance_id=node.instance_id,
         account=EAST,
         vars={
@@ -113,7 +113,7 @@ def test_more_instances_than_one_call_takes(as_fleet: Any, monkeypatch: pytest.M
 
 
 def test_without_a_region_it_is_the_one_of_the_configuration(as_fleet: Any) -> None:
-    node = found(Query("ssm", Account(), {"tag:Role": ["web"]}))[as_fleet.ids["node2"]]
+    node = found(Query("ssm", AwsAccount(), {"tag:Role": ["web"]}))[as_fleet.ids["node2"]]
     assert node.account == EAST
 
 
@@ -127,9 +127,9 @@ def test_a_profile(as_fleet: Any) -> None:
     )
     for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         del os.environ[variable]
-    nodes = found(Query("ssm", Account(profile="prod"), {}))
+    nodes = found(Query("ssm", AwsAccount(profile="prod"), {}))
     assert as_fleet.names([*nodes]) == {"euro"}
-    assert nodes[as_fleet.ids["euro"]].account == Account("eu-west-1", "prod")
+    assert nodes[as_fleet.ids["euro"]].account == AwsAccount("eu-west-1", "prod")
 
 
 def test_a_role_calls_with_credentials_of_its_own(as_fleet: Any) -> None:

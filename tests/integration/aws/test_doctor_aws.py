@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from lmm.aws.discovery import Query
-from lmm.aws.session import Account
+from lmm.aws.session import AwsAccount
 from lmm.model import SsmSettings, Target
 from lmm.testing.aws import FakeAws
 from lom.service.doctor.aws import examine_aws
@@ -21,7 +21,7 @@ from lom.service.doctor.examine import Check, examine
 from lom.service.orchestrator import Orchestrator
 from lom.settings.load import Settings
 
-EAST = Account("us-east-1")
+EAST = AwsAccount("us-east-1")
 HERE = "(region us-east-1)"
 
 
@@ -121,12 +121,12 @@ def test_what_a_source_needs(as_fleet: Any) -> None:
     ("without", "account", "told"),
     [
         ("AWS_ACCESS_KEY_ID", EAST, "Unable to locate credentials"),
-        ("AWS_DEFAULT_REGION", Account(), "You must specify a region"),
-        ("", Account("us-east-1", "nobody"), "The config profile (nobody) could not be found"),
+        ("AWS_DEFAULT_REGION", AwsAccount(), "You must specify a region"),
+        ("", AwsAccount("us-east-1", "nobody"), "The config profile (nobody) could not be found"),
     ],
 )
 def test_an_account_that_cannot_be_used(
-    as_fleet: Any, without: str, account: Account, told: str
+    as_fleet: Any, without: str, account: AwsAccount, told: str
 ) -> None:
     os.environ.pop(without, None)
     if without == "AWS_ACCESS_KEY_ID":

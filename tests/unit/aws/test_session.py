@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from lmm.aws import session
-from lmm.aws.session import Account, Clients
+from lmm.aws.session import AwsAccount, Clients
 from lmm.errors import Unreachable, code_table
 
 
@@ -65,13 +65,13 @@ def test_every_error_of_botocore_has_a_reason() -> None:
 @pytest.mark.parametrize(
     ("variables", "account", "told"),
     [
-        ({}, Account(), "You must specify a region"),
-        ({}, Account(profile="nobody"), "The config profile (nobody) could not be found"),
-        ({"AWS_ENDPOINT_URL": "nonsense"}, Account("eu-west-1"), "Invalid endpoint: nonsense"),
+        ({}, AwsAccount(), "You must specify a region"),
+        ({}, AwsAccount(profile="nobody"), "The config profile (nobody) could not be found"),
+        ({"AWS_ENDPOINT_URL": "nonsense"}, AwsAccount("eu-west-1"), "Invalid endpoint: nonsense"),
     ],
 )
 def test_a_configuration_that_cannot_hold(
-    variables: dict[str, str], account: Account, told: str, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], account: AwsAccount, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

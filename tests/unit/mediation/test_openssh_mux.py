@@ -131,7 +131,7 @@ def waking() -> Iterator[tuple[int, int]]:
             os.close(end)
 
 
-def ask(path: str, patience_s: float = 10.0) -> mux_client.Session:
+def ask(path: str, patience_s: float = 10.0) -> mux_client.MuxSession:
     with waking() as (wake, _):
         until = time.monotonic() + patience_s
         return mux_client.open_session(path, "bash -s", wake=wake, until=until)

@@ -14,18 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmm.aws import payload
-from lmm.aws.payload import Answer, Limits, Refusal, Truncated, read_reply
+from lmm.aws.payload import Refusal, ReplyLimits, ReplyStreams, Truncated, read_reply
 from lmm.bootstrap import Stream
 
 NONCE = "0123456789abcdef0123456789abcdef"
 HERE, THERE = "i-0123456789abcdef0", "mi-0123456789abcdef1"
 SHARED = b"12345"
-LIMITS = Limits(payload.STDOUT_CHARS, 1_000_000, 1_000_000)
+LIMITS = ReplyLimits(payload.STDOUT_CHARS, 1_000_000, 1_000_000)
 
 
 def script(
     streams: dict[str, Stream],
-    limits: Limits = LIMITS,
+    limits: ReplyLimits = LIMITS,
     shell_command: str = "bash -s",
     unique: str | None = None,
 ) -> str:
@@ -58,9 +58,9 @@ def run(
     )
 
 
-def answer(done: subprocess.CompletedProcess[bytes]) -> Answer:
+def answer(done: subprocess.CompletedProcess[bytes]) -> ReplyStreams:
     reply = read_reply(done.stdout.decode(), NONCE)
-    assert isinstance(reply, Answer), done.stdout[:200] + done.stderr[:200]
+    assert isinstance(reply, ReplyStreams), done.stdout[:200] + done.stderr[:200]
     return reply
 
 
@@ -95,10 +95,10 @@ def test_bytes_of_any_kind_arrive_as_they_are(tmp_path: Path) -> None:
 def test_what_is_large_is_compressed_and_whole(tmp_path: Path) -> None:
     line = b"IFS= read -rN 1 s; seq 300000; seq 10 >&2; exit\n"
     done = run(
-        script({HERE: Stream(line, b"x", b"")}, Limits(payload.BOUNDLESS_CHARS, 10**7, 10**7)),
+        script({HERE: Stream(line, b"x", b"")}, ReplyLimits(payload.BOUNDLESS_CHARS, 10**7, 10**7)),
         tmp_path,
     )
-    assert answer(done) == Answer(
+    assert answer(done) == ReplyStreams(
         "".join(f"{n}\n" for n in range(1, 300_001)).encode(), b"1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n"
     )
 
@@ -106,7 +106,7 @@ def test_what_is_large_is_compressed_and_whole(tmp_path: Path) -> None:
 def test_a_plugin_may_open_its_streams_by_name(tmp_path: Path) -> None:
     line = b"echo a; echo b >/dev/stdout; echo c >&2; echo d >/dev/stderr; exit\n"
     done = run(script({HERE: Stream(line, b"", b"")}), tmp_path)
-    assert answer(done) == Answer(b"a\nb\n", b"c\nd\n")
+    assert answer(done) == ReplyStreams(b"a\nb\n", b"c\nd\n")
 
 
 def test_what_escapes_and_holds_a_stream_does_not_hold_up_the_answer(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_an_answer_beyond_the_limit_is_refused_not_cut(tmp_path: Path) -> None:
 def test_a_flood_is_stopped_at_its_cap(tmp_path: Path) -> None:
     line = b"yes & cat; kill $!; exit\n"  # the end of stdin is the sign to stop
     done = run(
-        script({HERE: Stream(line, b"", b"")}, Limits(payload.BOUNDLESS_CHARS, 1000, 1000)),
+        script({HERE: Stream(line, b"", b"")}, ReplyLimits(payload.BOUNDLESS_CHARS, 1000, 1000)),
         tmp_path,
         TMPDIR=str(tmp_path),
     )
@@ -228,7 +228,7 @@ def test_a_whole_reply_is_read_whatever_stands_around_it(
     out: bytes, err: bytes, noise: str
 ) -> None:
     text = f"{noise}\n{printed(out, err)}\n----------ERROR-------\n{noise}"
-    assert read_reply(text, NONCE) == Answer(out, err)
+    assert read_reply(text, NONCE) == ReplyStreams(out, err)
 
 
 @given(st.binary(min_size=1, max_size=300), st.data())
@@ -251,7 +251,7 @@ def test_a_changed_reply_is_not_believed(out: bytes, data: st.DataObject) -> Non
     at = data.draw(st.integers(text.index(" ok ") + 4, len(text) - 2))
     other = data.draw(st.sampled_from("0aZ=/ \n").filter(lambda c: c != text[at]))
     reply = read_reply(text[:at] + other + text[at + 1 :], NONCE)
-    assert not isinstance(reply, Answer) or reply == Answer(out, b"")
+    assert not isinstance(reply, ReplyStreams) or reply == ReplyStreams(out, b"")
 
 
 def test_anothers_nonce_is_no_reply() -> None:
@@ -264,5 +264,5 @@ def test_a_reply_that_unpacks_to_more_than_is_allowed() -> None:
     text = printed(b"x" * 5_000_000, b"")
     assert len(text) < 10_000
     reply = read_reply(text, NONCE, 1_000_000)
-    assert reply == Answer(b"x" * 1_000_001, b"")
-    assert read_reply(text, NONCE, 5_000_000) == Answer(b"x" * 5_000_000, b"")
+    assert reply == ReplyStreams(b"x" * 1_000_001, b"")
+    assert read_reply(text, NONCE, 5_000_000) == ReplyStreams(b"x" * 5_000_000, b"")

@@ -13,7 +13,7 @@ import pytest
 
 from lmm.aws import checks
 from lmm.aws.discovery import Query
-from lmm.aws.session import Account
+from lmm.aws.session import AwsAccount
 from lmm.errors import RequestError
 from lmm.model import SsmSettings, Target
 from lom.inventory.files import read
@@ -251,13 +251,13 @@ def test_what_a_source_asks(file: Callable[[str], Path]) -> None:
         defaults: {ssm: {profile: prod, region: eu-west-1, s3_bucket: bucket}}
         """
     )
-    role = Account("us-east-1", "prod", "arn:aws:iam::123456789012:role/rune", "x42")
+    role = AwsAccount("us-east-1", "prod", "arn:aws:iam::123456789012:role/rune", "x42")
     filters = {"tag:Role": ["gpu"], "instance-state-name": ["running", "stopped"]}
     assert asked_of_aws(read([path])) == (
-        Query("ssm", Account("eu-west-1", "prod"), {}),
+        Query("ssm", AwsAccount("eu-west-1", "prod"), {}),
         Query("ec2", role, filters, "fleet"),
         Query("ec2", dataclasses.replace(role, region="us-west-2"), filters, "fleet"),
-        Query("ec2", Account("eu-west-1"), {}, agents=False),
+        Query("ec2", AwsAccount("eu-west-1"), {}, agents=False),
     )
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmm.aws.discovery import Instance
+from lmm.aws.discovery import FoundInstance
 from lmm.aws.names import is_instance_id
-from lmm.aws.session import Account
+from lmm.aws.session import AwsAccount
 from lom.documents.read import Document
 from lom.inventory.sources import Found, Source, SourceModel, gather
 from lom.names import name_fault
@@ -22,12 +22,12 @@ def source(key: str = "s", **settings: object) -> Source:
     return Source(key, model, Document("inventory.yaml", Path()), ("sources", key))
 
 
-def instance(number: int, tag: str | None = None, **known: str | None) -> Instance:
+def instance(number: int, tag: str | None = None, **known: str | None) -> FoundInstance:
     found = f"i-{number:017x}"
     tags = {} if tag is None else {"Name": tag}
-    return Instance(
+    return FoundInstance(
         instance_id=found,
-        account=Account(known.get("region") or "eu-west-1"),
+        account=AwsAccount(known.get("region") or "eu-west-1"),
         vars={"instance_id": found, "tags": tags, "computer_name": f"host{number}"},
         private_address=known.get("private"),
         public_address=known.get("public"),
