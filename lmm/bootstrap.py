@@ -24,6 +24,7 @@ from lmm.envelope import encode_message, environment
 from lmm.files import shell_functions
 from lmm.model import Invocation, OnDisconnect
 from lmm.receipts import KEPT_S
+from lmm.register import kind_of
 
 NOISE_BYTES = 64 * 1024  # what is kept of the output before the start line, its end
 END_LINE_BYTES = 512
@@ -171,7 +172,7 @@ def _receipt(invocation: Invocation) -> str:
 
 def _receipt_times(invocation: Invocation) -> tuple[str, str]:
     """Return how long to wait for READ, and how long from now to keep the receipt, in seconds."""
-    patience = 0 if invocation.target.transport == "ssm" else PATIENCE_S  # it carries no word
+    patience = PATIENCE_S if kind_of(invocation.target.transport).streams else 0
     return str(patience), str(math.ceil(invocation.limits.timeout_s) + KEPT_S)
 
 

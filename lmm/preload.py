@@ -12,7 +12,7 @@ from importlib import import_module
 from lmm.contract import spec_validator
 from lmm.errors import code_table
 from lmm.files import SHELL_FILES, shell_functions
-from lmm.transports import TRANSPORTS
+from lmm.register import kind_of
 
 _MODULES = ("tenacity", "encodings.idna", "traceback")
 
@@ -23,6 +23,6 @@ def preload(transports: Iterable[str]) -> None:
     for name in ("bpcs_output_v2", "bpcs_event_v2"):
         spec_validator(name)
     shell_functions(*SHELL_FILES)
-    modules = [TRANSPORTS[name][0] for name in transports if name in TRANSPORTS]
+    modules = [kind_of(name).module for name in transports]
     for name in (*_MODULES, *modules):
         import_module(name)

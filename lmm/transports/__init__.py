@@ -9,12 +9,11 @@ from importlib import import_module
 
 from lmm.errors import RequestError
 from lmm.model import Target
+from lmm.register import AUTO, kind_of
 from lmm.transports.base import Job, Transport
 
 __all__ = [
     "AUTO",
-    "DESCRIPTORS",
-    "TRANSPORTS",
     "Job",
     "Transport",
     "TransportPool",
@@ -22,17 +21,6 @@ __all__ = [
     "disconnect",
     "with_transport",
 ]
-
-# name -> module and class, imported when the first target needs it
-TRANSPORTS = {
-    "local": ("lmm.transports.local", "LocalTransport"),
-    "ssh": ("lmm.transports.ssh", "SshTransport"),
-    "openssh": ("lmm.transports.openssh", "OpensshTransport"),
-    "ssm": ("lmm.transports.ssm", "SsmTransport"),
-}
-# How many descriptors one call has open at most, those of the processes that it starts aside
-DESCRIPTORS = {"local": 8, "ssh": 4, "openssh": 10, "ssm": 24}
-AUTO = "auto"  # not a transport: ssh or openssh, as ``with_transport`` finds
 
 
 class TransportPool:
@@ -46,13 +34,8 @@ class TransportPool:
         """Return the transport. Raises RequestError for a name that there is none of."""
         with self._lock:
             if name not in self._made:
-                if name not in TRANSPORTS:
-                    known = ", ".join(TRANSPORTS)
-                    raise RequestError(
-                        "invalid_request", f"there is no transport {name!r}; known are {known}"
-                    )
-                module, attribute = TRANSPORTS[name]
-                self._made[name] = getattr(import_module(module), attribute)()
+                kind = kind_of(name)
+                self._made[name] = getattr(import_module(kind.module), kind.attribute)()
             return self._made[name]
 
     def close(self) -> None:
@@ -83,7 +66,9 @@ def with_transport(target: Target, wanted: str | None = None) -> Target:
     """
     name = wanted or target.transport
     if name == AUTO:
-        name = target.transport if target.transport in ("local", "ssm") else _automatic(target)
+        name = (
+            _automatic(target) if target.transport in (AUTO, "ssh", "openssh") else target.transport
+        )
     return target if name == target.transport else replace(target, transport=name)
 
 

@@ -6,6 +6,7 @@ import socket
 
 from lmm.errors import RequestError
 from lmm.model import Target
+from lmm.register import kind_of
 from lmm.shortage import wanting
 
 
@@ -16,10 +17,11 @@ def hosts_of(target: Target) -> tuple[str, ...]:
     host is named by the way to it, one behind a ProxyCommand by its name: only the other end can
     look those up.
     """
-    if target.transport == "local":
-        return ("local",)
-    if target.transport == "ssm":
-        return (f"ssm {target.address}",)
+    kind = kind_of(target.transport)
+    if kind.is_here:
+        return (target.transport,)
+    if kind.is_managed:
+        return (f"{target.transport} {target.address}",)
     from lmm.ssh.config import resolve
 
     try:

@@ -41,9 +41,9 @@ def candidates(kind: str, context: click.Context, incomplete: str) -> list[Compl
     elif kind == "baseline":
         found = dict(_recorded(settings, "SELECT name, action FROM baseline ORDER BY name"))
     elif kind == "transport":
-        from lom.inventory.load import TRANSPORTS
+        from lmm.register import AUTO, names
 
-        found = dict.fromkeys(TRANSPORTS, "")
+        found = dict.fromkeys((*names(), AUTO), "")
     else:
         manifests = list(_manifests(settings))
         if kind == "action":

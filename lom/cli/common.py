@@ -47,10 +47,10 @@ class Common:
     def orchestrator(self) -> Orchestrator:
         """Return an orchestrator for the settings; it loads inventory and plugins when asked."""
         from lmm import descriptors
-        from lmm.transports import DESCRIPTORS
+        from lmm.register import kind_of
         from lom.service.orchestrator import Orchestrator
 
-        each = max(DESCRIPTORS["openssh"], DESCRIPTORS["local"])
+        each = max(kind_of(name).descriptors for name in ("openssh", "local"))
         descriptors.make_room(self.settings.concurrency, each)
         return Orchestrator(settings=self.settings)
 

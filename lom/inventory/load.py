@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from lmm.model import Target
 from lom.documents.places import CONFIG, home, user_folder
@@ -20,8 +20,6 @@ from lom.documents.places import CONFIG, home, user_folder
 if TYPE_CHECKING:
     from lmm.aws.discovery import Query
 
-TransportName = Literal["local", "ssh", "openssh", "ssm", "auto"]
-TRANSPORTS: tuple[str, ...] = get_args(TransportName)
 EXAMPLE = "targets: {web1: {host: 10.0.0.21, user: ops}}"  # for those who have none yet
 
 

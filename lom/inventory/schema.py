@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -24,9 +24,9 @@ from pydantic import (
 
 from lmm.aws import names as aws
 from lmm.model import JSON, SecretRef
+from lmm.register import AUTO, names
 from lom.documents.read import Document, Location
 from lom.inventory import values as values
-from lom.inventory.load import TransportName
 from lom.names import did_you_mean
 
 M = TypeVar("M", bound="Strict")
@@ -74,6 +74,10 @@ def _list(value: Any) -> Any:
     return [] if value is None else value
 
 
+if TYPE_CHECKING:
+    TransportName = str
+else:
+    TransportName = Literal[(*names(), AUTO)]
 WordText = Annotated[str, AfterValidator(values.word)]
 HostText = Annotated[str, AfterValidator(values.host)]
 PathText = Annotated[str, AfterValidator(_path)]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmm.model import JSON
+from lmm.register import AUTO, is_known
 from lom.documents.read import Document, Location
 from lom.inventory import values as values
-from lom.inventory.load import TRANSPORTS
 
 if TYPE_CHECKING:
     from lom.inventory.schema import SettingsModel
@@ -154,6 +154,12 @@ def _config_file(value: Any, folder: Path) -> str:
     return values.config_file(value, folder)
 
 
+def _transport(value: Any, folder: Path) -> Any:
+    if value is not None and (type(value) is not str or not (value == AUTO or is_known(value))):
+        raise ValueError
+    return value
+
+
 def _each(check: Check) -> Callable[[Any, Path], list[Any]]:
     def of_all(value: Any, folder: Path) -> list[Any]:
         if type(value) is not list:
@@ -213,7 +219,7 @@ _SETTINGS: Mapping[str, Check] = {
     "host": _or_null(_text(values.host)),
     "port": _or_null(_whole(*values.PORTS)),
     "user": _WORD,
-    "transport": _one_of(*TRANSPORTS, None),
+    "transport": _transport,
     "vars": _vars,
     "ssh": _block(_SSH),
     "become": _become,

@@ -13,6 +13,7 @@ from typing import Any
 
 from lmm.errors import RequestError
 from lmm.model import Target
+from lmm.register import kind_of
 from lom.planning.plan import Pair, Step, split
 
 ROLE, PEER, PORT = "role", "peer", "port"  # parameters that are the orchestrator's to give
@@ -78,9 +79,10 @@ def _address_of(target: Target) -> str:
     given = target.vars.get(ADDRESS)
     if given is not None:
         return str(given)
-    if target.transport == "local":
+    kind = kind_of(target.transport)
+    if kind.is_here:
         return "127.0.0.1"
-    if target.transport == "ssm":
+    if kind.is_managed:
         raise RequestError(
             "invalid_request",
             f"others cannot reach {target.name!r} by the id of its instance; give it the variable"

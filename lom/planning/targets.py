@@ -8,7 +8,8 @@ from dataclasses import replace
 from lmm.aws.names import is_instance_id
 from lmm.errors import RequestError
 from lmm.model import Become, Target
-from lmm.transports import AUTO, TRANSPORTS, with_transport
+from lmm.register import AUTO, is_known, kind_of, names
+from lmm.transports import with_transport
 from lom.planning.plan import RunOptions, Step
 from lom.settings.load import LONGEST_S, ON_LOCKED
 
@@ -61,11 +62,13 @@ def checked(options: RunOptions) -> RunOptions:
             f"{options.on_locked!r} is neither {' nor '.join(ON_LOCKED)} @ $.on_locked",
             field="$.on_locked",
         )
-    if options.transport is not None and options.transport not in (*TRANSPORTS, AUTO):
+    if options.transport is not None and not (
+        options.transport == AUTO or is_known(options.transport)
+    ):
         raise RequestError(
             "invalid_request",
             f"there is no transport {options.transport!r} @ $.transport;"
-            f" known are {', '.join(TRANSPORTS)} and {AUTO}",
+            f" known are {', '.join(names())} and {AUTO}",
             field="$.transport",
         )
     return options
@@ -77,11 +80,12 @@ def adjusted(target: Target, options: RunOptions) -> Target:
     Raises RequestError (``invalid_request``) for one that cannot go over the transport.
     """
     target = with_transport(target, options.transport)
-    if target.transport == "ssm" and not is_instance_id(target.address):
+    if kind_of(target.transport).is_managed and not is_instance_id(target.address):
         raise RequestError(
             "invalid_request",
-            f"{target.name!r} cannot go over ssm: {target.address!r} is not the id of an instance"
-            " (i-… or mi-…); select it by its id, or write the id under host in the inventory",
+            f"{target.name!r} cannot go over {target.transport}: {target.address!r} is not the id"
+            " of an instance (i-… or mi-…); select it by its id, or write the id under host in the"
+            " inventory",
             name=target.name,
         )
     if options.connect_timeout_s is not None:

@@ -19,7 +19,8 @@ from lmm.envelope import timestamp
 from lmm.errors import PolicyDenied, RequestError
 from lmm.model import SecretRef, Target
 from lmm.redact import has_secrets
-from lmm.transports import DESCRIPTORS, TransportPool
+from lmm.register import kind_of
+from lmm.transports import TransportPool
 from lom.admission.admit import Decision, admit, judge, refuse
 from lom.admission.audit.records import waits
 from lom.admission.bound import Bound, bound_account, chosen_place
@@ -368,7 +369,7 @@ class Orchestrator:
 
 
 def _calls_that_fit(steps: Sequence[Step]) -> int:
-    each = max(DESCRIPTORS.get(step.target.transport, 1) for step in steps)
+    each = max(kind_of(step.target.transport).descriptors for step in steps)
     return descriptors.calls(descriptors.limit(), each)
 
 

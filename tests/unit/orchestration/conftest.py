@@ -113,7 +113,7 @@ class Stage:
         self, names: Sequence[str | Target], risk: str, retry_safe: bool, **options: Any
     ) -> Plan:
         targets = [
-            Target(name, host=f"192.0.2.{number}", transport="played")
+            Target(name, host=f"192.0.2.{number}", transport="ssh")
             if isinstance(name, str)
             else name
             for number, name in enumerate(names, 1)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from lmm.model import Become, SecretRef, SshSettings, Target
-from lom.inventory.load import TRANSPORTS, Inventory, load_inventory
+from lmm.register import AUTO, names
+from lom.inventory.load import Inventory, load_inventory
 from lom.inventory.schema import SshModel
 from lom.planning.plan import RunOptions
 from lom.planning.targets import adjusted
@@ -271,7 +272,7 @@ def test_every_inventory_of_the_docs_loads(tmp_path: Path) -> None:
 
 def test_the_docs_name_every_key() -> None:
     text = DOCS.read_text()
-    fields = [*SshModel.model_fields, *TRANSPORTS]
+    fields = [*SshModel.model_fields, *names(), AUTO]
     assert [name for name in fields if f"`{name}`" not in text] == []
 
 

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmm.errors import RequestError
+from lmm.register import AUTO, names
 from lom.documents import yaml_values
-from lom.inventory.load import TRANSPORTS, Inventory, load_inventory
+from lom.inventory.load import Inventory, load_inventory
 
 Load = Callable[[str], Inventory]
 
@@ -330,4 +331,4 @@ def test_any_document_is_an_inventory_or_a_request_error(
     file.write_text(json.dumps(document))
     with contextlib.suppress(RequestError):
         inventory = load_inventory(file)
-        assert all(target.transport in TRANSPORTS for target in inventory.targets.values())
+        assert all(target.transport in (*names(), AUTO) for target in inventory.targets.values())
