@@ -17,8 +17,9 @@ from lom.admission.caller import Caller, current_caller, user_name
 from lom.inventory.load import Inventory, load_inventory
 from lom.planning.plan import Plan
 from lom.registry.manifest import Plugin
-from lom.settings.load import Settings, state_folder, system_safeguards
+from lom.settings.load import system_safeguards
 from lom.settings.policy.values import AuditLog, Safeguards
+from lom.settings.values import Settings, state_folder
 
 if TYPE_CHECKING:
     from lom.admission.approvals.check import Consent

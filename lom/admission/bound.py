@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 from lmm.errors import RequestError
 from lom.admission.caller import Caller, current_caller, user_name
-from lom.settings.load import Settings, load_settings, system_file, system_safeguards
+from lom.settings.files import system_file
+from lom.settings.load import load_settings, system_safeguards
+from lom.settings.values import Settings
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SECRETS = re.compile(r"RUNE_SECRET_[A-Za-z0-9_]+")  # means nothing but to who names it

@@ -17,7 +17,7 @@ from lmm.model import Target
 from lom.admission.caller import Caller
 from lom.inventory.load import Inventory
 from lom.inventory.selectors import evaluate, parse
-from lom.settings import load as config
+from lom.settings import values as config
 from lom.settings.policy.rules import Policy, Rule
 
 SHOWN_TARGETS = 20

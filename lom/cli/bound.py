@@ -149,7 +149,8 @@ class Gate:
 
     def _refusal(self, command: str, why: str) -> PolicyDenied:
         from lom.admission.admit import refuse
-        from lom.settings.load import Settings, load_settings
+        from lom.settings.load import load_settings
+        from lom.settings.values import Settings
 
         try:
             settings = load_settings({}, os.environ, Path.cwd(), home())

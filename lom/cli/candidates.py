@@ -20,7 +20,8 @@ from lmm.errors import RequestError
 from lom.documents.leftovers import is_leftover
 from lom.documents.places import CONFIG, DATA, home, user_folder
 from lom.documents.trust import is_own
-from lom.settings.load import Settings, is_named, load_settings
+from lom.settings.load import load_settings
+from lom.settings.values import Settings, is_named
 
 
 def candidates(kind: str, context: click.Context, incomplete: str) -> list[CompletionItem[str]]:
@@ -135,7 +136,7 @@ def _recorded(settings: Settings, query: str) -> Iterator[tuple[str, str]]:
     """Yield names and actions in the ledger, without its own module, which costs more than this."""
     import sqlite3
 
-    from lom.settings.load import state_folder
+    from lom.settings.values import state_folder
 
     try:
         file = state_folder(settings) / "ledger.sqlite"

@@ -15,7 +15,8 @@ from lom.cli.group import Entry
 from lom.cli.interrupts import Interrupts
 from lom.cli.output import STDERR, STDOUT, write_stderr, write_stdout
 from lom.documents.places import home
-from lom.settings.load import KEYS, OUTPUTS, Settings, load_settings
+from lom.settings.load import load_settings
+from lom.settings.values import KEYS, OUTPUTS, Settings
 
 if TYPE_CHECKING:
     from lom.render.table import Screen

@@ -15,7 +15,8 @@ from lmm.errors import InternalError, RequestError, RuneError
 from lom.cli.output import STDERR, write_stderr, write_stdout
 from lom.documents.places import home
 from lom.names import did_you_mean
-from lom.settings.load import OUTPUTS, load_settings
+from lom.settings.load import load_settings
+from lom.settings.values import OUTPUTS
 
 if TYPE_CHECKING:
     from lom.cli.bound import Gate

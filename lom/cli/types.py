@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lmm.errors import RequestError
-from lom.settings.load import LONGEST_S
+from lom.settings.values import LONGEST_S
 
 if TYPE_CHECKING:
     from lmm.model import SecretRef

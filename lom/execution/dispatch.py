@@ -27,7 +27,7 @@ from lom.execution.slots import Slots
 from lom.planning.pairs import CLIENT, PEER, PORT, ROLE, SERVER
 from lom.planning.plan import Plan, Step, timeout_of
 from lom.registry.manifest import Plugin
-from lom.settings.load import WAIT
+from lom.settings.values import WAIT
 
 if TYPE_CHECKING:
     from lom.ledger import Recorder, Started

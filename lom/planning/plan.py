@@ -16,7 +16,7 @@ from lmm.envelope import timestamp
 from lmm.errors import RequestError, RuneError
 from lmm.model import Become, Limits, OnDisconnect, SecretRef, Target
 from lom.registry.manifest import Capability, Plugin
-from lom.settings.load import WAIT
+from lom.settings.values import WAIT
 
 DEFAULT_LIMITS = Limits()
 

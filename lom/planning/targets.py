@@ -11,7 +11,7 @@ from lmm.model import Become, Target
 from lmm.register import AUTO, is_known, kind_of, names
 from lmm.transports import with_transport
 from lom.planning.plan import RunOptions, Step
-from lom.settings.load import LONGEST_S, ON_LOCKED
+from lom.settings.values import LONGEST_S, ON_LOCKED
 
 _LOWEST = {
     "timeout_s": 0.001,

@@ -22,7 +22,6 @@ from lom.documents.read import Document, parse, refuse
 from lom.registry import files as bundle
 from lom.registry.manifest import MANIFEST, Plugin
 
-LOCK_FILE = "plugins.lock.json"
 VERSION = 1
 _HASH = re.compile(r"[0-9a-f]{64}")
 

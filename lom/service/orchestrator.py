@@ -42,7 +42,8 @@ from lom.planning.plan import Plan, RunOptions, Step, build_request, count_of
 from lom.planning.scripts import load_scripts
 from lom.planning.targets import adjusted, check_buckets, check_secrets, checked
 from lom.registry.registry import Registry, default_registry, full_version
-from lom.settings.load import Settings, is_named, load_settings, state_folder
+from lom.settings.load import load_settings
+from lom.settings.values import Settings, is_named, state_folder
 
 if TYPE_CHECKING:
     from lom.ledger import Ledger

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lmm.errors import RequestError
 from lom.documents.read import Document
 from lom.names import did_you_mean
-from lom.settings.load import KEYS, LONGEST_S, SAFEGUARD_KEYS
+from lom.settings.values import KEYS, LONGEST_S, SAFEGUARD_KEYS
 
 _Seconds = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]

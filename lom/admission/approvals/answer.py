@@ -17,7 +17,7 @@ from lom.admission.approvals.folder import Request
 from lom.admission.approvals.standing import Answer
 from lom.admission.caller import Caller, current_caller
 from lom.admission.decide import is_one_of
-from lom.settings.load import Settings
+from lom.settings.values import Settings
 
 LONGEST_REASON = 4096  # characters, as specs/approval_v1.json says
 

@@ -8,7 +8,7 @@ from lmm.errors import RequestError
 from lom.cli.common import Common, columns, common_options, completing
 from lom.cli.group import Group
 from lom.exit_codes import ExitCode
-from lom.settings.load import KEYS
+from lom.settings.values import KEYS
 
 
 @click.group(cls=Group)

@@ -32,7 +32,7 @@ def lock(common: Common, names: tuple[str, ...], lock_file: str | None) -> int:
     from lom.documents.trust import refuse_foreign
     from lom.registry.lockfile import Locked, difference, files_of, locked, read_lock, write_lock
     from lom.render.table import table
-    from lom.settings.load import LOCK_FILE
+    from lom.settings.values import LOCK_FILE
 
     path = lock_file or next(reversed(_locks(common)), LOCK_FILE)
     if path == LOCK_FILE:

@@ -19,7 +19,7 @@ from lom.cli.types import secret_references
 if TYPE_CHECKING:
     from lmm.model import SecretRef
     from lom.ledger import RunRow, TargetRow
-    from lom.settings.load import Settings
+    from lom.settings.values import Settings
 
 # The options that say how a target is run; how the targets are gone through is chosen anew.
 _KEPT = (

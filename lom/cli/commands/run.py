@@ -14,7 +14,7 @@ from lom.cli.execute import carry_out, confirmation
 from lom.cli.ledgers import ledger_options
 from lom.cli.types import Seconds, Size, secret_references
 from lom.exit_codes import ExitCode
-from lom.settings.load import ON_LOCKED
+from lom.settings.values import ON_LOCKED
 
 
 class RunCommand(click.Command):

@@ -50,7 +50,7 @@ def run_argument(command: _F) -> _F:
 def ledger_file(common: Common) -> Path:
     """Return the ledger that the settings name."""
     from lom.ledger import FILE_NAME
-    from lom.settings.load import state_folder
+    from lom.settings.values import state_folder
 
     return state_folder(common.settings) / FILE_NAME
 

@@ -19,7 +19,7 @@ from lmm.testing.aws import FakeAws
 from lom.service.doctor.aws import examine_aws
 from lom.service.doctor.examine import Check, examine
 from lom.service.orchestrator import Orchestrator
-from lom.settings.load import Settings
+from lom.settings.values import Settings
 
 EAST = AwsAccount("us-east-1")
 HERE = "(region us-east-1)"

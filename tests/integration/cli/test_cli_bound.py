@@ -380,7 +380,7 @@ def test_the_library_takes_the_accounts_own_places_alone(service: Service, trap:
         "from pathlib import Path",
         "from lmm.errors import PolicyDenied",
         "from lom import Inventory, Orchestrator",
-        "from lom.settings.load import Settings",
+        "from lom.settings.values import Settings",
         f"trap = {str(trap)!r}",
         "given = (dict(inventory=Inventory()), dict(inventory=trap + '/inv.sh'),",
         "         dict(plugin_paths=[trap + '/plugins']), dict(settings=Settings(state_dir=trap)),",

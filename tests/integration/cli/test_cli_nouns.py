@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lom.settings.load import KEYS
+from lom.settings.values import KEYS
 
 
 def names(rows: list[dict[str, Any]], key: str) -> list[str]:

@@ -16,8 +16,8 @@ AUDIT = ".local/state/rune/audit.jsonl"
 # The machine's own policy is at a fixed place; a program that starts RUNE may put it elsewhere.
 WITH_SYSTEM_POLICY = """\
 import sys
-import lom.settings.load
-lom.settings.load.SYSTEM_POLICY = sys.argv[1]
+import lom.settings.values
+lom.settings.values.SYSTEM_POLICY = sys.argv[1]
 from lom.cli import main
 sys.exit(main(sys.argv[2:]))
 """
@@ -100,8 +100,8 @@ def test_the_machines_policy_cannot_be_loosened(fleet: Any) -> None:
     done = fleet.python(WITH_SYSTEM_POLICY, str(system), "run", "t.typed", "-q")
     assert done.code == 0
     library = (
-        "import sys, lom.settings.load\nlom.settings.load.SYSTEM_POLICY = sys.argv[1]\n"
-        "from lom import Orchestrator\nfrom lom.settings.load import Settings\n"
+        "import sys, lom.settings.values\nlom.settings.values.SYSTEM_POLICY = sys.argv[1]\n"
+        "from lom import Orchestrator\nfrom lom.settings.values import Settings\n"
         "Orchestrator(settings=Settings()).run('noop')\n"
     )
     assert "PolicyDenied: rule 'never'" in fleet.python(library, str(system)).stderr

@@ -9,7 +9,7 @@ import pytest
 from lom.cli.candidates import inventory_places, plugin_places
 from lom.inventory.load import find_inventory
 from lom.registry.registry import default_registry
-from lom.settings.load import Settings
+from lom.settings.values import Settings
 
 
 def test_plugins_are_looked_for_in_the_same_folders(

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from lmm.errors import RequestError
-from lom.settings.load import KEYS, Settings, load_settings
+from lom.settings.load import load_settings
+from lom.settings.values import KEYS, Settings
 
 
 def load(tmp_path: Path, flags: Mapping[str, Any] | None = None, **environ: str) -> Settings:

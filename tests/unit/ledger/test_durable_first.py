@@ -15,7 +15,7 @@ from lmm.transports import TransportPool
 from lom import Inventory, Orchestrator, Run
 from lom.ledger import Ledger, LedgerReader, Recorder, RunFacts
 from lom.planning.scripts import load_scripts
-from lom.settings.load import Settings
+from lom.settings.values import Settings
 
 from .conftest import Begin
 

@@ -22,8 +22,8 @@ from lom.registry.lockfile import (
     write_lock,
 )
 from lom.registry.manifest import Plugin, load_plugin
-from lom.settings.load import Settings
 from lom.settings.policy.values import Safeguards
+from lom.settings.values import Settings
 
 SCRIPT = 'echo \'{"payload":{"result":"success","output_data":{"answer":"%s"}}}\'\n'
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-import lom.settings.load
+import lom.settings.values
 from lmm.errors import RequestError
-from lom.settings.load import Settings, load_settings
+from lom.settings.load import load_settings
 from lom.settings.policy.rules import Approval
 from lom.settings.policy.values import AuditLog, Safeguards
+from lom.settings.values import Settings
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "policy.md"
 
@@ -21,7 +22,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the machine's own policy would be."""
     path = tmp_path / "etc" / "policy.yaml"
     path.parent.mkdir()
-    monkeypatch.setattr(lom.settings.load, "SYSTEM_POLICY", str(path))
+    monkeypatch.setattr(lom.settings.values, "SYSTEM_POLICY", str(path))
     return path
 
 

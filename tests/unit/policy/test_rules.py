@@ -13,9 +13,9 @@ from lmm.model import Become, SshSettings, Target
 from lom.admission.caller import Caller
 from lom.admission.decide import Request, denial, verdicts_of
 from lom.inventory.load import Inventory
-from lom.settings.load import SYSTEM_POLICY
 from lom.settings.policy.hours import parse_window
 from lom.settings.policy.rules import Policy, Rule
+from lom.settings.values import SYSTEM_POLICY
 
 TARGETS = {
     "p1": Target("p1", host="10.0.0.1", vars={"rack": "r1"}),

@@ -1,0 +1,97 @@
+"""The settings as values: which there are, their defaults, and what follows from them alone.
+
+No file is read here, so that every surface may use it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from lmm.errors import RequestError
+from lom.documents.places import STATE, home, user_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lom.settings.policy.values import Safeguards
+
+SYSTEM_POLICY = "/etc/rune/policy.yaml"
+LOCK_FILE = "plugins.lock.json"  # in force where it stands in the current folder
+OUTPUTS = ("table", "json", "ndjson", "yaml", "csv")
+WAIT = "wait"
+ON_LOCKED = (WAIT, "fail")
+LONGEST_S = 1e9  # of a duration: what is longer has no date to end at, and cannot be waited for
+FLAG, VARIABLE = "flag", "environment variable"  # sources of settings
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings in force; durations in seconds, sizes in bytes.
+
+    ``None`` means: as the action, the target or ``~/.ssh/config`` says. ``calls_at_once``
+    bounds the calls of all runs of one process; None: 256, or a run's own concurrency if that is
+    more. ``sources`` tells for each setting where its value came from. ``safeguards`` that are None
+    are read when a run starts.
+    """
+
+    output: str = "table"
+    inventory: tuple[str, ...] = ()
+    plugin_path: tuple[str, ...] = ()
+    concurrency: int = 64
+    timeout_s: float | None = None
+    connect_timeout_s: float | None = None
+    max_stdout_bytes: int = 16 * 1024 * 1024
+    max_stderr_bytes: int = 1024 * 1024
+    transport: str | None = None
+    color: str = "auto"
+    retries: int = 0
+    retry_wait_s: float = 5.0
+    on_locked: str = WAIT
+    lock_timeout_s: float = 300.0
+    calls_at_once: int | None = None
+    state_dir: str | None = None
+    ledger: bool = True
+    sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    safeguards: Safeguards | None = None
+
+
+KEYS = tuple(one.name for one in fields(Settings) if one.name not in ("sources", "safeguards"))
+SAFEGUARD_KEYS = ("policy", "plugin_lock", "audit", "approvals")
+
+
+def is_named(settings: Settings, key: str) -> bool:
+    """Whether a path was named for this very call, by a program, an option or a variable. What was
+    found, or stands in a file, must be the user's own."""
+    source = settings.sources.get(key, FLAG)
+    return source == FLAG or source.startswith(VARIABLE)
+
+
+def state_folder(settings: Settings) -> Path:
+    """Return where RUNE keeps what lasts: ``state_dir``, else below ``$XDG_STATE_HOME`` or
+    ``~/.local/state``.
+
+    Raises RequestError: ``config_invalid`` where there is no home, ``untrusted_path`` for one that
+    a file names and others may change: what they write there would be the record of runs.
+    """
+    from pathlib import Path
+
+    if settings.state_dir is not None:
+        named = Path(os.path.expanduser(settings.state_dir)).absolute()
+        if not is_named(settings, "state_dir"):
+            from lom.documents.trust import refuse_foreign
+
+            refuse_foreign(named)
+        return named
+    folder = user_folder(STATE, home=home())
+    if folder is None:
+        raise RequestError(
+            "config_invalid",
+            f"there is no place to keep runs: HOME is not set and uid {os.geteuid()} has no entry"
+            " among the users; set HOME, or name a folder with RUNE_STATE_DIR or --state-dir",
+            field="state_dir",
+        )
+    return Path(folder)
