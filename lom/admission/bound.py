@@ -12,8 +12,9 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from lmm.errors import RequestError
+from lmm.errors import PolicyDenied, RequestError
 from lom.admission.caller import Caller, current_caller, user_name
+from lom.documents.places import home
 from lom.settings.files import system_file
 from lom.settings.load import load_settings, system_safeguards
 from lom.settings.values import Settings
@@ -69,7 +70,7 @@ def settle(account: Bound | None) -> None:
 
     Of the environment stay who asks, what only looks, and ``RUNE_SECRET_…``.
     """
-    home = _home()
+    own_home = _home()
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -78,21 +79,34 @@ def settle(account: Bound | None) -> None:
         or (account and name == account.variable)
     }
     name = user_name(os.getuid())
-    own = {"HOME": home, "USER": name, "LOGNAME": name, "SHELL": "/bin/sh", "PATH": PATH}
+    own = {"HOME": own_home, "USER": name, "LOGNAME": name, "SHELL": "/bin/sh", "PATH": PATH}
     os.environ.clear()
     os.environ.update({**kept, **own})
     try:
-        os.chdir(home)
+        os.chdir(own_home)
     except OSError:
         os.chdir("/")
+
+
+def refuse_command(account: Bound, command: str, why: str) -> PolicyDenied:
+    """Return the error for a command that the account has not, after recording it."""
+    from pathlib import Path
+
+    from lom.admission.admit import refuse
+
+    try:
+        settings = load_settings({}, os.environ, Path.cwd(), home())
+    except RequestError:  # in the account's own files: the machine's policy has a log as well
+        settings = Settings()
+    return refuse(settings, account.caller, command, why)
 
 
 def chosen_place(account: Bound, settings: Settings) -> str | None:
     """Return which of the places in the settings is not the account's own, None if all are."""
     from pathlib import Path
 
-    home = Path(account.home)
-    own = load_settings({}, {}, home, home)
+    folder = Path(account.home)
+    own = load_settings({}, {}, folder, folder)
     return next((key for key in PLACES if getattr(settings, key) != getattr(own, key)), None)
 
 

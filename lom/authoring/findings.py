@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from lom.registry.manifest import Plugin
 
 
 class Status(StrEnum):
@@ -56,6 +58,18 @@ def failed(check: str, what: str, remedy: str, action: str | None = None) -> Fin
 
 def skipped(check: str, why: str, action: str | None = None) -> Finding:
     return Finding(check, Status.SKIPPED, why, action=action)
+
+
+def report(plugin: Plugin, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return what checks of a plugin found, as JSON values."""
+    return {
+        "plugin": plugin.name,
+        "version": plugin.version,
+        "directory": str(plugin.directory),
+        "actions": [one.action for one in plugin.capabilities],
+        "findings": [one.document() for one in findings],
+        "summary": counts(findings),
+    }
 
 
 def counts(findings: Iterable[Finding]) -> dict[str, int]:

@@ -11,60 +11,28 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from lmm.contract import validator_for
-from lmm.envelope import loads_request, timestamp
+from lmm.envelope import timestamp
 from lmm.errors import PolicyDenied, RequestError
 from lom.authoring.findings import Status
 from lom.authoring.review import review
-from lom.authoring.sources import copy_plugin, fetch, plugin_folder, tree_sha256
+from lom.authoring.sources import copy_plugin, fetch, plugin_folder
 from lom.names import did_you_mean
+from lom.registry.installed import RECORDS, VERSION, Installed, read_records, tree_sha256
 from lom.registry.manifest import Plugin, load_plugin
-
-RECORDS = "installed.json"
-VERSION = 1
-
-_TEXT: Mapping[str, object] = {"type": "string"}
-_MAYBE: Mapping[str, object] = {"type": ["string", "null"]}
-_SCHEMA: Mapping[str, object] = {
-    "type": "object",
-    "required": ["version", "plugins"],
-    "properties": {
-        "version": {"const": VERSION},
-        "plugins": {
-            "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "required": ["version", "kind", "source", "tree_sha256", "installed_at"],
-                "additionalProperties": False,
-                "properties": {
-                    **dict.fromkeys(
-                        ("version", "kind", "source", "tree_sha256", "installed_at"), _TEXT
-                    ),
-                    **dict.fromkeys(("sha256", "commit"), _MAYBE),
-                },
-            },
-        },
-    },
-}
+from lom.registry.registry import installed_plugins
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """Where an installed plugin is from: ``kind`` is folder, tarball or git.
-
-    ``tree_sha256`` is that of its folder as it was installed, ``sha256`` that of the tarball.
-    """
-
-    version: str
-    kind: str
-    source: str
-    tree_sha256: str
-    installed_at: str
-    sha256: str | None = None
-    commit: str | None = None
+def install_place() -> Path:
+    """Return where installed plugins are put. Raises RequestError (``config_invalid``)."""
+    place = installed_plugins()
+    if place is None:
+        raise RequestError(
+            "config_invalid", "there is no home to install plugins in: set HOME, or XDG_DATA_HOME"
+        )
+    return place
 
 
 def install(
@@ -135,32 +103,6 @@ def remove(name: str, place: Path) -> Installed:
         return records[name]
 
 
-def read_records(place: Path) -> dict[str, Installed]:
-    """Return where the installed plugins are from. Raises RequestError (``config_invalid``)."""
-    file = place / RECORDS
-    try:
-        document = loads_request(file.read_bytes(), str(file))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise _unreadable(file, error.strerror or str(error)) from None
-    except RequestError as error:
-        raise _unreadable(file, error.message) from None
-    violations = validator_for(_SCHEMA).violations(document)
-    if violations:
-        raise _unreadable(file, str(violations[0]))
-    return {name: Installed(**entry) for name, entry in document["plugins"].items()}
-
-
-def change(plugin: Plugin, records: Mapping[str, Installed]) -> str | None:
-    """Return how an installed plugin differs from what was installed, None if it does not."""
-    record = records.get(plugin.name)
-    if record is None:
-        return "it was put there by hand"
-    same = tree_sha256(plugin.directory) == record.tree_sha256
-    return None if same else "its files have changed since it was installed"
-
-
 def _refuse_faults(plugin: Plugin, source: str) -> None:
     faults = [one for one in review(plugin) if one.status is Status.FAILED]
     if faults:
@@ -209,11 +151,3 @@ def _write_records(place: Path, records: Mapping[str, Installed]) -> None:
     except OSError as error:
         why = f"cannot write {place / RECORDS}: {error.strerror}"
         raise RequestError("local_io_error", why) from None
-
-
-def _unreadable(file: Path, why: str) -> RequestError:
-    return RequestError(
-        "config_invalid",
-        f"{file} cannot be used: {why}; install the plugins beside it again",
-        file=str(file),
-    )

@@ -16,6 +16,7 @@ from lom.authoring.cases import Case, difference, filled
 from lom.authoring.findings import Finding, failed, ok, skipped
 from lom.authoring.kit_subject import Subject, advice, trouble
 from lom.authoring.trials import Trials, Tried
+from lom.names import did_you_mean
 from lom.registry.manifest import Capability
 
 KIT: Mapping[str, Callable[[Subject], Finding]] = {
@@ -125,3 +126,14 @@ def _too_risky(capability: Capability) -> str:
         f"its risk is {capability.risk} and nothing stands in for what it works on; where it may do"
         f" harm, allow it with --risk {capability.risk}"
     )
+
+
+def chosen(checks: Sequence[Check], only: Sequence[str]) -> list[Check]:
+    """Return the checks named in ``only``, all without any. Raises RequestError for another one."""
+    known = {one.name for one in checks}
+    for name in only:
+        if name not in known:
+            raise RequestError(
+                "invalid_request", f"there is no check {name!r}{did_you_mean(name, known)}"
+            )
+    return [one for one in checks if not only or one.name in only]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -136,23 +135,6 @@ def _stays(link: Path, folder: Path) -> bool:
     except OSError:
         return False
     return Path(goal).is_relative_to(folder) and not os.path.isabs(os.readlink(link))
-
-
-def tree_sha256(folder: Path) -> str:
-    """Return the SHA-256 of a plugin's folder: names, links, contents, and what may be executed."""
-    total = hashlib.sha256()
-    for path in sorted(walk(folder)):
-        name = str(path.relative_to(folder))
-        if path.is_symlink():
-            kind, content = "link", os.readlink(path).encode()
-        elif path.is_file():
-            kind = "program" if os.access(path, os.X_OK) else "file"
-            content = path.read_bytes()
-        else:
-            continue
-        digest = hashlib.sha256(content).hexdigest()
-        total.update(f"{kind}\0{name}\0{digest}\n".encode("utf-8", "surrogateescape"))
-    return total.hexdigest()
 
 
 # -- tarballs ----------------------------------------------------------------------------------

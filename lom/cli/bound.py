@@ -7,19 +7,15 @@ So a command or an option that is not in this list is refused, and that is recor
 from __future__ import annotations
 
 import copy
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 from click.core import ParameterSource
 
-from lmm.errors import PolicyDenied, RequestError, RuneError
-from lom.admission.bound import SECRETS, Bound
-from lom.admission.caller import Caller
-from lom.documents.places import home
+from lmm.errors import PolicyDenied, RuneError
+from lom.admission.bound import SECRETS, Bound, refuse_command
 
 EVERYWHERE = frozenset({"--output", "--quiet", "--no-color"})
 COMMANDS: Mapping[str, str] = {
@@ -77,8 +73,7 @@ class Gate:
 
     def __init__(self, bound: Bound) -> None:
         self._bound = bound
-        self._caller: Caller = bound.caller
-        self.asker = self._caller.user
+        self.asker = bound.caller.user
 
     def root(self, command: click.Group) -> click.Group:
         """Return ``rune`` as its help shows it to this account."""
@@ -148,16 +143,8 @@ class Gate:
         return self._refusal(f"{path} {name}", f"{name} of `rune {path}` {why}")
 
     def _refusal(self, command: str, why: str) -> PolicyDenied:
-        from lom.admission.admit import refuse
-        from lom.settings.load import load_settings
-        from lom.settings.values import Settings
-
-        try:
-            settings = load_settings({}, os.environ, Path.cwd(), home())
-        except RequestError:  # in the account's own files: the machine's policy has a log as well
-            settings = Settings()
         words = f"{why}: the account {self._bound.account} runs RUNE for others"
-        return refuse(settings, self._caller, command, words)
+        return refuse_command(self._bound, command, words)
 
 
 def name_of(param: click.Parameter) -> str:

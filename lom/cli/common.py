@@ -14,13 +14,13 @@ from lmm.errors import RequestError
 from lom.cli.group import Entry
 from lom.cli.interrupts import Interrupts
 from lom.cli.output import STDERR, STDOUT, write_stderr, write_stdout
-from lom.documents.places import home
-from lom.settings.load import load_settings
+from lom.service.settings import settings_in_force, settings_without_files
 from lom.settings.values import KEYS, OUTPUTS, Settings
 
 if TYPE_CHECKING:
+    from lom import Orchestrator
     from lom.render.table import Screen
-    from lom.service.orchestrator import Orchestrator
+    from lom.service.runs import LedgerReader
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ class Common:
         descriptors.make_room(self.settings.concurrency, each)
         return Orchestrator(settings=self.settings)
 
+    def ledger(self) -> LedgerReader:
+        """Open the ledger that the settings name: what who asks may see of it."""
+        from lom.service.runs import open_ledger
+
+        return open_ledger(self.settings, self.asker)
+
     def emit(
         self,
         document: Mapping[str, Any],
@@ -86,10 +92,10 @@ def _screen(descriptor: int, settings: Settings) -> Screen:
 
 
 def completing(kind: str) -> Callable[[click.Context, click.Parameter, str], Any]:
-    """Return click's ``shell_complete`` for a kind of name that ``lom.cli.candidates`` knows."""
+    """Return click's ``shell_complete`` for a kind of ``lom.service.candidates``."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> Any:
-        from lom.cli.candidates import candidates
+        from lom.cli.completion import candidates
 
         return candidates(kind, context, incomplete)
 
@@ -139,19 +145,16 @@ def common_options(*, tolerant: bool = False) -> Callable[[Callable[..., int]], 
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(function)
         def command(*, quiet: bool, no_color: bool, **given: Any) -> int:
-            from pathlib import Path
-
             flags = {key: given.pop(key) for key in KEYS if key in given}
             flags["color"] = "never" if no_color else None
             problem = None
             try:
-                settings = load_settings(flags, os.environ, Path.cwd(), home())
+                settings = settings_in_force(flags)
             except RequestError as error:
                 if not tolerant:
                     raise
                 problem = error
-                nowhere = Path(os.devnull)
-                settings = load_settings(flags, {}, nowhere, nowhere, unchecked=True)
+                settings = settings_without_files(flags)
             entry = click.get_current_context().find_object(Entry)
             assert entry is not None
             asker = entry.gate.asker if entry.gate else None

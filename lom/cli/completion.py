@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from lmm.errors import RequestError
 from lom.cli import COMPLETE_VARIABLE
 from lom.cli.output import write_stdout
 from lom.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -36,6 +40,29 @@ def completion(shell: str | None) -> int:
     script = kind(click.get_current_context().find_root().command, {}, "rune", COMPLETE_VARIABLE)
     write_stdout((script.source_template % script.source_vars()).encode())
     return ExitCode.OK
+
+
+def candidates(kind: str, context: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+    """Return what ``incomplete`` may become; ``kind`` says what it is part of."""
+    from click.shell_completion import CompletionItem
+
+    from lom.service.candidates import candidates
+
+    if kind in ("file", "folder"):
+        return [CompletionItem(incomplete, type="file" if kind == "file" else "dir")]
+    before = ""
+    if kind == "target":
+        # Within an expression the last word is completed: 'gpu and no…'.
+        cut = max(map(incomplete.rfind, " (,")) + 1
+        before, incomplete = incomplete[:cut], incomplete[cut:]
+    given = {key: context.params.get(key) for key in ("inventory", "plugin_path", "state_dir")}
+    # While the option still lacks its value, the action stands among what is unparsed.
+    action = context.params.get("action") or next(iter(context.args), "")
+    return [
+        CompletionItem(before + name, help=help_text.split("\n")[0] or None)
+        for name, help_text in candidates(kind, given, action).items()
+        if name.startswith(incomplete)
+    ]
 
 
 def answer(root: click.Command, instruction: str) -> None:

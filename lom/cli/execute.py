@@ -14,11 +14,9 @@ from lom.cli.output import STDERR, STDOUT, ReaderGone, write_pieces, write_stder
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from lom.execution.run import Run
-    from lom.planning.plan import Plan
+    from lom import Orchestrator, Plan, Run
     from lom.render.progress import Progress
     from lom.render.table import Screen
-    from lom.service.orchestrator import Orchestrator
 
 _ASK_S = 0.1  # how often a person who is asked is looked at
 

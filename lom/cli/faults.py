@@ -13,9 +13,8 @@ import click
 
 from lmm.errors import InternalError, RequestError, RuneError
 from lom.cli.output import STDERR, write_stderr, write_stdout
-from lom.documents.places import home
 from lom.names import did_you_mean
-from lom.settings.load import load_settings
+from lom.service.settings import settings_in_force
 from lom.settings.values import OUTPUTS
 
 if TYPE_CHECKING:
@@ -68,10 +67,8 @@ def wanted_output(arguments: Sequence[str]) -> str:
             value = found[1] or found[2] or following
             if value in OUTPUTS:
                 return value
-    from pathlib import Path
-
     try:
-        return load_settings({}, os.environ, Path.cwd(), home(), unchecked=True).output
+        return settings_in_force({}, unchecked=True).output
     except (RuneError, OSError):
         return "table"
 

@@ -109,6 +109,43 @@ def difference(wanted: Locked | None, found: Locked | None) -> str | None:
     return ", ".join(changes) or None
 
 
+def changes(old: Mapping[str, Locked], new: Mapping[str, Locked]) -> list[dict[str, Any]]:
+    """Return for each plugin of two locks what has become of it, as JSON values."""
+    rows = []
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        change = "added" if before is None else "removed" if after is None else None
+        details = difference(before, after) if before and after else None
+        rows.append(
+            {
+                "plugin": name,
+                "version": (after or old[name]).version,
+                "change": change or ("changed" if details else "unchanged"),
+                "details": details,
+            }
+        )
+    return rows
+
+
+def verdicts(
+    path: str, wanted: Mapping[str, Locked], found: Mapping[str, Locked]
+) -> list[dict[str, Any]]:
+    """Return for each plugin whether it is as the lock file at ``path`` wants it."""
+    rows = []
+    for name in sorted({*wanted, *found}):
+        why = difference(wanted.get(name), found.get(name))
+        rows.append(
+            {
+                "plugin": name,
+                "version": found[name].version if name in found else wanted[name].version,
+                "status": "failed" if why else "ok",
+                "details": why,
+                "lock_file": str(path),
+            }
+        )
+    return rows
+
+
 def check_locked(
     locks: Iterable[str], plugins: Iterable[tuple[Plugin, Mapping[str, bytes]]]
 ) -> PolicyDenied | None:

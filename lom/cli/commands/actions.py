@@ -12,7 +12,6 @@ from lom.cli.group import Group
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from lom.registry.manifest import Capability, Plugin
     from lom.render.table import Screen
 
 
@@ -26,21 +25,10 @@ def action() -> None:
 def list_actions(common: Common) -> int:
     """List all actions that a plugin offers."""
     from lom.render.table import table
+    from lom.service.describe import actions
 
     with common.orchestrator() as orchestrator:
-        registry = orchestrator.registry
-        rows = []
-        for name in registry.actions():
-            candidates = registry.candidates(name)
-            capability = candidates[0][1]
-            rows.append(
-                {
-                    "action": name,
-                    "risk": capability.risk,
-                    "plugins": [plugin.name for plugin, _ in candidates],
-                    "description": capability.description,
-                }
-            )
+        rows = list(actions(orchestrator.registry))
     names = ("action", "risk", "plugins", "description")
     common.emit({"actions": rows}, rows, lambda view: table(names, columns(rows, names), view))
     return ExitCode.OK
@@ -51,32 +39,13 @@ def list_actions(common: Common) -> int:
 @common_options()
 def show_action(common: Common, name: str) -> int:
     """Show the parameters of ACTION and the plugins that offer it."""
+    from lom.service.describe import action
+
     with common.orchestrator() as orchestrator:
-        registry = orchestrator.registry
-        candidates = registry.candidates(name)
-        if not candidates:
-            raise registry.unknown(name)
-        offers = [_offer(plugin, capability) for plugin, capability in candidates]
-    document = {"action": name, "offers": offers}
+        document = action(orchestrator.registry, name)
+    offers = document["offers"]
     common.emit(document, offers, lambda view: "\n".join(_text(name, offers, view)) + "\n")
     return ExitCode.OK
-
-
-def _offer(plugin: Plugin, capability: Capability) -> dict[str, Any]:
-    return {
-        "plugin": plugin.name,
-        "version": plugin.version,
-        "description": capability.description,
-        "risk": capability.risk,
-        "timeout_s": capability.timeout_s,
-        "retry_safe": capability.retry_safe,
-        "on_disconnect": str(capability.on_disconnect),
-        "requires": list(capability.requires),
-        "platforms": list(capability.platforms),
-        "directory": str(plugin.directory),
-        "input_schema": capability.input_schema,
-        "output_schema": capability.output_schema,
-    }
 
 
 def _text(name: str, offers: list[dict[str, Any]], view: Screen) -> Iterator[str]:

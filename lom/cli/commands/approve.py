@@ -7,7 +7,7 @@ import click
 from lmm.errors import PolicyDenied, RequestError
 from lom.cli.common import Common, common_options, completing
 from lom.cli.execute import confirmation
-from lom.cli.ledgers import state_dir_option
+from lom.cli.options import state_dir_option
 from lom.exit_codes import ExitCode
 
 
@@ -40,31 +40,24 @@ def approve(
 
     RUN is an id, or the beginning of one. Who may answer is said by the rule that demands it.
     """
-    from lom.admission.approvals import answer as approving
     from lom.render.approvals import answer_text, request_text, requests_table
+    from lom.service import approvals
 
     if listing:
-        rows = approving.waiting(common.settings)
+        rows = approvals.waiting(common.settings)
         common.emit({"requests": rows}, rows, lambda view: requests_table(rows, view))
         return ExitCode.OK
     if run is None:
         raise RequestError("invalid_usage", "name a RUN, or use --list", command="rune approve")
-    request = approving.find(common.settings, run)
-    if expect is not None and expect != request.plan_hash:
-        raise PolicyDenied(
-            "approval_void",
-            f"the plan of {request.run_id} has the hash {request.plan_hash}, not {expect}",
-            run_id=request.run_id,
-            plan_hash=request.plan_hash,
-        )
-    document = {**approving.listed(request), "subject": request.subject}
+    request = approvals.find(common.settings, run, expect)
+    document = {**approvals.listed(request), "subject": request.subject}
     if dry_run:
         common.emit(document, [document], lambda view: request_text(document))
         return ExitCode.OK
-    approving.approver(request, common.settings)
+    approvals.approver(request, common.settings)
     if denial is None and not yes:
         _confirm(common, request.run_id, request_text(document))
-    answer = approving.respond(request, common.settings, denial)
+    answer = approvals.respond(request, common.settings, denial)
     document = {**document, "answer": answer.document()}
     common.emit(document, [document], lambda view: answer_text(document))
     return ExitCode.OK

@@ -47,16 +47,15 @@ def trust_folder(common: Common, folder: str | None, listed: bool, remove: bool)
     places that nobody but you and root can change. The list is kept in ~/.config/rune/trusted, by
     resolved paths.
     """
-    from lom.documents.trust import distrust, trust, trusted_folders
+    from lom.service.settings import set_trusted, trusted_folders
 
     if listed == (folder is not None):
         raise RequestError(
             "invalid_usage", "name one folder, or give --list", command="rune config trust"
         )
-    if folder is not None and remove:
-        common.tell(f"no longer trusted: {distrust(folder)}")
-    elif folder is not None:
-        common.tell(f"trusted: {trust(folder)}")
+    if folder is not None:
+        path = set_trusted(folder, not remove)
+        common.tell(f"no longer trusted: {path}" if remove else f"trusted: {path}")
     rows = [{"folder": one} for one in trusted_folders()]
     common.emit(
         {"trusted": [row["folder"] for row in rows]},

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lom.cli.common import Common, common_options, completing
+from lom.cli.common import Common, common_options
+from lom.cli.options import target_option
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -17,14 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "-t",
-    "--target",
-    "selectors",
-    multiple=True,
-    metavar="SELECTOR",
-    shell_complete=completing("target"),
-    help="Reach only these targets; may be repeated.  [default: all of the inventory]",
+@target_option(
+    "selectors", "Reach only these targets; may be repeated.  [default: all of the inventory]"
 )
 @common_options(tolerant=True)
 def doctor(common: Common, selectors: tuple[str, ...]) -> int:

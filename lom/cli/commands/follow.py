@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import click
 
-from lmm.errors import RequestError
-from lom.cli.commands.runs import open_ledger, run_argument
+from lmm.errors import RequestError, RuneError
 from lom.cli.common import Common, common_options
-from lom.cli.ledgers import state_dir_option
+from lom.cli.options import run_argument, state_dir_option
 from lom.cli.output import write_pieces, write_stderr, write_stdout
 from lom.exit_codes import ExitCode
 from lom.render.lazily import Again
-
-if TYPE_CHECKING:
-    from lom.ledger import LedgerReader, RunRow
-
-_LOOK_S = 0.1  # between two looks for new events
-_LOOKS = 10  # without any, until the process is looked at
 
 
 @click.command()
@@ -42,6 +34,7 @@ def events(common: Common, run: str, follow: bool, from_seq: int) -> int:
     run whose process has died ends in an error and exit code 8.
     """
     from lom.render.documents import encode
+    from lom.service.follow import following, interruption
 
     streamed = common.output in ("table", "ndjson")
     if follow and not streamed:
@@ -50,63 +43,40 @@ def events(common: Common, run: str, follow: bool, from_seq: int) -> int:
             f"--follow prints a line for each event; -o {common.output} cannot",
             command="rune runs events",
         )
-    with open_ledger(common) as ledger:
+    with common.ledger() as ledger:
         found = ledger.find(run)
         told = ledger.events(found, from_seq - 1)
         if follow:
             told = following(ledger, found, from_seq - 1)
         if not streamed:
-            _print_whole(common, found, Again(lambda: ledger.events(found, from_seq - 1)))
+            _print_whole(common, found.run_id, Again(lambda: ledger.events(found, from_seq - 1)))
             return ExitCode.OK
         last: dict[str, Any] = {}
         for last in told:
             write_stdout(encode(last, "ndjson"))
-        now = ledger.refreshed(found)
-    if follow and (now is None or not now.finished):
-        _tell_interrupted(common, found, last.get("seq", from_seq - 1))
+        seq = last.get("seq", from_seq - 1)
+        error = interruption(ledger, found, seq) if follow else None
+    if error is not None:
+        _tell(common, found.run_id, error)
         return ExitCode.LOST
     return ExitCode.OK
 
 
-def _print_whole(common: Common, run: RunRow, events: Iterable[dict[str, Any]]) -> None:
+def _print_whole(common: Common, run_id: str, events: Iterable[dict[str, Any]]) -> None:
     from lom.render.documents import csv_pieces
     from lom.render.streamed import encoded
 
     if common.output == "csv":
         write_pieces(csv_pieces(events))
     else:
-        document = {"run_id": run.run_id, "events": events}
+        document = {"run_id": run_id, "events": events}
         write_pieces(encoded(document, common.output, pretty=common.stdout.columns is not None))
 
 
-def following(ledger: LedgerReader, run: RunRow, after: int) -> Iterator[dict[str, Any]]:
-    """Yield events as they come, until the run has finished, its process died or it was pruned."""
-    seen, quiet = -1, 0
-    while True:
-        changes = ledger.changes()
-        quiet += 1
-        if changes != seen or quiet >= _LOOKS:
-            seen, quiet = changes, 0
-            now = ledger.refreshed(run)  # before the events: what has finished has all of them
-            for event in ledger.events(run, after):
-                after = event["seq"]
-                yield event
-            if now is None or now.status not in ("running", "unknown"):
-                return
-        time.sleep(_LOOK_S)
-
-
-def _tell_interrupted(common: Common, run: RunRow, seq: int) -> None:
+def _tell(common: Common, run_id: str, error: RuneError) -> None:
     from lmm.eps import document
-    from lmm.errors import ConnectionLost
     from lom.render.documents import encode
 
-    error = ConnectionLost(
-        "run_interrupted",
-        f"the process {run.pid} of the run {run.run_id} has ended without finishing it;"
-        f" its last event is {seq}",
-        last_seq=seq,
-    )
     write_stderr(f"error: {error.message}\n")
     if common.output == "ndjson":
-        write_stdout(encode(document(error, subject={"run_id": run.run_id}), "ndjson"))
+        write_stdout(encode(document(error, subject={"run_id": run_id}), "ndjson"))

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lmm.errors import RequestError
-from lom.cli.commands.plugins import cancelling, folder_of
+from lom.cli.commands.plugins import cancelling
 from lom.cli.common import Common, common_options, completing
 from lom.cli.execute import confirmation
+from lom.cli.options import target_option, transport_option
 from lom.exit_codes import ExitCode
-from lom.names import did_you_mean
 
 if TYPE_CHECKING:
-    from lom.authoring.cases import Case
-    from lom.authoring.findings import Finding
-    from lom.authoring.kit import Check
-    from lom.authoring.trials import Trials
-    from lom.registry.manifest import Plugin
     from lom.render.table import Screen
 
 _PLUGIN = click.argument("path", metavar="PATH|NAME", shell_complete=completing("plugin"))
@@ -36,30 +31,25 @@ def check(common: Common, path: str) -> int:
     its script, with shellcheck where that is installed. Exit code 0 when nothing failed, 1
     otherwise; 2 when the manifest cannot be used at all.
     """
+    from lom.authoring.findings import report
     from lom.authoring.review import review
-    from lom.registry.manifest import load_plugin
+    from lom.service.plugin_files import plugin_at
 
-    plugin = load_plugin(folder_of(common, path), "checked")
+    plugin = plugin_at(path, "checked", common.orchestrator)
     actions = [one.action for one in plugin.capabilities]
     verdict = f"{plugin.name} {plugin.version} offers {', '.join(actions)}"
-    return _report(common, plugin, review(plugin), verdict)
+    return _report(common, report(plugin, review(plugin)), verdict)
 
 
 @click.command("test")
 @_PLUGIN
-@click.option(
-    "-t",
-    "--target",
+@target_option(
     "selector",
-    metavar="SELECTOR",
-    shell_complete=completing("target"),
-    help="Test it on this target, admitted and recorded as a run.  [default: this machine]",
+    "Test it on this target, admitted and recorded as a run.  [default: this machine]",
+    multiple=False,
 )
-@click.option(
-    "--transport",
-    metavar="NAME",
-    shell_complete=completing("transport"),
-    help="Reach the target by local, ssh, openssh, ssm or auto.  [default: as the target says]",
+@transport_option(
+    "Reach the target by local, ssh, openssh, ssm or auto.  [default: as the target says]"
 )
 @click.option(
     "--only",
@@ -90,69 +80,44 @@ def test(
     back. Exit code 0 when nothing failed, 1 otherwise.
     """
     from lom.authoring.cases import load_cases
-    from lom.authoring.kit import checks_of
-    from lom.registry.manifest import load_plugin
+    from lom.authoring.findings import report
+    from lom.authoring.kit import checks_of, chosen
+    from lom.service.plugin_files import plugin_at
 
-    plugin = load_plugin(folder_of(common, path), "tested")
+    plugin = plugin_at(path, "tested", common.orchestrator)
     cases = load_cases(plugin)
-    with _trials(common, plugin, cases, selector, yes) as trials:
-        checks = _chosen(checks_of(trials, cases, risk), only)
+    with contextlib.ExitStack() as stack:
+        if selector is None:
+            from lom.authoring.trials import Trials
+
+            if common.settings.sources["transport"] == "flag":
+                words = "--transport needs -t"
+                raise RequestError("invalid_usage", words, command="rune plugin test")
+            trials = Trials(plugin)
+        else:
+            from lom.authoring.on_target import trials_on
+
+            confirm = confirmation(common)
+            orchestrator = stack.enter_context(common.orchestrator())
+            on_target = trials_on(orchestrator, plugin, cases, selector, yes=yes, confirm=confirm)
+            trials = stack.enter_context(on_target)
+        checks = chosen(checks_of(trials, cases, risk), only)
         with cancelling(common, trials):
             findings = [one.run() for one in checks]
     where = "" if selector is None else f" on {trials.target.name}"
-    return _report(common, plugin, findings, f"{plugin.name} {plugin.version} passes{where}")
+    verdict = f"{plugin.name} {plugin.version} passes{where}"
+    return _report(common, report(plugin, findings), verdict)
 
 
-@contextlib.contextmanager
-def _trials(
-    common: Common, plugin: Plugin, cases: Sequence[Case], selector: str | None, yes: bool
-) -> Iterator[Trials]:
-    if selector is None:
-        from lom.authoring.trials import Trials
-
-        if common.settings.sources["transport"] == "flag":
-            raise RequestError("invalid_usage", "--transport needs -t", command="rune plugin test")
-        yield Trials(plugin)
-        return
-    from lom.authoring.on_target import trials_on
-
-    confirm = confirmation(common)
-    with (
-        common.orchestrator() as orchestrator,
-        trials_on(orchestrator, plugin, cases, selector, yes=yes, confirm=confirm) as trials,
-    ):
-        yield trials
-
-
-def _chosen(checks: Sequence[Check], only: Sequence[str]) -> list[Check]:
-    known = {one.name for one in checks}
-    for name in only:
-        if name not in known:
-            raise RequestError(
-                "invalid_request", f"there is no check {name!r}{did_you_mean(name, known)}"
-            )
-    return [one for one in checks if not only or one.name in only]
-
-
-def _report(common: Common, plugin: Plugin, findings: Sequence[Finding], verdict: str) -> int:
+def _report(common: Common, document: Mapping[str, Any], verdict: str) -> int:
     """Print the findings: to people only those that are not well."""
-    from lom.authoring.findings import counts
-
-    summary = counts(findings)
-    rows = [{"plugin": plugin.name, **one.document()} for one in findings]
-    document = {
-        "plugin": plugin.name,
-        "version": plugin.version,
-        "directory": str(plugin.directory),
-        "actions": [one.action for one in plugin.capabilities],
-        "findings": [one.document() for one in findings],
-        "summary": summary,
-    }
+    summary = document["summary"]
+    rows = [{"plugin": document["plugin"], **one} for one in document["findings"]]
     common.emit(document, rows, lambda view: _text(rows, view, summary, verdict))
     if common.output == "table" and not summary["failed"]:
-        for one in findings:
-            if one.status != "ok":
-                common.tell(f"{one.status}: {one.check}: {one.what}")
+        for row in rows:
+            if row["status"] != "ok":
+                common.tell(f"{row['status']}: {row['check']}: {row['what']}")
     common.tell(", ".join(f"{number} {status}" for status, number in summary.items()))
     return ExitCode.FAILED if summary["failed"] else ExitCode.OK
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
-from lmm.errors import RequestError
 from lom.cli.common import Common, common_options, completing
 from lom.exit_codes import ExitCode
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @click.command("new")
@@ -82,9 +77,9 @@ def install(
     hash are recorded; `rune plugin list` tells when its files have changed since.
     """
     from lom.authoring.installing import install as put
+    from lom.authoring.installing import install_place
 
-    place = _place()
-    plugin, record = put(source, place, sha256=sha256, name=name, replace=replace)
+    plugin, record = put(source, install_place(), sha256=sha256, name=name, replace=replace)
     actions = [one.action for one in plugin.capabilities]
     document = {
         "plugin": plugin.name,
@@ -109,21 +104,10 @@ def install(
 @common_options()
 def remove(common: Common, name: str) -> int:
     """Remove the plugin NAME, which `rune plugin install` has put there."""
+    from lom.authoring.installing import install_place
     from lom.authoring.installing import remove as take_away
 
-    record = take_away(name, _place())
+    record = take_away(name, install_place())
     document = {"plugin": name, **asdict(record)}
     common.emit(document, [document], lambda view: f"removed {name} {record.version}\n")
     return ExitCode.OK
-
-
-def _place() -> Path:
-    """Return where installed plugins are put. Raises RequestError (``config_invalid``)."""
-    from lom.registry.registry import installed_plugins
-
-    place = installed_plugins()
-    if place is None:
-        raise RequestError(
-            "config_invalid", "there is no home to install plugins in: set HOME, or XDG_DATA_HOME"
-        )
-    return place

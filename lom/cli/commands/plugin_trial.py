@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from lmm.errors import PolicyDenied, RequestError
-from lom.cli.commands.plugins import cancelling, folder_of
-from lom.cli.commands.run import read_params
+from lmm.errors import PolicyDenied
+from lom.cli.commands.plugins import cancelling
 from lom.cli.common import Common, common_options, completing
-from lom.cli.types import Seconds, secret_references
+from lom.cli.options import new_secret_option, params_option, timeout_option
+from lom.cli.types import secret_references
 from lom.exit_codes import ExitCode
-from lom.names import did_you_mean
-
-if TYPE_CHECKING:
-    from lom.authoring.trials import Tried
-    from lom.registry.manifest import Capability, Plugin
 
 _CODES = {
     "ok": ExitCode.OK,
@@ -39,27 +34,9 @@ _CODES = {
     metavar="KEY=VALUE",
     help="A parameter, typed by the action's input schema; a.b=1 for nested ones.",
 )
-@click.option(
-    "--params",
-    "params_file",
-    metavar="FILE|-",
-    shell_complete=completing("file"),
-    help="Parameters from a JSON (or *.yaml) file, - for JSON on stdin; -p wins.",
-)
-@click.option(
-    "--secret",
-    "secrets",
-    multiple=True,
-    metavar="KEY=REF",
-    help="A parameter whose value is secret, by reference: env:NAME or file:PATH.",
-)
-@click.option(
-    "--timeout",
-    "limit_s",
-    type=Seconds(),
-    metavar="S",
-    help="Seconds until it is killed.  [default: as the plugin says]",
-)
+@params_option
+@new_secret_option
+@timeout_option("Seconds until it is killed.  [default: as the plugin says]", "limit_s")
 @click.option("--yes", is_flag=True, help="Run an action that is destructive.")
 @common_options()
 def run_local(
@@ -81,73 +58,24 @@ def run_local(
 
     Nothing is recorded. The exit code is that of `rune run`.
     """
-    from lom.authoring.cases import load_cases
-    from lom.authoring.trials import Manner, Trials
-    from lom.planning.params import pointer_of, resolve_parameters
-    from lom.registry.manifest import load_plugin
+    from lom.authoring.run_local import choose, parameters_of, run_once
+    from lom.authoring.trials import Trials
+    from lom.service.parameters import read_params
+    from lom.service.plugin_files import plugin_at
 
-    plugin = load_plugin(folder_of(common, path), "tried")
-    case = None
-    if case_name is not None:
-        cases = {one.name: one for one in load_cases(plugin)}
-        case = _named(cases, case_name, "case", plugin)
-    actions = {one.action: one for one in plugin.capabilities}
-    chosen = case.action if case else action or next(iter(actions))
-    capability = _named(actions, chosen, "action", plugin)
+    plugin = plugin_at(path, "tried", common.orchestrator)
+    capability, case = choose(plugin, action, case_name)
     if capability.risk == "destructive" and not yes:
-        raise PolicyDenied("confirmation_required", f"{chosen} is destructive; confirm with --yes")
-    given = dict(read_params(params_file)) if params_file else {}
+        words = f"{capability.action} is destructive; confirm with --yes"
+        raise PolicyDenied("confirmation_required", words)
+    given = read_params(params_file) if params_file else {}
     references = secret_references(secrets)
-    parameters = given
-    if assignments or references:
-        parameters = resolve_parameters(
-            capability.input_schema,
-            assignments=assignments,
-            document=given,
-            secrets=references,
-            action=chosen,
-        )
-    if case is not None:
-        parameters = {**case.input_parameters, **parameters}
-    secret = frozenset(map(pointer_of, references))
+    parameters = parameters_of(capability, case, given, assignments, references)
     trials = Trials(plugin)
     with cancelling(common, trials):
-        tried = trials.run(capability, parameters, case, Manner(limit_s, secret_params=secret))
-    document = _document(plugin, capability, tried)
+        document = run_once(trials, capability, case, parameters, references, limit_s)
     common.emit(document, [document], lambda view: _text(document))
-    return _CODES.get(str(tried.result.outcome), ExitCode.FAILED)
-
-
-def _named(known: dict[str, Any], name: str, kind: str, plugin: Plugin) -> Any:
-    if name not in known:
-        raise RequestError(
-            "invalid_request", f"{plugin.name} has no {kind} {name!r}{did_you_mean(name, known)}"
-        )
-    return known[name]
-
-
-def _document(plugin: Plugin, capability: Capability, tried: Tried) -> dict[str, Any]:
-    from lmm.envelope import environment
-    from lom.planning.params import mask_write_only
-
-    result, invocation = tried.result, tried.invocation
-    message = dict(invocation.message)
-    parameters = mask_write_only(message["payload"]["input_parameters"], invocation.write_only)
-    message["payload"] = {**message["payload"], "input_parameters": parameters}
-    variables = environment(invocation.message, invocation.write_only)
-    return {
-        "plugin": plugin.name,
-        "action": capability.action,
-        "stdin": message,
-        "environment": {name: value.decode() for name, value in variables},
-        "outcome": str(result.outcome),
-        "exit_code": result.exit_code,
-        "duration_s": result.duration_s,
-        "output_data": result.output_data,
-        "error": result.error,
-        "events": list(tried.events),
-        "stderr": result.stderr,
-    }
+    return _CODES.get(document["outcome"], ExitCode.FAILED)
 
 
 def _text(document: dict[str, Any]) -> str:

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import click
 
-from lmm.errors import RequestError
-from lom.cli.commands.rerun import parameters, settings_of
-from lom.cli.commands.runs import open_ledger, run_argument
 from lom.cli.common import Common, common_options
 from lom.cli.execute import confirmation, execute
-from lom.cli.ledgers import state_dir_option
+from lom.cli.options import run_argument, secret_again_option, state_dir_option
 from lom.cli.types import secret_references
-
-if TYPE_CHECKING:
-    from lom.ledger import RunRow, TargetRow
-    from lom.planning.plan import Plan, RunOptions
-    from lom.service.orchestrator import Orchestrator
 
 
 @click.command()
 @run_argument
-@click.option(
-    "--secret",
-    "secrets",
-    multiple=True,
-    metavar="KEY=REF",
-    help="A secret parameter again, by reference: env:NAME or file:PATH.",
-)
+@secret_again_option
 @click.option(
     "--yes",
     is_flag=True,
@@ -47,52 +32,15 @@ def resume(common: Common, run: str, secrets: tuple[str, ...], yes: bool) -> int
     Inventory and plugins come from where RUN had them, unless -i or --plugin-path say otherwise.
     Secrets are not kept: a run that had some needs --secret for each.
     """
-    from lom.planning.plan import RunOptions
-    from lom.service.resume import resumed
+    from lom.service.again import check_resumable, resume_plan, settings_of
 
-    with open_ledger(common) as ledger:
+    with common.ledger() as ledger:
         found = ledger.find(run)
         targets = ledger.targets(found)
-    if found.finished and not found.summary["lost"]:
-        raise RequestError(
-            "run_not_resumable",
-            f"the run {found.run_id} has finished, and none of its targets is lost",
-            run_id=found.run_id,
-        )
-    options = RunOptions.of(
-        found.options,
-        yes=yes,
-        approved=found.run_id if found.plan_hash else None,
-        confirm=confirmation(common),
-    )
-    common = replace(common, settings=settings_of(common, found))
-    with common.orchestrator() as orchestrator:
-        plan = _plan(orchestrator, found, targets, options, secrets)
-        return execute(common, orchestrator, resumed(plan, found, targets))
-
-
-def _plan(
-    orchestrator: Orchestrator,
-    run: RunRow,
-    targets: list[TargetRow],
-    options: RunOptions,
-    secrets: tuple[str, ...],
-) -> Plan:
-    """Plan the run's action on its targets; without those that are through if some are gone."""
-    from lom.service.resume import is_open
-
+    check_resumable(found)
     references = secret_references(secrets)
-    params = parameters(run, references)
-
-    def plan(names: list[str]) -> Plan:
-        return orchestrator.plan(
-            run.action, [", ".join(names)], params, secrets=references, options=options
-        )
-
-    left = [target.name for target in targets if is_open(target)]
-    try:
-        return plan([target.name for target in targets])
-    except RequestError as error:
-        if error.reason != "unknown_target" or len(left) in (0, len(targets)):
-            raise
-    return plan(left)
+    confirm = confirmation(common)
+    common = replace(common, settings=settings_of(common.settings, found, common.asker))
+    with common.orchestrator() as orchestrator:
+        plan = resume_plan(orchestrator, found, targets, references, yes=yes, confirm=confirm)
+        return execute(common, orchestrator, plan)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from typing import Any
-
 import click
 
-from lmm.errors import RequestError
 from lom.cli.common import Common, common_options, completing
 from lom.cli.execute import carry_out, confirmation
-from lom.cli.ledgers import ledger_options
+from lom.cli.options import (
+    approved_option,
+    concurrency_option,
+    connect_timeout_option,
+    ledger_options,
+    new_secret_option,
+    params_option,
+    target_option,
+    timeout_option,
+    transport_option,
+)
 from lom.cli.types import Seconds, Size, secret_references
 from lom.exit_codes import ExitCode
 from lom.settings.values import ON_LOCKED
@@ -32,15 +37,10 @@ class RunCommand(click.Command):
 
 @click.command(cls=RunCommand)
 @click.argument("action", shell_complete=completing("action"))
-@click.option(
-    "-t",
-    "--target",
+@target_option(
     "targets",
-    multiple=True,
-    metavar="SELECTOR",
-    shell_complete=completing("target"),
-    help="Which targets: names, groups, `and or not`, ranges, globs, variables, user@host:port,"
-    " @file; may be repeated. Without it: this machine.",
+    "Which targets: names, groups, `and or not`, ranges, globs, variables, user@host:port, @file;"
+    " may be repeated. Without it: this machine.",
 )
 @click.option(
     "-p",
@@ -51,40 +51,11 @@ class RunCommand(click.Command):
     shell_complete=completing("parameter"),
     help="A parameter, typed by the action's input schema; a.b=1 for nested ones.",
 )
-@click.option(
-    "--params",
-    "params_file",
-    metavar="FILE|-",
-    shell_complete=completing("file"),
-    help="Parameters from a JSON (or *.yaml) file, - for JSON on stdin; -p wins.",
-)
-@click.option(
-    "--secret",
-    "secrets",
-    multiple=True,
-    metavar="KEY=REF",
-    help="A parameter whose value is secret, by reference: env:NAME or file:PATH.",
-)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=Seconds(),
-    metavar="S",
-    help="Seconds for each target.  [default: as the plugin says]",
-)
-@click.option(
-    "--connect-timeout",
-    "connect_timeout_s",
-    type=Seconds(),
-    metavar="S",
-    help="Seconds to connect.  [default: as the target says]",
-)
-@click.option(
-    "--concurrency",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Targets at the same time.  [default: 64]",
-)
+@params_option
+@new_secret_option
+@timeout_option("Seconds for each target.  [default: as the plugin says]")
+@connect_timeout_option("Seconds to connect.  [default: as the target says]")
+@concurrency_option
 @click.option(
     "--batch",
     metavar="N|N%,...",
@@ -135,11 +106,8 @@ class RunCommand(click.Command):
     metavar="S",
     help="Seconds to wait for such a target.  [default: 300]",
 )
-@click.option(
-    "--transport",
-    metavar="NAME",
-    shell_complete=completing("transport"),
-    help="Reach all targets by local, ssh, openssh, ssm or auto.  [default: as the target says]",
+@transport_option(
+    "Reach all targets by local, ssh, openssh, ssm or auto.  [default: as the target says]"
 )
 @click.option(
     "--become",
@@ -179,11 +147,7 @@ class RunCommand(click.Command):
     help="Take a plugin of this version or a newer one, such as 1.2.",
 )
 @click.option("--yes", is_flag=True, help="Confirm what would ask.")
-@click.option(
-    "--approved",
-    metavar="RUN",
-    help="Start the run that waits as RUN, once it was approved; all else must be as it was asked.",
-)
+@approved_option
 @click.option(
     "--dry-run", is_flag=True, help="Print the plan and what the policy says to it, and stop."
 )
@@ -224,11 +188,16 @@ def run(
     """
     from lmm.model import Become, OnDisconnect
 
+    params = None
+    if params_file:
+        from lom.service.parameters import read_params
+
+        params = read_params(params_file)
     with common.orchestrator() as orchestrator:
         plan = orchestrator.plan(
             action,
             targets or None,
-            read_params(params_file) if params_file else None,
+            params,
             assignments,
             secret_references(secrets),
             options=orchestrator.options(
@@ -247,31 +216,3 @@ def run(
             ),
         )
         return carry_out(common, orchestrator, plan, dry_run)
-
-
-def read_params(name: str) -> Mapping[str, Any]:
-    """Return the object in a file of parameters, or on stdin for ``-``.
-
-    A file is YAML if it is called so, else JSON. Raises RequestError (``invalid_request``).
-    """
-    from pathlib import Path
-
-    from lom.documents.read import MAX_BYTES, Document, parse, read_document, refuse
-
-    if name != "-":
-        document = read_document(Path(name), as_json=not name.endswith((".yaml", ".yml")))
-    elif sys.stdin is None:
-        raise RequestError("invalid_request", "--params - reads stdin, which is closed")
-    else:
-        document = Document("stdin (--params -)", Path())
-        parse(document, sys.stdin.buffer.read(MAX_BYTES + 1), as_json=True)
-    refuse(document, "invalid_request")
-    return _object(document.data, name)
-
-
-def _object(value: Any, name: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise RequestError(
-            "invalid_request", f"--params {name} must hold an object of parameters", file=name
-        )
-    return value

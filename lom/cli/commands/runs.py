@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
-
 import click
 
-from lmm.errors import RequestError
 from lom.cli.common import Common, common_options, completing
 from lom.cli.group import Group
-from lom.cli.ledgers import state_dir_option
+from lom.cli.options import OUTCOMES, run_argument, state_dir_option
 from lom.cli.types import Age
 from lom.exit_codes import ExitCode
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lom.ledger import LedgerReader
-
-_F = TypeVar("_F", bound=Callable[..., int])
-STATUSES = (
-    *("ok", "failed", "unreachable", "timed_out", "invalid_output", "cancelled", "lost", "skipped"),
-    *("partial", "running", "interrupted", "unknown", "waiting"),
-)
+STATUSES = (*OUTCOMES, "partial", "running", "interrupted", "unknown", "waiting")
 
 
 @click.group(
@@ -40,26 +27,6 @@ def runs() -> None:
 
     RUN is an id, the beginning of one, or `last` for the newest.
     """
-
-
-def run_argument(command: _F) -> _F:
-    """Give a command the argument RUN."""
-    return click.argument("run", metavar="RUN", shell_complete=completing("run"))(command)
-
-
-def ledger_file(common: Common) -> Path:
-    """Return the ledger that the settings name."""
-    from lom.ledger import FILE_NAME
-    from lom.settings.values import state_folder
-
-    return state_folder(common.settings) / FILE_NAME
-
-
-def open_ledger(common: Common) -> LedgerReader:
-    """Open the ledger that the settings name, for reading: what who asks may see of it."""
-    from lom.ledger import LedgerReader
-
-    return LedgerReader(ledger_file(common), common.asker)
 
 
 @runs.command("list")
@@ -80,7 +47,7 @@ def list_runs(common: Common, limit: int, action: str | None, status: str | None
     """
     from lom.render.runs import runs_table
 
-    with open_ledger(common) as ledger:
+    with common.ledger() as ledger:
         rows = [run.listed() for run in ledger.runs(limit=limit, action=action, status=status)]
     common.emit({"runs": rows}, rows, lambda view: runs_table(rows, view))
     return ExitCode.OK
@@ -100,7 +67,7 @@ def show(common: Common, run: str) -> int:
     from lom.render.results import render_run
     from lom.render.runs import run_text
 
-    with open_ledger(common) as ledger:
+    with common.ledger() as ledger:
         found = ledger.find(run)
         document = ledger.document_to_read(found)
         if common.output == "table":
@@ -121,23 +88,11 @@ def cancel(common: Common, run: str) -> int:
 
     It looks every half second. `rune runs events RUN --follow` shows how it ends.
     """
-    from lom.ledger import Ledger
+    from lom.service.follow import cancel as ask
 
-    with open_ledger(common) as ledger:
-        found = ledger.find(run)
-    if found.status not in ("running", "unknown") or not Ledger(ledger_file(common)).request_cancel(
-        found.run_id
-    ):
-        with open_ledger(common) as ledger:
-            status = ledger.find(found.run_id).status
-        raise RequestError(
-            "run_not_running",
-            f"the run {found.run_id} cannot be cancelled: it is {status}",
-            run_id=found.run_id,
-            status=status,
-        )
-    document = {"run_id": found.run_id, "status": found.status, "cancel_requested": True}
-    common.emit(document, [document], lambda view: f"asked the run {found.run_id} to cancel\n")
+    document = ask(common.settings, common.asker, run)
+    run_id = document["run_id"]
+    common.emit(document, [document], lambda view: f"asked the run {run_id} to cancel\n")
     return ExitCode.OK
 
 
@@ -163,15 +118,10 @@ def prune(common: Common, older_than: float, keep: int) -> int:
 
     A run that goes on is never deleted.
     """
-    from datetime import UTC, datetime, timedelta
+    from lom.service.runs import prune as delete
 
-    from lmm.envelope import timestamp
-    from lom.ledger import Ledger
-
-    path = ledger_file(common)
-    before = timestamp(datetime.now(UTC) - timedelta(seconds=older_than))
-    pruned = Ledger(path).prune(before, keep) if path.exists() else []
-    document: Mapping[str, Any] = {"pruned": pruned}
+    pruned = delete(common.settings, older_than, keep)
+    document = {"pruned": pruned}
     rows = [{"run_id": run_id} for run_id in pruned]
     common.emit(document, rows, lambda view: f"pruned {len(pruned)} run(s)\n")
     return ExitCode.OK

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import click
 
-from lom.cli.common import Common, common_options, completing
+from lom.cli.common import Common, common_options
 from lom.cli.execute import execute
 from lom.cli.group import Group
-
-_SELECTORS = click.argument(
-    "selectors", nargs=-1, metavar="[SELECTOR]...", shell_complete=completing("target")
-)
+from lom.cli.options import selectors_argument
 
 
 @click.group(cls=Group)
@@ -19,7 +16,7 @@ def cache() -> None:
 
 
 @cache.command("show")
-@_SELECTORS
+@selectors_argument
 @common_options()
 def show(common: Common, selectors: tuple[str, ...]) -> int:
     """Tell how many files each target keeps, and their size: the action target.cache.show."""
@@ -27,7 +24,7 @@ def show(common: Common, selectors: tuple[str, ...]) -> int:
 
 
 @cache.command("clear")
-@_SELECTORS
+@selectors_argument
 @common_options()
 def clear(common: Common, selectors: tuple[str, ...]) -> int:
     """Remove the files that each target keeps: the action target.cache.clear.

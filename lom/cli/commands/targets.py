@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,24 +10,23 @@ import click
 from lom.cli.common import Common, columns, common_options, completing
 from lom.cli.execute import execute
 from lom.cli.group import Group
-from lom.cli.types import Seconds
+from lom.cli.options import (
+    concurrency_option,
+    connect_timeout_option,
+    selectors_argument,
+    target_option,
+    timeout_option,
+    transport_option,
+)
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from lmm.model import Target
     from lom.render.table import Screen
 
 
-def _selectors(function: Callable[..., int]) -> Callable[..., int]:
-    return click.option(
-        "-t",
-        "--target",
-        "selectors",
-        multiple=True,
-        metavar="SELECTOR",
-        shell_complete=completing("target"),
-        help="Only these targets; may be repeated.  [default: all of the inventory]",
-    )(function)
+_selectors = target_option(
+    "selectors", "Only these targets; may be repeated.  [default: all of the inventory]"
+)
 
 
 @click.group(cls=Group, commands_at={"cache": "lom.cli.commands.target_cache:cache"})
@@ -40,25 +39,18 @@ def target() -> None:
 @common_options()
 def list_targets(common: Common, selectors: tuple[str, ...]) -> int:
     """List the targets: name, transport, address, groups."""
-    from lom.inventory.load import EXAMPLE
     from lom.render.table import table
+    from lom.service.describe import NO_TARGETS, targets
 
     with common.orchestrator() as orchestrator:
-        inventory = orchestrator.inventory
-        everything = list(inventory.targets.values())
-        chosen = orchestrator.select(selectors) if selectors else everything
-    rows = [_brief(one) for one in chosen]
-    groups = {name: list(members) for name, members in inventory.groups.items()}
+        document = targets(orchestrator, selectors)
+    rows = document["targets"]
     names = ["target", "transport", "address", "ping_status", "groups"]
     if all(row["ping_status"] is None for row in rows):
         names.remove("ping_status")
-    common.emit(
-        {"targets": rows, "groups": groups, "sources": list(inventory.sources)},
-        rows,
-        lambda view: table(names, columns(rows, names), view),
-    )
+    common.emit(document, rows, lambda view: table(names, columns(rows, names), view))
     if not rows:
-        common.tell(f"the inventory is empty; write inventory.yaml, such as `{EXAMPLE}`")
+        common.tell(NO_TARGETS)
     return ExitCode.OK
 
 
@@ -67,34 +59,20 @@ def list_targets(common: Common, selectors: tuple[str, ...]) -> int:
 @common_options()
 def show_target(common: Common, selector: str) -> int:
     """Show all that is known of the targets that SELECTOR picks."""
+    from lom.service.describe import target
+
     with common.orchestrator() as orchestrator:
-        rows = [_full(one) for one in orchestrator.select([selector])]
+        rows = [target(one) for one in orchestrator.select([selector])]
     common.emit({"targets": rows}, rows, lambda view: "\n\n".join(map(_outlined, rows)) + "\n")
     return ExitCode.OK
 
 
 @target.command("ping")
 @_selectors
-@click.option("--timeout", "timeout_s", type=Seconds(), metavar="S", help="Seconds for each.")
-@click.option(
-    "--connect-timeout",
-    "connect_timeout_s",
-    type=Seconds(),
-    metavar="S",
-    help="Seconds to connect.",
-)
-@click.option(
-    "--concurrency",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Targets at the same time.  [default: 64]",
-)
-@click.option(
-    "--transport",
-    metavar="NAME",
-    shell_complete=completing("transport"),
-    help="Reach all targets by local, ssh, openssh, ssm or auto.",
-)
+@timeout_option("Seconds for each.")
+@connect_timeout_option("Seconds to connect.")
+@concurrency_option
+@transport_option("Reach all targets by local, ssh, openssh, ssm or auto.")
 @common_options()
 def ping(common: Common, selectors: tuple[str, ...]) -> int:
     """Run the action noop on each target and say how long the answer took.
@@ -114,7 +92,7 @@ def ping(common: Common, selectors: tuple[str, ...]) -> int:
 
 
 @target.command("disconnect")
-@click.argument("selectors", nargs=-1, metavar="[SELECTOR]...", shell_complete=completing("target"))
+@selectors_argument
 @common_options()
 def disconnect_targets(common: Common, selectors: tuple[str, ...]) -> int:
     """End the connections that the transport openssh keeps: those to the targets that SELECTOR
@@ -155,45 +133,6 @@ def _latencies(document: Mapping[str, Any], transports: Mapping[str, str], view:
         for result in document["results"]
     ]
     return table(("target", "outcome", "latency", "transport", "detail"), rows, view, styled=1)
-
-
-def _brief(one: Target) -> dict[str, Any]:
-    address = one.address if one.port is None else f"{one.address}:{one.port}"
-    return {
-        "target": one.name,
-        "transport": one.transport,
-        "address": address if one.user is None else f"{one.user}@{address}",
-        "groups": list(one.groups),
-        "ping_status": one.ssm.ping_status,
-    }
-
-
-def _full(one: Target) -> dict[str, Any]:
-    return {
-        **_brief(one),
-        "host": one.address,
-        "port": one.port,
-        "user": one.user,
-        "vars": _plain(one.vars),
-        "ssh": _plain(one.ssh),
-        "ssm": _plain(one.ssm),
-        "become": _plain(one.become),
-    }
-
-
-def _plain(value: Any) -> Any:
-    """Return the value as JSON values; a secret shows as its reference."""
-    from dataclasses import fields, is_dataclass
-
-    from lmm.model import SecretRef
-
-    if isinstance(value, SecretRef):
-        return value.reference
-    if is_dataclass(value):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _outlined(row: Mapping[str, Any]) -> str:

@@ -15,7 +15,8 @@ import pytest
 
 from lmm.errors import PolicyDenied, RequestError
 from lom.authoring import installing, sources
-from lom.authoring.installing import RECORDS, change, install, read_records, remove
+from lom.authoring.installing import install, remove
+from lom.registry.installed import RECORDS, change, read_records
 from lom.registry.manifest import load_plugin
 from lom.registry.registry import default_registry, installed_plugins
 

@@ -12,8 +12,9 @@ import pytest
 
 from lom import bundle, leftovers
 from lom.authoring import cases, sources, templates
-from lom.cli.candidates import candidates
+from lom.cli.completion import candidates
 from lom.inventory.load import load_inventory
+from lom.registry.installed import tree_sha256
 from lom.registry.manifest import load_plugin
 from lom.registry.registry import Place, Registry, bundled_plugins
 
@@ -64,10 +65,10 @@ def test_templates(tmp_path: Path, language: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_installed_and_its_hash(folder: Path, tmp_path: Path) -> None:
-    before = sources.tree_sha256(folder)
+    before = tree_sha256(folder)
     ours = files(folder)
     strew(folder, LEFT)
-    assert sources.tree_sha256(folder) == before
+    assert tree_sha256(folder) == before
     sources.copy_plugin(folder, tmp_path / "copy")
     assert files(tmp_path / "copy") == ours
 

@@ -12,10 +12,10 @@ import pytest
 from lmm.errors import RequestError
 from lom.authoring.cases import load_case
 from lom.authoring.templates import write_plugin
-from lom.cli.commands.run import read_params
 from lom.inventory.load import load_inventory
 from lom.registry.lockfile import read_lock
 from lom.registry.manifest import load_plugin
+from lom.service.parameters import read_params
 from lom.settings.load import load_settings
 
 

@@ -1,4 +1,4 @@
-"""What the shell can complete: actions, targets, groups, parameters, plugins, transports.
+"""Names that a surface can offer: actions, targets, groups, parameters, plugins, transports.
 
 Manifests and inventories are read for their names only, unchecked: a completion has a tenth of
 a second. Executable inventories are not run, sources are not asked.
@@ -13,53 +13,38 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import click
-from click.shell_completion import CompletionItem
-
 from lmm.errors import RequestError
 from lom.documents.leftovers import is_leftover
 from lom.documents.places import CONFIG, DATA, home, user_folder
 from lom.documents.trust import is_own
-from lom.settings.load import load_settings
-from lom.settings.values import Settings, is_named
+from lom.service.settings import settings_in_force
+from lom.settings.values import Settings, is_named, state_folder
 
 
-def candidates(kind: str, context: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-    """Return what ``incomplete`` may become; ``kind`` says what it is part of."""
-    if kind in ("file", "folder"):
-        return [CompletionItem(incomplete, type="file" if kind == "file" else "dir")]
-    given = {key: context.params.get(key) for key in ("inventory", "plugin_path", "state_dir")}
-    settings = load_settings(given, os.environ, Path.cwd(), home(), unchecked=True)
-    before = ""
+def candidates(kind: str, flags: Mapping[str, Any], action: str) -> Mapping[str, str]:
+    """Return the names of a kind, each with what there is to say of it.
+
+    Kinds are ``action``, ``plugin``, ``parameter`` (of the ``action``), ``target``, ``transport``,
+    ``run`` and ``baseline``. Raises RequestError (``config_invalid``).
+    """
+    settings = settings_in_force(flags, unchecked=True)
     if kind == "target":
-        # Within an expression the last word is completed: 'gpu and no…'.
-        cut = max(map(incomplete.rfind, " (,")) + 1
-        before, incomplete = incomplete[:cut], incomplete[cut:]
-        found = dict.fromkeys(_target_names(settings), "")
-    elif kind == "run":
+        return dict.fromkeys(_target_names(settings), "")
+    if kind == "run":
         query = "SELECT run_id, action FROM run ORDER BY number DESC LIMIT 100"
-        found = dict(_recorded(settings, query))
-    elif kind == "baseline":
-        found = dict(_recorded(settings, "SELECT name, action FROM baseline ORDER BY name"))
-    elif kind == "transport":
+        return dict(_recorded(settings, query))
+    if kind == "baseline":
+        return dict(_recorded(settings, "SELECT name, action FROM baseline ORDER BY name"))
+    if kind == "transport":
         from lmm.register import AUTO, names
 
-        found = dict.fromkeys((*names(), AUTO), "")
-    else:
-        manifests = list(_manifests(settings))
-        if kind == "action":
-            found = dict(_actions(manifests))
-        elif kind == "plugin":
-            found = {str(one["module_name"]): str(one.get("description", "")) for one in manifests}
-        else:
-            # While the option still lacks its value, the action stands among what is unparsed.
-            action = context.params.get("action") or next(iter(context.args), "")
-            found = dict(_parameters(manifests, action))
-    return [
-        CompletionItem(before + name, help=help_text.split("\n")[0] or None)
-        for name, help_text in found.items()
-        if name.startswith(incomplete)
-    ]
+        return dict.fromkeys((*names(), AUTO), "")
+    manifests = list(_manifests(settings))
+    if kind == "action":
+        return dict(_actions(manifests))
+    if kind == "plugin":
+        return {str(one["module_name"]): str(one.get("description", "")) for one in manifests}
+    return dict(_parameters(manifests, action))
 
 
 def _actions(manifests: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -135,8 +120,6 @@ def _target_names(settings: Settings) -> Iterator[str]:
 def _recorded(settings: Settings, query: str) -> Iterator[tuple[str, str]]:
     """Yield names and actions in the ledger, without its own module, which costs more than this."""
     import sqlite3
-
-    from lom.settings.values import state_folder
 
     try:
         file = state_folder(settings) / "ledger.sqlite"

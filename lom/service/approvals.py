@@ -12,7 +12,7 @@ from typing import Any
 from lmm.envelope import timestamp
 from lmm.errors import PolicyDenied, RequestError
 from lom.admission.admit import approvals_folder, audit_logs, safeguards_of, write
-from lom.admission.approvals import folder as approvals
+from lom.admission.approvals import folder
 from lom.admission.approvals.folder import Request
 from lom.admission.approvals.standing import Answer
 from lom.admission.caller import Caller, current_caller
@@ -22,14 +22,23 @@ from lom.settings.values import Settings
 LONGEST_REASON = 4096  # characters, as specs/approval_v1.json says
 
 
-def find(settings: Settings, name: str) -> Request:
+def find(settings: Settings, name: str, plan_hash: str | None = None) -> Request:
     """Return the request with this run id, or the one whose id begins so.
 
-    Raises RequestError (``unknown_run``, ``local_io_error``, ``config_invalid``).
+    Raises RequestError (``unknown_run``, ``local_io_error``, ``config_invalid``); PolicyDenied
+    (``approval_void``) where its plan has another hash than the one expected.
     """
-    folder, identities = approvals_folder(settings), safeguards_of(settings).identities
+    place, identities = approvals_folder(settings), safeguards_of(settings).identities
     caller = current_caller(os.environ, identities)
-    return approvals.find(folder, name, identities, lambda one: _may_see(one, caller, identities))
+    request = folder.find(place, name, identities, lambda one: _may_see(one, caller, identities))
+    if plan_hash is not None and plan_hash != request.plan_hash:
+        raise PolicyDenied(
+            "approval_void",
+            f"the plan of {request.run_id} has the hash {request.plan_hash}, not {plan_hash}",
+            run_id=request.run_id,
+            plan_hash=request.plan_hash,
+        )
+    return request
 
 
 def waiting(settings: Settings) -> list[dict[str, Any]]:
@@ -39,18 +48,18 @@ def waiting(settings: Settings) -> list[dict[str, Any]]:
     """
     if safeguards_of(settings).approvals is None:
         return []
-    folder, identities = approvals_folder(settings), safeguards_of(settings).identities
+    place, identities = approvals_folder(settings), safeguards_of(settings).identities
     caller = current_caller(os.environ, identities)
     return [
         {
             **listed(one),
             "answers": [
                 answer.document()
-                for answer in approvals.answers(folder, one.run_id, identities)
+                for answer in folder.answers(place, one.run_id, identities)
                 if answer.plan_hash == one.plan_hash
             ],
         }
-        for one in approvals.requests(folder, identities)
+        for one in folder.requests(place, identities)
         if _may_see(one, caller, identities)
     ]
 
@@ -109,10 +118,10 @@ def respond(request: Request, settings: Settings, denial: str | None = None) -> 
             f"the reason has {len(denial)} characters, more than {LONGEST_REASON} @ $.reason",
             field="$.reason",
         )
-    answer = approvals.answer_of(request, caller, denial)
+    answer = folder.answer_of(request, caller, denial)
     line = answered(request.run_id, request.subject, answer.document(), caller)
     unwritten = write(audit_logs(settings), line)
     if unwritten is not None:
         raise unwritten
-    approvals.leave(approvals_folder(settings), request.run_id, answer)
+    folder.leave(approvals_folder(settings), request.run_id, answer)
     return answer

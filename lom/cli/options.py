@@ -1,0 +1,132 @@
+"""The options and arguments that several commands have, each written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from lom.cli.common import completing
+from lom.cli.types import Seconds
+
+OUTCOMES = (
+    *("ok", "failed", "unreachable", "timed_out"),
+    *("invalid_output", "cancelled", "lost", "skipped"),
+)
+
+_Command = Callable[..., int]
+_Option = Callable[[_Command], _Command]
+
+
+def target_option(name: str, help_text: str, *, multiple: bool = True) -> _Option:
+    """Return ``--target``, given to the command as ``name``."""
+    return click.option(
+        "-t",
+        "--target",
+        name,
+        multiple=multiple,
+        metavar="SELECTOR",
+        shell_complete=completing("target"),
+        help=help_text,
+    )
+
+
+def params_option(command: _Command) -> _Command:
+    """Give a command ``--params``."""
+    return click.option(
+        "--params",
+        "params_file",
+        metavar="FILE|-",
+        shell_complete=completing("file"),
+        help="Parameters from a JSON (or *.yaml) file, - for JSON on stdin; -p wins.",
+    )(command)
+
+
+def secret_option(help_text: str) -> _Option:
+    """Return ``--secret``; the help says what it is by reference."""
+    return click.option(
+        "--secret",
+        "secrets",
+        multiple=True,
+        metavar="KEY=REF",
+        help=f"{help_text}, by reference: env:NAME or file:PATH.",
+    )
+
+
+secret_again_option = secret_option("A secret parameter again")
+new_secret_option = secret_option("A parameter whose value is secret")
+
+
+def timeout_option(help_text: str, name: str = "timeout_s") -> _Option:
+    """Return ``--timeout``, given to the command as ``name``: by default the setting."""
+    return click.option("--timeout", name, type=Seconds(), metavar="S", help=help_text)
+
+
+def connect_timeout_option(help_text: str) -> _Option:
+    """Return ``--connect-timeout``."""
+    return click.option(
+        "--connect-timeout", "connect_timeout_s", type=Seconds(), metavar="S", help=help_text
+    )
+
+
+def concurrency_option(command: _Command) -> _Command:
+    """Give a command ``--concurrency``."""
+    return click.option(
+        "--concurrency",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Targets at the same time.  [default: 64]",
+    )(command)
+
+
+def transport_option(help_text: str) -> _Option:
+    """Return ``--transport``."""
+    return click.option(
+        "--transport", metavar="NAME", shell_complete=completing("transport"), help=help_text
+    )
+
+
+def approved_option(command: _Command) -> _Command:
+    """Give a command ``--approved``."""
+    return click.option(
+        "--approved",
+        metavar="RUN",
+        help="Start the run that waits as RUN, once it was approved; all else must be as it was"
+        " asked.",
+    )(command)
+
+
+def selectors_argument(command: _Command) -> _Command:
+    """Give a command the argument SELECTOR, as often as one likes."""
+    return click.argument(
+        "selectors", nargs=-1, metavar="[SELECTOR]...", shell_complete=completing("target")
+    )(command)
+
+
+def run_argument(command: _Command) -> _Command:
+    """Give a command the argument RUN."""
+    return click.argument("run", metavar="RUN", shell_complete=completing("run"))(command)
+
+
+def state_dir_option(command: _Command) -> _Command:
+    """Give a command ``--state-dir``."""
+    return click.option(
+        "--state-dir",
+        metavar="FOLDER",
+        shell_complete=completing("folder"),
+        help="Folder of the ledger.  [default: ~/.local/state/rune; env RUNE_STATE_DIR]",
+    )(command)
+
+
+def ledger_options(command: _Command) -> _Command:
+    """Give a command that makes runs ``--state-dir`` and ``--no-ledger``."""
+    return state_dir_option(
+        click.option(
+            "--no-ledger",
+            "ledger",
+            flag_value=False,
+            default=None,
+            type=bool,
+            help="Keep no record of this run.",
+        )(command)
+    )
