@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from lmm.model import Become, Outcome, Result, SecretRef, Target
     from lom.execution.run import Run
     from lom.inventory.load import Inventory
-    from lom.planning.plan import Plan, RunOptions
+    from lom.planning.options import RunOptions
+    from lom.planning.plan import Plan
     from lom.service.orchestrator import Orchestrator
 
 __all__ = [
@@ -39,7 +40,8 @@ _HOMES = {
     "lmm.model": ("Become", "Outcome", "Result", "SecretRef", "Target"),
     "lom.inventory.load": ("Inventory",),
     "lom.service.orchestrator": ("Orchestrator",),
-    "lom.planning.plan": ("Plan", "RunOptions"),
+    "lom.planning.options": ("RunOptions",),
+    "lom.planning.plan": ("Plan",),
     "lom.execution.run": ("Run",),
 }
 

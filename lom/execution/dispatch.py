@@ -24,8 +24,9 @@ from lom.execution.queue import Turn, Turns
 from lom.execution.results import not_run
 from lom.execution.retries import is_left_undone, is_worth_retrying, wait_s
 from lom.execution.slots import Slots
+from lom.planning.options import timeout_of
 from lom.planning.pairs import CLIENT, PEER, PORT, ROLE, SERVER
-from lom.planning.plan import Plan, Step, timeout_of
+from lom.planning.plan import Plan, Step
 from lom.registry.manifest import Plugin
 from lom.settings.values import WAIT
 

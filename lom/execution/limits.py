@@ -11,7 +11,7 @@ from collections.abc import Callable
 from lmm.errors import HostError, RuneError
 from lmm.scope import Scope
 from lmm.threads import started
-from lom.planning.plan import RunOptions
+from lom.planning.options import RunOptions
 
 
 class Gate:

@@ -5,83 +5,17 @@ Nothing here connects, writes or asks; ``rune run --dry-run`` prints what this m
 
 from __future__ import annotations
 
-import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any
 
 from lmm.envelope import timestamp
 from lmm.errors import RequestError, RuneError
-from lmm.model import Become, Limits, OnDisconnect, SecretRef, Target
+from lmm.model import Target
+from lom.planning.options import RunOptions, count_of, timeout_of
 from lom.registry.manifest import Capability, Plugin
-from lom.settings.values import WAIT
-
-DEFAULT_LIMITS = Limits()
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How a run is carried out; durations in seconds, sizes in bytes.
-
-    ``max_failures`` is a count (``"10"``) or a share of the targets (``"10%"``); ``batch`` is one,
-    or lists the batches' sizes, of which the last repeats (``"1,10%,100%"``). ``deadline_s`` bounds
-    the whole run. ``retries`` is how often a target is started again, first after about
-    ``retry_wait_s``. ``min_version`` is the lowest version of a plugin that will do. ``on_locked``
-    says what becomes of a target whose host another run is changing: ``wait``, for
-    ``lock_timeout_s`` at most, or ``fail``. ``approved`` is the id under which the run waits for
-    its approval. ``on_disconnect`` is what hosts do with a plugin when its connection drops; None:
-    as its manifest says. ``idempotency_key`` makes the same request the same run. ``confirm`` is
-    asked for actions whose risk is destructive, unless ``yes`` or approved, and between batches
-    with ``confirm_between``.
-    """
-
-    timeout_s: float | None = None
-    concurrency: int = 64
-    batch: str | None = None
-    max_failures: str | None = None
-    pause_between_s: float = 0.0
-    confirm_between: bool = False
-    deadline_s: float | None = None
-    retries: int = 0
-    retry_wait_s: float = 5.0
-    on_locked: str = WAIT
-    lock_timeout_s: float = 300.0
-    transport: str | None = None
-    min_version: str | None = None
-    max_stdout: int = DEFAULT_LIMITS.stdout_bytes
-    max_stderr: int = DEFAULT_LIMITS.stderr_bytes
-    connect_timeout_s: float | None = None
-    become: Become | None = None
-    on_disconnect: OnDisconnect | None = None
-    idempotency_key: str | None = None
-    yes: bool = False
-    approved: str | None = None
-    confirm: Callable[[str], bool] | None = None
-
-    def document(self) -> dict[str, Any]:
-        """Return the options as JSON values, without what only this process can have."""
-        become = self.become and {
-            "user": self.become.user,
-            "password": self.become.password and self.become.password.reference,
-        }
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        # a confirmation counts once, and a key is no part of the request that it stands for
-        del values["yes"], values["approved"], values["confirm"], values["idempotency_key"]
-        return {**values, "become": become}
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any], **given: Any) -> RunOptions:
-        """Return the options that a ``document`` tells, with what is given beside."""
-        known = {one.name for one in fields(cls)}
-        values = {name: value for name, value in document.items() if name in known}
-        if become := values.get("become"):
-            password = become["password"]
-            values["become"] = Become(become["user"], SecretRef(password) if password else None)
-        if values.get("on_disconnect"):
-            values["on_disconnect"] = OnDisconnect(values["on_disconnect"])
-        return cls(**{**values, **given})
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,26 +107,6 @@ class Plan:
                 for step in self.steps
             ],
         }
-
-
-def timeout_of(capability: Capability, asked: float | None) -> float:
-    """Return the seconds an invocation may take: what was asked, else what the plugin says."""
-    return asked if asked is not None else capability.timeout_s
-
-
-def count_of(text: str | None, total: int, name: str) -> int | None:
-    """Return ``"10"`` or ``"10%"`` of ``total`` as a count of at least 1 (0 stays 0)."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,18})(%?)", text.strip())
-    number = int(match[1]) if match else -1
-    if not match or (match[2] and number > 100):
-        raise RequestError(
-            "invalid_request",
-            f"{text!r} is neither a count nor a percentage such as 10 or 10% @ $.{name}",
-            field=f"$.{name}",
-        )
-    return max(1, total * number // 100) if match[2] and number else number
 
 
 def split(total: int, sizes: str | None) -> tuple[tuple[int, ...], ...]:

@@ -1,4 +1,4 @@
-"""Refuses what no run can be carried out with, before anything is touched."""
+"""The targets of a plan as its options want them; refuses those that no run can reach so."""
 
 from __future__ import annotations
 
@@ -8,70 +8,10 @@ from dataclasses import replace
 from lmm.aws.names import is_instance_id
 from lmm.errors import RequestError
 from lmm.model import Become, Target
-from lmm.register import AUTO, is_known, kind_of, names
+from lmm.register import kind_of
 from lmm.transports import with_transport
-from lom.planning.plan import RunOptions, Step
-from lom.settings.values import LONGEST_S, ON_LOCKED
-
-_LOWEST = {
-    "timeout_s": 0.001,
-    "connect_timeout_s": 0.001,
-    "concurrency": 1,
-    "max_stdout": 1,
-    "max_stderr": 1,
-    "pause_between_s": 0,
-    "deadline_s": 0.001,
-    "retries": 0,
-    "retry_wait_s": 0.001,
-    "lock_timeout_s": 0.001,
-}
-_MOST_KEY = 255  # characters of an idempotency key
-
-
-def checked(options: RunOptions) -> RunOptions:
-    """Return the options if they can hold. Raises RequestError (``invalid_request``)."""
-    for name, lowest in _LOWEST.items():
-        value = getattr(options, name)
-        if value is not None and value < lowest:
-            raise RequestError(
-                "invalid_request", f"{value} is less than {lowest} @ $.{name}", field=f"$.{name}"
-            )
-        if value is not None and name.endswith("_s") and value > LONGEST_S:
-            raise RequestError(
-                "invalid_request",
-                f"{value} is more than {LONGEST_S:.0f} @ $.{name}",
-                field=f"$.{name}",
-            )
-    if options.confirm_between and options.confirm is None:
-        raise RequestError(
-            "invalid_request",
-            "nobody can be asked: it takes a terminal and the output format table"
-            " @ $.confirm_between",
-            field="$.confirm_between",
-        )
-    key = options.idempotency_key
-    if key is not None and not (key.isprintable() and 0 < len(key) <= _MOST_KEY):
-        raise RequestError(
-            "invalid_request",
-            f"a key has 1 to {_MOST_KEY} printable characters @ $.idempotency_key",
-            field="$.idempotency_key",
-        )
-    if options.on_locked not in ON_LOCKED:
-        raise RequestError(
-            "invalid_request",
-            f"{options.on_locked!r} is neither {' nor '.join(ON_LOCKED)} @ $.on_locked",
-            field="$.on_locked",
-        )
-    if options.transport is not None and not (
-        options.transport == AUTO or is_known(options.transport)
-    ):
-        raise RequestError(
-            "invalid_request",
-            f"there is no transport {options.transport!r} @ $.transport;"
-            f" known are {', '.join(names())} and {AUTO}",
-            field="$.transport",
-        )
-    return options
+from lom.planning.options import RunOptions
+from lom.planning.plan import Step
 
 
 def adjusted(target: Target, options: RunOptions) -> Target:

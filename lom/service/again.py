@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lmm.errors import PolicyDenied, RequestError
 from lmm.redact import places
 from lom.ledger import LedgerReader, RunRow, TargetRow
+from lom.planning.options import RunOptions
 from lom.planning.params import pointer_of
-from lom.planning.plan import Plan, RunOptions
+from lom.planning.plan import Plan
 from lom.service.follow import following
 from lom.service.resume import differences, is_open, resumed
 from lom.settings.values import FLAG, Settings

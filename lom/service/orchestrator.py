@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import os
-import secrets
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from lmm import descriptors
-from lmm.contract import spec_validator
 from lmm.envelope import timestamp
 from lmm.errors import PolicyDenied, RequestError
 from lmm.model import SecretRef, Target
-from lmm.redact import has_secrets
-from lmm.register import kind_of
 from lmm.transports import TransportPool
 from lom.admission.admit import Decision, admit, judge, refuse
 from lom.admission.audit.records import waits
@@ -31,24 +24,16 @@ from lom.execution.run import Run
 from lom.inventory.load import Inventory, find_inventory, load_inventory
 from lom.inventory.selector_syntax import names_file, parse
 from lom.inventory.selectors import select
-from lom.planning.pairs import batches_of, paired, takes_pairs
-from lom.planning.params import (
-    mask_write_only,
-    pointer_of,
-    resolve_parameters,
-    write_only_paths,
-)
-from lom.planning.plan import Plan, RunOptions, Step, build_request, count_of
+from lom.planning.options import RunOptions, options_of
+from lom.planning.plan import Plan
+from lom.planning.planner import Known, PlanRequest, make_plan
 from lom.planning.scripts import load_scripts
-from lom.planning.targets import adjusted, check_buckets, check_secrets, checked
-from lom.registry.registry import Registry, default_registry, full_version
+from lom.registry.registry import Registry, default_registry
 from lom.settings.load import load_settings
 from lom.settings.values import Settings, is_named, state_folder
 
 if TYPE_CHECKING:
     from lom.ledger import Ledger
-
-LOCAL = Target("local", transport="local")
 
 
 class Orchestrator:
@@ -142,24 +127,12 @@ class Orchestrator:
 
     @registry.setter
     def registry(self, plugins: Registry) -> None:
-        self._plugins = plugins
+        with self._lock:
+            self._plugins = plugins
 
     def options(self, **given: Any) -> RunOptions:
         """Return run options: what is given and not None, else the settings, else the defaults."""
-        settings = self.settings
-        options = RunOptions(
-            timeout_s=settings.timeout_s,
-            concurrency=settings.concurrency,
-            transport=settings.transport,
-            connect_timeout_s=settings.connect_timeout_s,
-            max_stdout=settings.max_stdout_bytes,
-            max_stderr=settings.max_stderr_bytes,
-            retries=settings.retries,
-            retry_wait_s=settings.retry_wait_s,
-            on_locked=settings.on_locked,
-            lock_timeout_s=settings.lock_timeout_s,
-        )
-        return replace(options, **{k: v for k, v in given.items() if v is not None})
+        return options_of(self.settings, **given)
 
     def select(self, selectors: Sequence[str], inventory: Inventory | None = None) -> list[Target]:
         """Return the targets that selectors pick, in the order of the inventory.
@@ -167,9 +140,7 @@ class Orchestrator:
         Raises RequestError (``selector_…``, ``unknown_target``); PolicyDenied for ``@file`` where
         this account runs RUNE for others.
         """
-        settings = self.settings
-        if self._bound is not None and any(names_file(parse(one)) for one in selectors):
-            raise self._refused(settings, "file of selectors")
+        self._refuse_files(selectors)
         return select(selectors, self.inventory if inventory is None else inventory)
 
     def plan(
@@ -189,55 +160,12 @@ class Orchestrator:
         ``assignments`` texts such as ``a.b=1``, ``secrets`` references by parameter, ``context``
         what the request says of itself. Raises RequestError with the reason that fits.
         """
-        options = checked(options or self.options())
-        selectors = [targets] if isinstance(targets, str) else list(targets or ())
-        if self._inventory is not None or self.settings.sources.get("inventory") == "flag":
-            _ = self.inventory  # one that was named must be good, also when it is not needed
-        chosen = self.select(selectors, self._inventory_as_it_is()) if selectors else [LOCAL]
-        wanted = options.min_version and full_version(options.min_version)
-        steps = tuple(self._step(action, adjusted(target, options), wanted) for target in chosen)
-        ruled_out = [step.error for step in steps if step.error is not None]
-        if len(ruled_out) == len(steps):
-            raise ruled_out[0]
-        values, secret_params = self._parameters(action, steps, params, assignments, secrets or {})
-        if takes_pairs(steps, values):
-            if options.batch is not None:
-                words = "pairs are gone through in rounds, not in batches @ $.batch"
-                raise RequestError("invalid_request", words, field="$.batch")
-            steps = paired(steps, values)
-        check_secrets(steps)
-        if has_secrets(values, secret_params):
-            check_buckets(steps)
-        run_id = options.approved or new_run_id()
-        request = build_request(
-            action,
-            selectors or [LOCAL.name],
-            mask_write_only(values, secret_params),
-            run_id,
-            context or {},
-            wanted,
+        selectors = (targets,) if isinstance(targets, str) else tuple(targets or ())
+        self._refuse_files(selectors)
+        request = PlanRequest(
+            action, selectors, params, tuple(assignments), secrets or {}, options, context or {}
         )
-        violations = spec_validator("rcs_v3").violations(request)
-        if violations:
-            raise RequestError(
-                "invalid_request",
-                str(violations[0]),
-                field=violations[0].path,
-                validation_errors=[str(one) for one in violations],
-            )
-        count_of(options.max_failures, len(steps), "max_failures")
-        return Plan(
-            run_id=run_id,
-            action=action,
-            request=request,
-            steps=steps,
-            params=values,
-            secret_params=secret_params,
-            options=options,
-            batches=batches_of(steps, options.batch),
-            origin=self._origin(),
-            calls_that_fit=_calls_that_fit(steps),
-        )
+        return make_plan(request, self._known(with_inventory=bool(selectors)))
 
     def start(self, plan: Plan, on_event: Callable[[Event], None] | None = None) -> Run:
         """Carry out a plan. Raises before anything is touched: PolicyDenied, RequestError where
@@ -302,13 +230,26 @@ class Orchestrator:
         asker = self._bound.caller.user if self._bound else None
         return Ledger.open(state_folder(self.settings) / FILE_NAME, asker)
 
-    def _inventory_as_it_is(self) -> Inventory:
-        """Return the inventory; if it has sources, they are asked anew for every plan."""
-        with self._lock:
-            if self._planned and self.inventory.asked:
-                self._read = None
-            self._planned = True
-            return self.inventory
+    def _known(self, with_inventory: bool) -> Known:
+        """Return what stands at this moment. An inventory with sources asks them for every plan.
+
+        One that was named is read also where it is not needed: it must be good.
+        """
+        named = self._inventory is not None or self.settings.sources.get("inventory") == "flag"
+        inventory = Inventory()
+        if with_inventory or named:
+            with self._lock:
+                if with_inventory and self._planned and self.inventory.asked:
+                    self._read = None
+                self._planned = self._planned or with_inventory
+                inventory = self.inventory
+        return Known(self.settings, inventory, self.registry, self._origin())
+
+    def _refuse_files(self, selectors: Sequence[str]) -> None:
+        """Raise PolicyDenied for ``@file`` where this account runs RUNE for others."""
+        settings = self.settings
+        if self._bound is not None and any(names_file(parse(text)) for text in selectors):
+            raise self._refused(settings, "file of selectors")
 
     def _inventory_paths(self) -> tuple[str, ...]:
         if isinstance(self._inventory, Inventory):
@@ -329,51 +270,3 @@ class Orchestrator:
             "plugin_path": (*map(str, self._plugin_paths), *self.settings.plugin_path),
         }
         return {key: tuple(map(os.path.abspath, found)) for key, found in paths.items()}
-
-    def _step(self, action: str, target: Target, min_version: str | None) -> Step:
-        try:
-            choice = self.registry.choose(action, target.vars, min_version)
-        except RequestError as error:
-            if error.reason == "unknown_action":
-                raise
-            return Step(target, None, None, error.message, error)
-        return Step(target, choice.plugin, choice.capability, choice.why)
-
-    def _parameters(
-        self,
-        action: str,
-        steps: Sequence[Step],
-        params: Mapping[str, Any] | None,
-        assignments: Sequence[str],
-        secret_refs: Mapping[str, SecretRef],
-    ) -> tuple[dict[str, Any], frozenset[str]]:
-        """Resolve the parameters; every plugin chosen for the action must accept the same ones."""
-        capabilities = {step.plugin: step.capability for step in steps if step.capability}
-        resolved = [
-            resolve_parameters(
-                capability.input_schema,
-                assignments=assignments,
-                document=params,
-                secrets=secret_refs,
-                action=action,
-            )
-            for capability in capabilities.values()
-        ]
-        if any(one != resolved[0] for one in resolved[1:]):
-            names = ", ".join(plugin.name for plugin in capabilities if plugin)
-            raise RequestError(
-                "invalid_parameters", f"the plugins {names} read these parameters differently"
-            )
-        paths = [write_only_paths(capability.input_schema) for capability in capabilities.values()]
-        given = {pointer_of(key) for key in secret_refs}
-        return resolved[0], frozenset(given).union(*paths)
-
-
-def _calls_that_fit(steps: Sequence[Step]) -> int:
-    each = max(kind_of(step.target.transport).descriptors for step in steps)
-    return descriptors.calls(descriptors.limit(), each)
-
-
-def new_run_id() -> str:
-    """Return a run id that sorts by time and is safe in file names."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"

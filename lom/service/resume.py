@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from lmm.errors import RequestError
 from lmm.model import Outcome, Target
+from lom.planning.options import RunOptions
 from lom.planning.pairs import batches_of
-from lom.planning.plan import Plan, RunOptions, Step
+from lom.planning.plan import Plan, Step
 
 if TYPE_CHECKING:
     from lom.ledger import RunRow, TargetRow

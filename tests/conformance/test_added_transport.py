@@ -17,7 +17,7 @@ from lmm.opening import shell_argv
 from lmm.register import is_known, names
 from lmm.transports import Job
 from lom import Orchestrator
-from lom.settings.load import Settings
+from lom.settings.values import Settings
 
 
 class Container:

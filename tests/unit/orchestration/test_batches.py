@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from lmm.errors import HostError, RequestError
 from lmm.scope import Scope
 from lom.execution.limits import Gate, between
-from lom.planning.plan import RunOptions, count_of, split
+from lom.planning.options import RunOptions, count_of
+from lom.planning.plan import split
 
 SIZES = st.one_of(st.integers(1, 300).map(str), st.integers(1, 100).map(lambda share: f"{share}%"))
 

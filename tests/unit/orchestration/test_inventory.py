@@ -15,7 +15,7 @@ from lmm.model import Become, SecretRef, SshSettings, Target
 from lmm.register import AUTO, names
 from lom.inventory.load import Inventory, load_inventory
 from lom.inventory.schema import SshModel
-from lom.planning.plan import RunOptions
+from lom.planning.options import RunOptions
 from lom.planning.targets import adjusted
 
 DOCS = Path(__file__).parents[3] / "docs" / "inventory.md"

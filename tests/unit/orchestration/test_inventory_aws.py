@@ -22,7 +22,7 @@ from lom.inventory.merge import asked_of_aws
 from lom.inventory.schema import SsmModel
 from lom.inventory.selectors import select
 from lom.inventory.sources import SourceModel
-from lom.planning.plan import RunOptions
+from lom.planning.options import RunOptions
 from lom.service.orchestrator import Orchestrator
 
 ID = "i-0123456789abcdef0"

@@ -14,7 +14,8 @@ from lmm.contract import spec_validator
 from lmm.errors import PolicyDenied, RequestError
 from lmm.model import SecretRef
 from lom import Inventory, Orchestrator, RunOptions, Target
-from lom.planning.plan import count_of, split
+from lom.planning.options import count_of
+from lom.planning.plan import split
 
 ECHO = (
     'printf \'{"payload":{"result":"success","output_data":{"target":"%s"}}}\' '

@@ -16,7 +16,8 @@ from lom.admission.approvals.folder import Request, ask, read
 from lom.admission.approvals.standing import Demand, plan_hash
 from lom.admission.approvals.subject import subject_of
 from lom.admission.caller import current_caller
-from lom.planning.plan import Plan, RunOptions, Step, build_request
+from lom.planning.options import RunOptions
+from lom.planning.plan import Plan, Step, build_request
 from lom.planning.scripts import load_scripts
 from lom.registry.manifest import Plugin, load_plugin
 
