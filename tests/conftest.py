@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from lmm.testing import Account, Sshd, processes
+from lmm.testing import Account, Sshd, loopback, processes
 from lmm.testing.aws import FakeAws
 from lmm.testing.aws.fake import MARK, REGION
 
@@ -107,10 +107,15 @@ def _base(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def sshd() -> Iterator[Sshd]:
-    """A real sshd on 127.0.0.1 for all tests of this worker; logs in as the user of the tests."""
+    """A real sshd on 127.0.0.1 for all tests of this worker; logs in as the user of the tests.
+
+    It listens at ``loopback(15)`` as well: login files can tell by that who comes.
+    """
     marks = {"PYTEST_LEAK_SESSION": SESSION, "PYTEST_LEAK_WORKER": WORKER}
     # Where the user's profile starts pyenv, logins would wait for each other for up to a minute.
-    with Sshd(environment={**marks, "PYENV_REHASH_TIMEOUT": "0"}) as server:
+    environment = {**marks, "PYENV_REHASH_TIMEOUT": "0"}
+    others = [f"ListenAddress {address}" for address in loopback(15)]
+    with Sshd(environment=environment, config=others) as server:
         MARKS["RUNE_TESTING_SSHD"] = server.mark  # survives sudo
         yield server
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lmm.model import Become, Limits, OnDisconnect, Outcome, Result, SecretRef, Target
-from lmm.testing import Account, Sshd, processes
+from lmm.testing import Account, Sshd, loopback, processes
 from lmm.transports import disconnect
 from tests.scale import repeats
 
@@ -51,32 +51,47 @@ def told(result: Result) -> tuple[str, str]:
 
 
 class Login:
-    """An account with login files, and a plugin with a parameter that shows if any of it ran."""
+    """An account with login files, and a plugin with a parameter that shows if any of it ran.
+
+    Login files tell the cases that are carried at the same time by the address they came to.
+    """
 
     def __init__(self, host: Any, account: Account) -> None:
         self._host = host
         self.account = account
-        self._plugin, self._parameter = account.home / "plugin", account.home / "parameter"
         account.home.chmod(0o777)
+        (account.home / ".bashrc").write_text(
+            "[[ $SSH_CONNECTION =~ ' '(127[0-9.]+)' ' ]]; . ~/login-${BASH_REMATCH[1]}\n"
+        )
 
     def __call__(
-        self, bashrc: str, *, patience_s: float = 40.0, script: str = "", **fields: Any
-    ) -> Result:
-        (self.account.home / ".bashrc").write_text(bashrc + "\n")
-        self._plugin.unlink(missing_ok=True)
-        host, target = self._host, self._host.target
-        ssh = replace(target.ssh, auth_timeout_s=patience_s, connect_timeout_s=0.1)
+        self, *logins: str, patience_s: float = 40.0, script: str = "", **fields: Any
+    ) -> list[Result]:
+        """Return what comes of each login file, in their order."""
+        host, home = self._host, self.account.home
+        ssh = replace(host.target.ssh, auth_timeout_s=patience_s, connect_timeout_s=0.1)
         ssh = replace(ssh, banner_timeout_s=patience_s, persist_s=0)
-        script = script or f"touch {self._plugin}; echo '{OK}'"
-        text = f"\ntouch {self._parameter}\n" * 20
-        result = host.run(script, {"text": text}, target=replace(target, ssh=ssh), **fields)
-        assert isinstance(result, Result)
-        assert not self._parameter.exists()
-        return result
+        invocations = []
+        for address, text in zip(loopback(len(logins)), logins, strict=True):
+            (home / f"login-{address}").write_text(text + "\n")
+            self._plugin(address).unlink(missing_ok=True)
+            invocations.append(
+                host.invocation(
+                    script or f"touch {self._plugin(address)}; echo '{OK}'",
+                    {"text": f"\ntouch {home}/parameter\n" * 20},
+                    target=replace(host.target, name=address, host=address, ssh=ssh),
+                    **fields,
+                )
+            )
+        found = {result.target: result for result in host.carry(*invocations)}
+        assert not (home / "parameter").exists()
+        return [found[one.target.name] for one in invocations]
 
-    @property
-    def has_run(self) -> bool:
-        return self._plugin.exists()
+    def _plugin(self, address: str) -> Path:
+        return self.account.home / f"plugin-{address}"
+
+    def has_run(self, result: Result) -> bool:
+        return self._plugin(result.target).exists()
 
 
 @pytest.fixture
@@ -95,13 +110,14 @@ def login(request: pytest.FixtureRequest, host_factory: Any, sshd: Sshd) -> Iter
 @BOTH
 @pytest.mark.parametrize("sudo", [None, "nopasswd"])
 def test_what_login_files_take_is_never_run(login: Login, transport: str, sudo: str | None) -> None:
-    for bashrc, words in AT_ONCE.items():
-        began = time.monotonic()
-        result = login(bashrc, limits=Limits(60))
+    began = time.monotonic()
+    for (bashrc, words), result in zip(
+        AT_ONCE.items(), login(*AT_ONCE, limits=Limits(60)), strict=True
+    ):
         assert result.outcome is Outcome.UNREACHABLE, (bashrc, result)
         assert words in told(result)[1], (bashrc, result)
-        assert time.monotonic() - began < 30
-        assert not login.has_run
+        assert not login.has_run(result)
+    assert time.monotonic() - began < 30
 
 
 @BOTH
@@ -109,33 +125,37 @@ def test_what_login_files_take_is_never_run(login: Login, transport: str, sudo: 
 def test_login_files_get_nothing_before_sudo_asks(
     login: Login, transport: str, sudo: str | None
 ) -> None:
-    assert login("read -r -t 1 answer").outcome is Outcome.OK  # it got nothing, and took nothing
-    assert login.has_run
-    for bashrc in ("read -r answer; touch ~/answered; exit", "exec sh", "cat >>~/taken"):
-        result = login(bashrc, patience_s=3.0 if transport == "ssh" else 1.5, limits=Limits(60))
+    (result,) = login("read -r -t 1 answer")
+    assert result.outcome is Outcome.OK  # it got nothing, and took nothing
+    assert login.has_run(result)
+    wait = ("read -r answer; touch ~/answered; exit", "exec sh", "cat >>~/taken")
+    patience_s = 3.0 if transport == "ssh" else 1.5
+    for result in login(*wait, patience_s=patience_s, limits=Limits(60)):
         assert (result.outcome, told(result)[0]) == (Outcome.UNREACHABLE, "become_failed"), result
-        assert not login.has_run
+        assert not login.has_run(result)
 
 
 @BOTH
 def test_login_files_that_wait_are_given_up(login: Login, transport: str) -> None:
-    for bashrc, words in WAITING.items():
-        result = login(bashrc, patience_s=3.0 if transport == "ssh" else 1.5, limits=Limits(60))
+    patience_s = 4.0 if transport == "ssh" else 2.0
+    for (bashrc, words), result in zip(
+        WAITING.items(), login(*WAITING, patience_s=patience_s, limits=Limits(60)), strict=True
+    ):
         assert result.outcome is Outcome.UNREACHABLE, (bashrc, result)
         assert words in told(result)[1], (bashrc, result)
         assert not re.search("[0-9a-f]{32}", told(result)[1])  # none of RUNE's own words
-        assert not login.has_run
+        assert not login.has_run(result)
 
 
 @BOTH
 def test_login_files_that_break_all_output_or_processes_are_told(
     login: Login, transport: str
 ) -> None:
-    result = login("exec 2>&1", limits=Limits(60))
+    no_process = ["ulimit -u 1"] if transport == "ssh" else []  # bash tries for 15 s
+    result, *others = login("exec 2>&1", *no_process, limits=Limits(60))
     assert result.outcome is Outcome.INVALID_OUTPUT, result
     assert "join its error output to the answer" in told(result)[1]
-    if transport == "ssh":  # bash tries for 15 s
-        result = login("ulimit -u 1", limits=Limits(60))
+    for result in others:
         assert (result.outcome, told(result)[0]) == (Outcome.FAILED, "bootstrap_failed"), result
         assert "can start no process: see `ulimit -u` there" in told(result)[1]
 
@@ -147,10 +167,11 @@ ASIDE = "exec 9<&0; (sleep 0.0%d; head -c %d <&9 >/dev/null) & exec 9<&-"
 @pytest.mark.soak
 @BOTH
 def test_what_reads_beside_the_shell_makes_nothing_else_run(login: Login, transport: str) -> None:
-    for number in range(repeats(8)):
-        bashrc = ASIDE % (number % 10, 1 + 997 * number % 9000)
-        result = login(bashrc, limits=Limits(2, grace_s=1))
-        assert result.outcome is (Outcome.OK if login.has_run else Outcome.UNREACHABLE), result
+    for first in range(0, repeats(8), 4):
+        logins = [ASIDE % (at % 10, 1 + 997 * at % 9000) for at in range(first, first + 4)]
+        for result in login(*logins, limits=Limits(2, grace_s=1)):
+            has_run = login.has_run(result)
+            assert result.outcome is (Outcome.OK if has_run else Outcome.UNREACHABLE), result
 
 
 @BOTH
@@ -197,10 +218,10 @@ def test_the_options_of_a_hosts_shell_change_nothing(
     receipt: dict[str, Any] = {}
     if mode:
         receipt = {"receipt": secrets.token_hex(16), "on_disconnect": mode}
-    done = login(STRANGE, script=f"false; echo $undefined; : /none/*; builtin printf '{OK}'")
+    (done,) = login(STRANGE, script=f"false; echo $undefined; : /none/*; builtin printf '{OK}'")
     assert (done.outcome, done.output_data) == (Outcome.OK, {}), done
     began = time.monotonic()
-    stopped = login(STRANGE, script="sleep 30", limits=Limits(1), **receipt)
+    (stopped,) = login(STRANGE, script="sleep 30", limits=Limits(1), **receipt)
     assert (stopped.outcome, told(stopped)[0]) == (Outcome.TIMED_OUT, "timed_out")
     assert time.monotonic() - began < 15
     assert not [pid for pid in login.account.pids() if "sleep 30" in processes.describe(pid)]
@@ -256,7 +277,7 @@ SUDOS = {
     '{ask}; echo "Tut mir leid, das ist nicht erlaubt." >&2; exit 1': "Tut mir leid, das ist nicht",
     'echo "sudo: unable to resolve host h" >&2; {ask}; exit 1': "no shell came of it",
     "{ask}; sleep 60": "no shell came of it",
-    "sleep 60": "sudo gave no shell as root",
+    "sleep 60": "sudo gave no shell as user8",
 }
 
 
@@ -265,6 +286,7 @@ FAKE = """\
 ask() { printf %s "$prompt" >&2; IFS= read -r word; }
 while [[ $1 != -p ]]; do shift; done
 prompt=$2
+case $4 in
 """
 
 
@@ -273,23 +295,36 @@ def test_a_sudo_without_a_shell_is_unreachable(
     host_factory: Any, sshd: Sshd, monkeypatch: pytest.MonkeyPatch, transport: str
 ) -> None:
     monkeypatch.setenv("SUDO_PASSWORD", "pass word")
-    become = Become("root", SecretRef("env:SUDO_PASSWORD"))
+    users = {f"user{at}": script for at, script in enumerate(SUDOS)}  # which tell it what to do
+    cases = [f"{user}) {script.replace('{ask}', 'ask')} ;;\n" for user, script in users.items()]
     with Account() as made:
         sudo = made.home / "sudo"
+        sudo.write_text(FAKE + "".join(cases) + "esac\n")
+        sudo.chmod(0o755)
         if transport == "local":
             monkeypatch.setenv("PATH", f"{made.home}:{os.environ['PATH']}")
-            target = Target("x", transport="local", become=become)
+            target = Target("x", transport="local")
         else:
             (made.home / ".bashrc").write_text("PATH=~:$PATH\n")
-            target = sshd.target("x", user=made.name, transport=transport, become=become)
+            target = sshd.target("x", user=made.name, transport=transport)
         host = host_factory(target)
-        for script, words in SUDOS.items():
-            sudo.write_text(FAKE + script.replace("{ask}", "ask") + "\n")
-            sudo.chmod(0o755)
+        invocations = []
+        for user, script in users.items():
             waits = script.endswith("sleep 60") or "; read x" in script
-            result = host.run("true", limits=Limits(3 if waits else 40, grace_s=1))
+            become = Become(user, SecretRef("env:SUDO_PASSWORD"))
+            invocations.append(
+                host.invocation(
+                    "true",
+                    target=replace(target, name=user, become=become),
+                    limits=Limits(4 if waits else 40, grace_s=1),
+                )
+            )
+        results = host.carry(*invocations)
+        assert {result.target for result in results} == {*users}
+        for result in results:
+            script = users[result.target]
             assert result.outcome is Outcome.UNREACHABLE, (script, result)
             assert told(result)[0] == "become_failed", (script, result)
-            assert words in told(result)[1], (script, result)
+            assert SUDOS[script] in told(result)[1], (script, result)
             assert "pass word" not in str(result)
             assert not re.search(r"rune-[0-9a-f]{16}", str(result.error))
