@@ -9,14 +9,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from lmm.testing import Account
 from tests.integration.clock import clock as clock
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.forks import ROOT as ROOT
+from tests.support.forks import Forks
 
 INVENTORY = """\
 targets:
@@ -48,9 +48,10 @@ class Done:
 
 @dataclass(frozen=True)
 class Rune:
-    """Starts ``rune`` in its folder."""
+    """Starts ``rune`` in its folder; commands that are waited for are forks where that will do."""
 
     folder: Path
+    forks: ClassVar[Forks | None] = None
 
     def start(
         self,
@@ -78,6 +79,10 @@ class Rune:
         **options: Any,
     ) -> Done:
         """Run ``rune ARGUMENTS`` to its end."""
+        whole = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+        if self.forks and not options and self.forks.suit(whole):
+            code, out, err = self.forks.run(arguments, self.folder, whole, stdin, timeout)
+            return Done(code, out, err.decode())
         if stdin is not None:
             options["stdin"] = subprocess.PIPE
         with self.start(*arguments, env=env, **options) as process:

@@ -7,7 +7,6 @@ diff belongs to the change.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -19,7 +18,7 @@ import pytest
 
 from lom import __version__
 
-from .conftest import Rune
+from .conftest import Done, Rune
 
 RECORD = "RUNE_RECORD" in os.environ
 RECORDED = Path(__file__).parent / "recorded"
@@ -33,27 +32,6 @@ policy:
 SLOW = """\
 echo 'half way' >&2
 echo '##rune {"kind": "metric", "name": "speed", "value": 1.5, "unit": "s", "better": "lower"}' >&2
-"""
-
-# Carries out each list of arguments in a fork of one process, which has loaded all of RUNE.
-CARRY_OUT = """\
-import gc, importlib, json, os, pkgutil, sys
-import lmm, lom
-for package in (lmm, lom):
-    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if not {"testing", "plugins", "pytest_plugin", "__main__"} & set(module.name.split(".")):
-            importlib.import_module(module.name)
-gc.freeze()
-codes = []
-for number, arguments in enumerate(json.loads(sys.argv[1])):
-    os.mkdir(str(number))
-    if not (child := os.fork()):
-        for descriptor, name in ((1, "stdout"), (2, "stderr")):
-            os.dup2(os.open(f"{number}/{name}", os.O_WRONLY | os.O_CREAT), descriptor)
-        code = lom.cli.app.run(arguments)
-        sys.stdout.flush(), sys.stderr.flush(), os._exit(code)
-    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-print(json.dumps(codes))
 """
 
 # What differs from run to run, and what stands for it.
@@ -83,13 +61,13 @@ def neutral(text: str, folder: Path) -> str:
     return text
 
 
-def shown(line: str, folder: Path, code: int) -> str:
+def shown(line: str, folder: Path, done: Done) -> str:
     """Return what a transcript has of a line that was carried out."""
     parts = [f"$ {line}\n"]
-    for name in ("stdout", "stderr"):
-        if text := neutral((folder / name).read_text("utf-8"), folder.parent):
+    for name, printed in (("stdout", done.text), ("stderr", done.stderr)):
+        if text := neutral(printed, folder):
             parts.append(f"--- {name}\n{text}" + ("" if text.endswith("\n") else "\\\n"))
-    return "".join([*parts, f"--- exit {code}\n"])
+    return "".join([*parts, f"--- exit {done.code}\n"])
 
 
 @pytest.mark.parametrize("transcript", sorted(RECORDED.glob("*.txt")), ids=lambda one: one.stem)
@@ -111,12 +89,7 @@ def test_a_transcript(fleet: Rune, transcript: Path, monkeypatch: pytest.MonkeyP
     fleet.write("bad.yaml", "gpu_index: 12\n")
     recorded = transcript.read_text("utf-8")
     lines = re.findall(r"(?m)^\$ (rune .*)$", recorded)
-    given = json.dumps([shlex.split(line)[1:] for line in lines])
-    codes = json.loads(fleet.python(CARRY_OUT, given).text)
-    now = "\n".join(
-        shown(line, fleet.folder / str(number), code)
-        for number, (line, code) in enumerate(zip(lines, codes, strict=True))
-    )
+    now = "\n".join(shown(line, fleet.folder, fleet(*shlex.split(line)[1:])) for line in lines)
     if RECORD:
         transcript.write_text(now, "utf-8")
     assert now == recorded
