@@ -17,12 +17,9 @@ from typing import Any
 
 import pytest
 
-from lmm.envelope import build_message
-from lmm.fanout import fan_out
 from lmm.model import (
     Inquiry,
     Invocation,
-    Limits,
     OnDisconnect,
     Result,
     Script,
@@ -34,6 +31,7 @@ from lmm.scope import Scope
 from lmm.testing import Sshd, TcpProxy, processes
 from lmm.testing.aws import FakeAws
 from lmm.transports import TransportPool, disconnect
+from tests.support.invocations import carry, invocation
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SUCCESS = '{"payload":{"result":"success","output_data":%s}}'
@@ -76,48 +74,19 @@ class Host:
         filename: str = "plugin",
         requires: tuple[str, ...] = (),
         target: Target | None = None,
-        limits: Limits = Limits(timeout_s=20),
         **fields: Any,
     ) -> Invocation:
         content = script.encode() if isinstance(script, str) else script
-        target = target or self.target
-        message = build_message(
-            action="test.run",
-            target=target.name,
-            run_id="run-1",
-            input_parameters=params or {},
-            timeout_s=limits.timeout_s,
-            trace_id="1" * 32,
-        )
-        return Invocation(
-            run_id="run-1",
-            target=target,
-            action="test.run",
-            plugin="test",
-            script=Script(filename, content, interpreter, requires),
-            message=message,
-            limits=limits,
-            **fields,
-        )
+        plugin = Script(filename, content, interpreter, requires)
+        return invocation(target or self.target, plugin, params, **fields)
 
     def carry(self, *invocations: Invocation) -> list[Result]:
-        results: list[Result] = []
-        lock = threading.Lock()
-
-        def deliver(result: Result) -> None:
-            with lock:
-                results.append(result)
-
-        fan_out(
+        return carry(
             invocations,
-            self.pool.get,
-            concurrency=16,
+            self.pool,
             scope=self.scope,
-            may_start=lambda batch: True,
             on_event=lambda target, kind, data: self.events.append((kind, data)),
-            on_result=deliver,
         )
-        return results
 
     def run(
         self, script: str | bytes, params: Mapping[str, Any] | None = None, **kw: Any

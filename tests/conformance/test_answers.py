@@ -9,13 +9,9 @@ from typing import Any
 import pytest
 
 from lmm.model import Limits, Outcome
+from tests.support.errors import reason
 
 OK = 'echo \'{"payload":{"result":"success","output_data":{"n":1}}}\''
-
-
-def reason(result: Any) -> str:
-    assert result.error is not None
-    return str(result.error["error_data"]["error"]["data"]["reason"])
 
 
 def test_success(host: Any) -> None:

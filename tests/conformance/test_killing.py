@@ -8,8 +8,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,8 @@ from lmm.testing import Account, Sshd, TcpProxy, processes
 from lmm.transports import disconnect
 from tests.conformance.conftest import REPOSITORY
 from tests.scale import repeats
+from tests.support.errors import reason
+from tests.support.waiting import until
 
 OK = '{"payload":{"result":"success","output_data":{}}}'
 SHELLS = 40  # in each invocation
@@ -46,18 +46,6 @@ echo >$at/up
 sleep 600
 echo main >$at/went-on.main
 """
-
-
-def until(condition: Callable[[], object], patience_s: float = 60.0) -> None:
-    end = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < end, "what was waited for has not come"
-        time.sleep(0.02)
-
-
-def reason(result: Result) -> str:
-    assert result.error is not None
-    return str(result.error["error_data"]["error"]["data"]["reason"])
 
 
 def crowd(host: Any, scratch: Path, timeout_s: float = 120.0) -> list[Any]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from lmm.model import OnDisconnect, Outcome, Result
 from lmm.opening import shell_argv
 from lmm.testing import Account, Sshd
 from tests.accounts import as_user
+from tests.support.errors import reason
+from tests.support.waiting import until
 
 BOOTSTRAP = Path(lmm.bootstrap.__file__).with_suffix(".sh")
 KILL, CONTINUE = OnDisconnect.KILL, OnDisconnect.CONTINUE
@@ -30,22 +32,10 @@ EVENT = '##rune {"kind":"progress","percent":%d}'
 FOREVER = "while :; do sleep 0.05; done"
 
 
-def reason(result: Result) -> str:
-    assert result.error is not None
-    return str(result.error["error_data"]["error"]["data"]["reason"])
-
-
 def same(result: Result) -> tuple[Result, str]:
     """Return the result without what differs between two runs of the same script."""
     why = reason(result) if result.error else ""
     return replace(result, duration_s=0.0, error=None), why
-
-
-def until(condition: Callable[[], object], patience_s: float = 30.0) -> None:
-    end = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < end, "what was waited for has not come"
-        time.sleep(0.02)
 
 
 # -- what it is like while nothing goes wrong ----------------------------------------------------

@@ -7,32 +7,21 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lmm.model import Limits, OnDisconnect, Outcome, Result
+from lmm.model import Limits, OnDisconnect, Outcome
 from lmm.testing import TcpProxy, processes
+from tests.support.errors import reason
+from tests.support.waiting import until
 
 KILL, CONTINUE = OnDisconnect.KILL, OnDisconnect.CONTINUE
 BOTH = pytest.mark.parametrize("mode", [KILL, CONTINUE])
 OK = '{"payload":{"result":"success","output_data":{"n":1}}}'
 EVENT = '##rune {"kind":"progress","percent":%d}'
 FOREVER = "while :; do sleep 0.05; done"
-
-
-def reason(result: Result) -> str:
-    assert result.error is not None
-    return str(result.error["error_data"]["error"]["data"]["reason"])
-
-
-def until(condition: Callable[[], object], patience_s: float = 30.0) -> None:
-    end = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < end, "what was waited for has not come"
-        time.sleep(0.02)
 
 
 def gone(scratch: Path, name: str = "pids") -> bool:

@@ -7,21 +7,20 @@ import shutil
 import signal
 import stat
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lmm.envelope import build_message
-from lmm.fanout import fan_out
-from lmm.model import Invocation, Limits, Outcome, Result, Script, SshSettings, Target
+from lmm.model import Outcome, Result, SshSettings, Target
 from lmm.scope import Scope
 from lmm.ssh import masters, mux_client
 from lmm.testing import Sshd, processes
 from lmm.transports import TransportPool, disconnect, with_transport
+from tests.support.errors import reason
+from tests.support.invocations import carry, invocation
+from tests.support.waiting import comes_true
 
 LOGIN = "Accepted publickey for "
 DONE = 'echo \'{"payload":{"result":"success","output_data":{}}}\'\n'
@@ -42,40 +41,11 @@ def pool() -> Iterator[TransportPool]:
 def run(pool: TransportPool) -> Run:
     """Run a script on targets, all at once, and return the results."""
 
-    def carry(*targets: Target, script: str = DONE, scope: Scope | None = None) -> list[Result]:
-        results: list[Result] = []
-        fan_out(
-            [invocation(target, script) for target in targets],
-            pool.get,
-            concurrency=len(targets),
-            scope=scope or Scope(),
-            may_start=lambda batch: True,
-            on_event=lambda target, kind, data: None,
-            on_result=results.append,
-        )
-        return results
+    def run_all(*targets: Target, script: str = DONE, scope: Scope | None = None) -> list[Result]:
+        jobs = [invocation(target, script) for target in targets]
+        return carry(jobs, pool, scope=scope, concurrency=len(targets))
 
-    return carry
-
-
-def invocation(target: Target, script: str) -> Invocation:
-    message = build_message(
-        action="test.run",
-        target=target.name,
-        run_id="run-1",
-        input_parameters={},
-        timeout_s=20,
-        trace_id="1" * 32,
-    )
-    return Invocation(
-        run_id="run-1",
-        target=target,
-        action="test.run",
-        plugin="test",
-        script=Script("plugin", script.encode()),
-        message=message,
-        limits=Limits(timeout_s=20),
-    )
+    return run_all
 
 
 @pytest.fixture
@@ -90,20 +60,6 @@ def sockets() -> list[str]:
 def master() -> int:
     (socket,) = sockets()
     return mux_client.pid_of(socket)
-
-
-def comes_true(condition: Callable[[], Any]) -> bool:
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def reason(result: Result) -> str:
-    assert result.error is not None, result
-    return str(result.error["error_data"]["error"]["data"]["reason"])
 
 
 # -- kept --------------------------------------------------------------------------------------

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from lmm.envelope import build_message
 from lmm.mediator import mediate
-from lmm.model import Invocation, Limits, Outcome, Result, Script, SecretRef, Target
+from lmm.model import Outcome, Result, SecretRef, Target
 from lmm.scope import Scope
 from lmm.testing import Account, Sshd, processes, refused_port, silent_port
 from lmm.transports import disconnect
 from lmm.transports.openssh import OpensshTransport
+from tests.support.errors import reason
+from tests.support.invocations import invocation
 
 PASSWORD = f"pass word'\"$(x) ü {secrets.token_hex(8)}"  # nobody else's, for those who look
 LOGIN = "Accepted publickey for "
@@ -43,27 +44,10 @@ def run(transport: OpensshTransport) -> Run:
     """Run a script on a target and return its result."""
 
     def carry(target: Target, script: bytes = DONE, scope: Scope | None = None) -> Result:
-        message = build_message(
-            action="test.run",
-            target=target.name,
-            run_id="run-1",
-            input_parameters={},
-            timeout_s=20,
-            trace_id="1" * 32,
-        )
-        invocation = Invocation(
-            run_id="run-1",
-            target=target,
-            action="test.run",
-            plugin="test",
-            script=Script("plugin", script),
-            message=message,
-            limits=Limits(timeout_s=20),
-        )
         results: list[Result] = []
         mediate(
             transport,
-            [invocation],
+            [invocation(target, script)],
             scope=scope or Scope(),
             on_event=lambda target, kind, data: None,
             on_result=results.append,
@@ -72,11 +56,6 @@ def run(transport: OpensshTransport) -> Run:
         return result
 
     return carry
-
-
-def reason(result: Result) -> str:
-    assert result.error is not None
-    return str(result.error["error_data"]["error"]["data"]["reason"])
 
 
 @pytest.fixture

@@ -14,12 +14,11 @@ from typing import Any
 
 import pytest
 
-from lmm.envelope import build_message
-from lmm.fanout import fan_out
-from lmm.model import Invocation, Limits, Outcome, Result, Script, SecretRef, Target
+from lmm.model import Limits, Outcome, Result, SecretRef, Target
 from lmm.scope import Scope
 from lmm.testing import Account, Sshd, TcpProxy
 from lmm.transports import TransportPool, disconnect
+from tests.support.invocations import carry, invocation
 
 ANSWER = 'echo \'{"payload":{"result":"success","output_data":{}}}\''
 
@@ -32,41 +31,13 @@ class Client:
         self.scope = Scope()
 
     def run(self, *targets: Target, script: str = ANSWER, timeout_s: float = 20) -> list[Result]:
-        results: list[Result] = []
-        fan_out(
-            [invocation(target, script, timeout_s) for target in targets],
-            self.pool.get,
-            concurrency=64,
-            scope=self.scope,
-            may_start=lambda batch: True,
-            on_event=lambda *event: None,
-            on_result=results.append,
-        )
-        return results
+        limits = Limits(timeout_s=timeout_s, grace_s=3)
+        jobs = [invocation(target, script, limits=limits) for target in targets]
+        return carry(jobs, self.pool, scope=self.scope, concurrency=64)
 
     def one(self, target: Target, **options: Any) -> Result:
         (result,) = self.run(target, **options)
         return result
-
-
-def invocation(target: Target, script: str, timeout_s: float) -> Invocation:
-    message = build_message(
-        action="test.run",
-        target=target.name,
-        run_id="run-1",
-        input_parameters={},
-        timeout_s=timeout_s,
-        trace_id="1" * 32,
-    )
-    return Invocation(
-        run_id="run-1",
-        target=target,
-        action="test.run",
-        plugin="test",
-        script=Script("plugin", script.encode()),
-        message=message,
-        limits=Limits(timeout_s=timeout_s, grace_s=3),
-    )
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.errors import reason
+
 COUNT = """\
 echo x >> "$RUNE_PARAM_FILE"
 while [[ ${RUNE_PARAM_GO-} && ! -e $RUNE_PARAM_GO ]]; do sleep 0.05; done
@@ -31,10 +33,6 @@ def wait_for(ran: Path, lines: int) -> None:
     while len(ran.read_text().split()) < lines:
         assert time.monotonic() < until
         time.sleep(0.01)
-
-
-def reason(done: Any) -> Any:
-    return done.document["error_data"]["error"]["data"]["reason"]
 
 
 @pytest.mark.parametrize("output", ["json", "ndjson", "csv", "table"])

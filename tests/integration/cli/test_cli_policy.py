@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.errors import reason
+
 ME = pwd.getpwuid(os.getuid()).pw_name
 AUDIT = ".local/state/rune/audit.jsonl"
 
@@ -26,10 +28,6 @@ sys.exit(main(sys.argv[2:]))
 def audit_lines(folder: Path | None = None) -> list[dict[str, Any]]:
     path = (folder or Path.home()) / AUDIT if folder is None else folder
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def reason(done: Any) -> str:
-    return str(done.document["error_data"]["error"]["data"]["reason"])
 
 
 NO_WEB = """\

@@ -74,8 +74,9 @@ def test_a_host_that_comes_up_late_is_reached(rune: Any, sshd: Any) -> None:
     with TcpProxy("127.0.0.1", sshd.port, cut_down=10) as proxy:
         inventory = sshd.inventory(1).replace(f"port: {sshd.port}", f"port: {proxy.port}")
         hosts = f"[{rune.folder / 'known_hosts'}]\n    host_key_policy: accept-new"
+        hosts += "\n    connect_attempts: 1"
         rune.write("inventory.yaml", inventory.replace(f"[{sshd.known_hosts}]", hosts))
-        options = ("--retries", "5", "--retry-wait", "0.2", "-o", "ndjson")
+        options = ("--retries", "5", "--retry-wait", "0.5", "-o", "ndjson")
         with rune.start("run", "noop", "-t", "all", *options) as running:
             assert running.stdout
             events = map(json.loads, running.stdout)

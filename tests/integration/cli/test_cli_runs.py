@@ -6,8 +6,6 @@ import base64
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import pytest
 
 from lmm.contract import spec_validator
 from lom.ledger import LedgerReader
+from tests.support.waiting import until
 
 from .conftest import success
 
@@ -27,15 +26,6 @@ def ledger_of(home: str | None = None) -> Path:
 
 def lines(data: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.splitlines()]
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """Wait for what must come and return it."""
-    end = time.monotonic() + 30
-    while not (found := condition()):
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.02)
-    return found
 
 
 def last_status(fleet: Any) -> str | None:

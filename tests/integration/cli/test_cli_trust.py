@@ -329,7 +329,8 @@ def test_an_ssh_config_of_another_runs_nothing(
 ) -> None:
     mark = rune.folder / "ran"
     config = rune.write("theirs/ssh_config", f"Host *\n ProxyCommand sh -c 'id -un > {mark}'\n")
-    settings = f"{{transport: {transport}, ssh: {{config_file: theirs/ssh_config}}}}"
+    ssh = "{config_file: theirs/ssh_config, connect_attempts: 1}"
+    settings = f"{{transport: {transport}, ssh: {ssh}}}"
     for name in ("inventory.yaml", "named.yaml"):
         rune.write(
             name,

@@ -7,9 +7,8 @@ held against what was told and what the ledger says.
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ from lmm.transports import disconnect
 from lom.ledger import LedgerReader
 from tests.integration.cli.conftest import Done, Rune, success
 from tests.integration.clock import clock as clock
+from tests.support.waiting import PATIENCE_S, comes_true
 
-PATIENCE_S = 30.0
 TRANSPORTS = ("local", "ssh", "openssh")
 NEVER_RAN = ("unreachable", "skipped")
 
@@ -31,16 +30,6 @@ NOTE = """\
 m=$(cat); m=${m#*'"target":"'}; m=${m#*'"target": "'}; t=${m%%\\"*}
 echo "$t" >> "$RUNE_PARAM_RAN"
 """
-
-
-def comes_true(condition: Callable[[], Any], patience_s: float = PATIENCE_S) -> bool:
-    """Wait for a condition; False if it does not hold in time."""
-    until = time.monotonic() + patience_s
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import pytest
 from lmm.testing import Sshd
 from lmm.transports import TransportPool, disconnect
 from tests.conformance.conftest import SUCCESS, Host, Keeper
+from tests.support.waiting import comes_true
 
-from .conftest import Fleet, comes_true, reasons
+from .conftest import Fleet, reasons
 
 pytestmark = pytest.mark.needs_root  # mounts file systems
 

@@ -14,7 +14,8 @@ from lmm.model import Limits, Outcome, Result, Target
 from lmm.testing import Sshd, processes
 from lmm.transports import TransportPool, disconnect
 from tests.conformance.conftest import GUARD, SUCCESS, Host
-from tests.integration.reliability.conftest import TRANSPORTS, comes_true
+from tests.integration.reliability.conftest import TRANSPORTS
+from tests.support.waiting import comes_true
 
 ANSWER = f"echo '{SUCCESS % '{}'}'"
 

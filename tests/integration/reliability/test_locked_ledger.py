@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .conftest import Fleet, comes_true
+from tests.support.waiting import comes_true
+
+from .conftest import Fleet
 
 HOLD = """
 import sqlite3, sys

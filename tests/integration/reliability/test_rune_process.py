@@ -6,7 +6,9 @@ import json
 import random
 import signal
 
-from .conftest import Fleet, comes_true, reasons
+from tests.support.waiting import comes_true
+
+from .conftest import Fleet, reasons
 
 TARGETS = 40
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
-from lmm.envelope import build_message
-from lmm.fanout import fan_out
-from lmm.model import Invocation, Limits, Result, Script, SsmSettings, Target
+from lmm.model import Invocation, Result, Script, SsmSettings, Target
 from lmm.scope import Scope
 from lmm.testing.aws import FakeAws
 from lmm.transports import TransportPool
+from tests.support.errors import error_of
+from tests.support.invocations import carry, invocation
 
 OK = """printf '{"payload":{"result":"success","output_data":{"pid":%s}}}' $$"""
 
@@ -36,7 +35,6 @@ class Fleet:
         *,
         instances: list[str] | None = None,
         ssm: SsmSettings = SsmSettings(),
-        limits: Limits = Limits(timeout_s=20),
         interpreter: tuple[str, ...] = ("bash",),
         **fields: Any,
     ) -> list[Invocation]:
@@ -44,40 +42,17 @@ class Fleet:
         made = []
         for number, instance in enumerate(instances or self.account.instance_ids):
             target = Target(f"node{number + 1}", host=instance, transport="ssm", ssm=ssm)
-            message = build_message(
-                action="test.run",
-                target=target.name,
-                run_id="run-1",
-                input_parameters=params or {},
-                timeout_s=limits.timeout_s,
-                trace_id="1" * 32,
-            )
             plugin = Script("plugin", content, interpreter)
-            made.append(
-                Invocation(
-                    "run-1", target, "test.run", "test", plugin, message, limits=limits, **fields
-                )
-            )
+            made.append(invocation(target, plugin, params, **fields))
         return made
 
     def carry(self, invocations: list[Invocation]) -> dict[str, Result]:
-        results: list[Result] = []
-        lock = threading.Lock()
-
-        def deliver(result: Result) -> None:
-            with lock:
-                results.append(result)
-
-        fan_out(
+        results = carry(
             invocations,
-            self.pool.get,
-            concurrency=16,
+            self.pool,
             scope=self.scope,
-            may_start=lambda batch: True,
             on_event=lambda target, kind, data: self.events.append((target, kind, data)),
-            on_result=deliver,
         )
-        assert len(results) == len(invocations)
         return {result.target: result for result in results}
 
     def run(self, *args: Any, **fields: Any) -> dict[str, Result]:
@@ -89,14 +64,8 @@ class Fleet:
         return self.run(*args, **{"instances": first, **fields})["node1"]
 
 
-def reason(result: Result) -> str:
-    assert result.error is not None, result.output_data
-    return str(result.error["error_data"]["error"]["data"]["reason"])
-
-
 def text(result: Result) -> str:
-    assert result.error is not None
-    return str(result.error["error_data"]["error"]["message"])
+    return str(error_of(result)["message"])
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ import pytest
 from lmm.aws import payload
 from lmm.model import Outcome, SsmSettings
 from lmm.testing.aws import FakeAws
-from tests.integration.ssm.conftest import OK, Fleet, reason, text
+from tests.integration.ssm.conftest import OK, Fleet, text
+from tests.support.errors import reason
 
 Make = Callable[[FakeAws], Fleet]
 

@@ -15,7 +15,8 @@ import pytest
 
 from lmm.model import Become, Limits, Outcome, SecretRef, SsmSettings, Target
 from lmm.testing.aws import FakeAws, ServiceError
-from tests.integration.ssm.conftest import OK, Fleet, reason, text
+from tests.integration.ssm.conftest import OK, Fleet, text
+from tests.support.errors import reason
 
 Make = Callable[[FakeAws], Fleet]
 
