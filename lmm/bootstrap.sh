@@ -135,7 +135,7 @@ rune_kill() { # NOTE
       kill -CONT "${rune_found[@]}"
       return
     fi
-    : >"$1"
+    rune_note "$1"
   fi
   kill -TERM "${rune_found[@]}"
   kill -CONT "${rune_found[@]}"
@@ -151,10 +151,18 @@ rune_kill() { # NOTE
   done
 } 2>/dev/null
 
-# Whether the main shell has seen the plugin end. The plugin may have removed its own directory.
+# Whether the main shell has seen the plugin end. The plugin may have removed the private directory,
+# and somebody else have taken its name.
 rune_over() {
-  [[ -e $rune_dir/.ended || ! -e $rune_dir ]]
+  [[ -e $rune_dir/.ended ]] || ! rune_is_own "$rune_dir"
 }
+
+# Makes a file that says something by being there, of a spare one where the directory takes no more.
+rune_note() { # FILE
+  local -a spare=("${1%/*}"/.spare*)
+  rune_is_own "${1%/*}" || return
+  : >"$1" || mv -- "${spare[0]}" "$1"
+} 2>/dev/null
 
 # Feeds the plugin and guards it. It works on alone if the main shell dies. When the plugin ends by
 # itself the main shell kills the guard with KILL: `read` can miss any other signal that comes just
@@ -194,17 +202,18 @@ rune_watch() { # DEADLINE, as rune_clock tells it [SECOND]; fd 3: control
   done
   # the plugin may have removed it
   [[ ${2-} || -e $rune_dir ]] || mkdir -m 700 -- "$rune_dir"
-  : >"$rune_dir/.halt.$why"
+  rune_note "$rune_dir/.halt.$why"
   rune_halt
 }
 
 # Kills the tree until the main shell has seen the plugin end: before, it may be about to start it.
 rune_halt() {
   local alone=0
-  until rune_over || ((alone > 3)); do
+  until rune_over && rune_is_own "$rune_dir"; do
     rune_kill "$rune_dir/.killed"
-    rune_over || sleep 0.1
-    kill -0 $$ || ((++alone))
+    rune_over && break
+    sleep 0.1
+    kill -0 $$ || ((++alone < 4)) || break
   done
   rm -rf -- "$rune_dir"
 }
@@ -231,32 +240,34 @@ rune_is_own() { # DIRECTORY
 # the shell, which costs no process) or bytes. Others than these interpreters may look for code in all
 # folders above a script, as node does: for them there is none that everybody can write.
 rune_place() { # KIND LEN FILE INTERPRETER...
-  local base text word='' own='' home=${HOME:-~}
+  local base text path word='' own='' home=${HOME:-~} runtime=${XDG_RUNTIME_DIR-}
+  [[ -O $runtime ]] || runtime='' # another's, which sudo has kept: its owner can exchange what is there
   [[ $1 != text ]] || LC_ALL=C IFS= read -rN "$2" text || { rune_why=short; return 1; }
-  local -a bases=("${XDG_RUNTIME_DIR-}" /dev/shm "${TMPDIR-}" /tmp "$home")
+  local -a bases=("$runtime" /dev/shm "${TMPDIR-}" /tmp "$home")
   for word in "${@:4}"; do
     [[ ${word##*/} == env || $word == *=* ]] || break
   done
   case ${word##*/} in
     '' | *sh | perl* | python*) ;;
-    *) own=1 bases=("${XDG_RUNTIME_DIR-}" '' "$home") ;;
+    *) own=1 bases=("$runtime" '' "$home") ;;
   esac
   # systemd empties the first two when the last login of the user ends (RemoveIPC)
   [[ ${rune_mode-} != continue ]] || bases=("${bases[@]:2}")
   for base in "${bases[@]}"; do
     rune_dir=$base/.rune-${rune_mark:0:16} # seen by all: the other half marks the processes
     [[ $base && -w $base ]] || continue
-    [[ ! $own || -O $base ]] || continue
-    mkdir -m 700 -- "$rune_dir" || continue
-    if [[ ! ${4-} ]]; then # a program needs a file system without noexec
-      : >"$rune_dir/$3" && chmod 700 -- "$rune_dir/$3"
+    [[ -O $base || (! $own && -k $base) ]] || continue
+    path=$rune_dir/plugin/$3 # a plugin that removes its folder does not remove the notes
+    if mkdir -m 700 -- "$rune_dir" "$rune_dir/plugin"; then
+      : >"$rune_dir/.spare1" && : >"$rune_dir/.spare2" && : >"$rune_dir/.spare3" && : >"$path"
     fi
-    if [[ ${4-} || -x $rune_dir/$3 ]]; then
+    [[ ${4-} ]] || chmod 700 -- "$path" # a program needs a file system without noexec
+    if [[ -e $path && (${4-} || -x $path) ]]; then
       if [[ $1 == text ]]; then
-        printf '%s' "$text" >"$rune_dir/$3" && return
+        printf '%s' "$text" >"$path" && return
       else
         # these bytes come only once: take the room before them
-        head -c "$2" /dev/zero >"$rune_dir/$3" && { head -c "$2" 1<>"$rune_dir/$3"; return; }
+        head -c "$2" /dev/zero >"$path" && { head -c "$2" 1<>"$path"; return; }
       fi
     fi
     rm -rf -- "$rune_dir"
@@ -319,7 +330,7 @@ rune_main() {
     [[ ${rune_mode-} != continue ]] || trap '' HUP
     for ((i = 0; i < n; i++)); do export "${names[i]}=${values[i]}"; done
     export RUNE_INVOCATION="${rune_mark:16}"
-    exec "$@" "$rune_dir/$file"
+    exec "$@" "$rune_dir/plugin/$file"
   ) <&4 4<&- >&"${rune_out-1}" 2>&"${rune_err-2}" 3>&- 5>&- 6>&- 7<&- 8<&- &
   pid=$!
   set +m
@@ -335,12 +346,15 @@ rune_main() {
       kill -KILL -- "-$pid"
     fi
     halting=("$rune_dir"/.halt.*)
-    if [[ -e $rune_dir/.killed ]]; then why=${halting[0]##*.}; else why='exit'; fi
-    : >"$rune_dir/.ended"
+    why='exit'
+    ! rune_is_own "$rune_dir" || [[ ! -e $rune_dir/.killed ]] || why=${halting[0]##*.}
+    rune_note "$rune_dir/.ended"
     halting=("$rune_dir"/.halt.*) # made before the guard looks for .ended: one sees the other's
-    [[ -e ${halting[0]} && -e $rune_dir/.ended ]] || kill -KILL "$guard"
+    if [[ ! -e ${halting[0]} || ! -e $rune_dir/.ended ]] || ! rune_is_own "$rune_dir"; then
+      kill -KILL "$guard"
+    fi
     # else the guard is at its work, or lets go what it has stopped; perhaps somebody kills it
-    wait "$guard" || [[ $why == exit ]] || rune_kill "$rune_dir"
+    wait "$guard" || { [[ $why == exit ]] && rune_is_own "$rune_dir"; } || rune_kill "$rune_dir"
   } 2>/dev/null
   [[ ! ${rune_kept-} || ! -e $rune_kept.stop ]] || why=cancel
   case $why in

@@ -20,7 +20,8 @@ from lmm.receipts import KEPT_S
 _UPTIME = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 _RAN = ("exit", "timeout", "cancel", "disconnect", "flood")
 _NO_RESULT = {
-    "gone": "the host's shell ended, by a kill or a reboot, before it had noted a result",
+    "gone": "the host's shell ended before it had noted a result: by a kill or a reboot, or the"
+    " disk that keeps receipts (/var/tmp, or the home) was full",
     "forgotten": "the host removed the output because it had been read",
     "taken": "the host has been sent this invocation before",
 }

@@ -51,7 +51,7 @@ rune_have_files() {
 rune_put_files() {
   local i path text
   for ((i = 0; i < ${#rune_files[@]}; i += 4)); do
-    path=$rune_dir/${rune_files[i]}
+    path=$rune_dir/plugin/${rune_files[i]}
     [[ -d ${path%/*} ]] || mkdir -p -- "${path%/*}" || return
     case ${rune_files[i + 1]} in
       text)

@@ -105,7 +105,7 @@ def test_what_bears_another_accounts_mark_holds_up_nothing(host_factory: Any, pu
     host = host_factory(Target("x", transport="local"))
     (public / "follow").write_text(
         f"cd {public}\nuntil [[ -s up ]]; do sleep 0.02; done\n"
-        "at=$(<up) at=${at%/*} at=${at##*.rune-}\n"
+        "at=$(<up) at=${at##*.rune-} at=${at%%/*}\n"
         'RUNE_INVOCATION=$at bash -c "trap : TERM; echo \\$\\$ >pid; while :; do sleep 600; done"'
     )
     with Account() as other:
@@ -143,3 +143,59 @@ console.log(JSON.stringify({{payload: {{result: 'success', output_data: {{told}}
         shutil.rmtree(package, ignore_errors=True)
         with contextlib.suppress(OSError):
             package.parent.rmdir()
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("what", ["${0%/*}", "$BASH_REMATCH"], ids=["its own", "all of it"])
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_directory_that_a_plugin_removes_is_nobody_elses(
+    host_factory: Any, monkeypatch: Any, public: Path, what: str, ends: bool
+) -> None:
+    """Its name is seen by all, and is free then: what another makes there says nothing."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    host = host_factory(Target("x", transport="local"))
+    own = public / "own"
+    own.write_text("whole")
+    own.chmod(0o600)
+    taker = f"""\
+until [[ -s {public}/up ]]; do sleep 0.02; done
+at=$(<{public}/up)
+if mkdir -m 755 "$at"; then
+  for name in ended killed halt.cancel; do ln -s {own} "$at/.$name"; done
+fi
+touch {public}/stop
+"""
+    script = f"""\
+[[ $0 =~ ^/dev/shm/.rune-[0-9a-f]{{16}} ]] || exit
+rm -rf -- "{what}"
+echo "$BASH_REMATCH" >{public}/part
+mv {public}/part {public}/up
+until [[ -e {public}/stop ]]; do sleep 0.05; done
+{"" if ends else "sleep 600"}
+echo '{OK}'"""
+    with Account() as other:
+        argv = ["bash", "-c", taker]
+        with subprocess.Popen(argv, user=other.uid, group=other.uid, extra_groups=[]) as taking:
+            result = host.run(script, limits=Limits(60 if ends else 4))
+            taking.wait()
+    assert own.read_text() == "whole"
+    if ends:
+        assert result.outcome is Outcome.OK, result.error
+    elif what == "${0%/*}":
+        assert result.outcome is Outcome.TIMED_OUT, result.error
+    else:  # nobody can note why
+        assert (result.outcome, result.exit_code) == (Outcome.FAILED, 143), result.error
+
+
+@pytest.mark.needs_root
+def test_a_private_directory_is_in_none_of_anothers(
+    host_factory: Any, monkeypatch: Any, public: Path
+) -> None:
+    """Sudo may keep the variable; who owns the folder can exchange what lies in it."""
+    with Account() as other:
+        other.home.chmod(0o1777)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(other.home))
+        host = host_factory(Target("x", transport="local"))
+        result = host.run(f"""echo "$0" >{public}/at; echo '{OK}'""")
+        assert result.outcome is Outcome.OK, result.error
+        assert not (public / "at").read_text().startswith(str(other.home))

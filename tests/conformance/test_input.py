@@ -141,8 +141,8 @@ def test_nothing_of_the_payload_shows_elsewhere(host: Any, scratch: Path) -> Non
                 if token.encode() in data:
                     seen[f"{part} of {'plugin' if pid == plugin else pid}"] = data
         for place in ("/dev/shm", "/tmp", os.environ["XDG_RUNTIME_DIR"], os.environ["TMPDIR"]):
-            for path in Path(place).glob(".rune-*/*"):
-                if token.encode() in path.read_bytes():
+            for path in Path(place).glob(".rune-*/**/*"):
+                if path.is_file() and token.encode() in path.read_bytes():
                     seen[str(path)] = True
         seen["looked"] = True
         return True

@@ -107,7 +107,7 @@ def test_of_what_was_read_only_the_state_is_left(streaming: Any, keep: Any, mode
     until(lambda: keep.state(kept).endswith("read\n"))
     until(lambda: set(keep.files(kept)) == {"state"})
     assert result.output_data
-    until(lambda: not Path(result.output_data["at"]).parent.exists())
+    until(lambda: not Path(result.output_data["at"]).parents[1].exists())
     again = keep.ask(streaming, kept)
     assert (again.outcome, reason(again)) == (Outcome.LOST, "receipt_incomplete")
 

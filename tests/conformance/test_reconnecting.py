@@ -235,7 +235,7 @@ def test_the_deadline_holds_with_nobody_there(
     streaming: Any, keep: Any, scratch: Path, second_rune: Any
 ) -> None:
     script = (
-        f"echo ${{0%/*}} >{scratch}/at; setsid sleep 600 & echo $! $$ >{scratch}/pids; {FOREVER}"
+        f"echo ${{0%/*/*}} >{scratch}/at; setsid sleep 600 & echo $! $$ >{scratch}/pids; {FOREVER}"
     )
     kept = keep(streaming, script, CONTINUE, limits=Limits(timeout_s=4))
     with second_rune(kept):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lmm.model import Limits, OnDisconnect, Outcome
 from lmm.testing import Sshd
 from lmm.transports import TransportPool, disconnect
 from tests.conformance.conftest import SUCCESS, Host, Keeper
@@ -92,6 +93,51 @@ def test_the_next_directory_is_taken(fleet: Fleet, tmp_path: Path, byte: str) ->
     assert reasons(done.document) == {("failed", "plugin_failed"): 2}
     failed = [one for one in done.document["results"] if one["outcome"] == "failed"]
     assert all("No space left on device" in str(one["error"]) for one in failed)
+
+
+@pytest.mark.parametrize("transport", ["ssh", "openssh"])
+def test_no_further_file_can_be_made_while_the_plugin_runs(tmp_path: Path, transport: str) -> None:
+    """That it is killed, and why, is noted all the same."""
+    login = tmp_path / "login"
+    login.write_text(
+        "#!/bin/bash\n"
+        "exec unshare --mount bash -c 'mount -t tmpfs -o nr_inodes=30 none /dev/shm &&"
+        ' exec env -u XDG_RUNTIME_DIR bash -c "$SSH_ORIGINAL_COMMAND"\'\n'
+    )
+    login.chmod(0o755)
+    fill = "cd /dev/shm; while : >${#made}; do made+=x; done 2>/dev/null"
+    script = f"{fill}; [[ $made ]] && echo >{tmp_path}/full; sleep 600"
+    pool = TransportPool()
+    with Sshd(config=[f"ForceCommand {login}"]) as server:
+        host = Host(server.target("x", transport=transport), pool)
+        try:
+            result = host.run(script, limits=Limits(timeout_s=4))
+        finally:
+            pool.close()
+            disconnect()
+    assert (tmp_path / "full").exists()
+    assert result.outcome is Outcome.TIMED_OUT, result.error
+
+
+def test_a_disk_that_fills_while_the_receipt_is_written(tmp_path: Path, small_disk: Path) -> None:
+    login = tmp_path / "login"
+    login.write_text(
+        "#!/bin/bash\n"
+        f"exec unshare --mount bash -c 'mount --bind {small_disk} /var/tmp &&"
+        ' exec bash -c "$SSH_ORIGINAL_COMMAND"\'\n'
+    )
+    login.chmod(0o755)
+    keep, pool = Keeper(), TransportPool()
+    script = f"head -c 4M /dev/zero >/var/tmp/filler 2>/dev/null; echo '{ANSWER}'"
+    with Sshd(config=[f"ForceCommand {login}"]) as server:
+        host = Host(server.target("x", transport="ssh"), pool)
+        try:
+            (result,) = host.carry(keep(host, script, OnDisconnect.CONTINUE))
+        finally:
+            pool.close()
+    error = (result.error or {})["error_data"]["error"]
+    assert (result.outcome, error["data"]["reason"]) == (Outcome.LOST, "receipt_incomplete")
+    assert "(/var/tmp, or the home) was full" in error["message"]
 
 
 def test_stdout_is_full(fleet: Fleet) -> None:

@@ -67,7 +67,7 @@ def test_each_alone(host: Host, tmp_path: Path) -> None:
     """All faults at the same time, each on its own target: none is another's."""
     jobs = []
     for name, (script, limits, _, _) in FAULTS.items():
-        note = f"echo $$ $PPID >>{tmp_path}/{name}; echo ${{0%/*}} >{tmp_path}/{name}.where\n"
+        note = f"echo $$ $PPID >>{tmp_path}/{name}; echo ${{0%/*/*}} >{tmp_path}/{name}.where\n"
         target = replace(host.target, name=name)
         jobs.append(host.invocation(note + script, target=target, limits=limits))
     results = host.carry(*jobs)
