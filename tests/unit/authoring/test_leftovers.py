@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from lom import bundle, leftovers
 from lom.authoring import cases, sources, templates
 from lom.cli.completion import candidates
+from lom.documents import leftovers
 from lom.inventory.load import load_inventory
+from lom.registry import files as bundle
 from lom.registry.installed import tree_sha256
 from lom.registry.manifest import load_plugin
 from lom.registry.registry import Place, Registry, bundled_plugins
