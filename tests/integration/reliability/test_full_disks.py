@@ -111,7 +111,7 @@ def test_no_further_file_can_be_made_while_the_plugin_runs(tmp_path: Path, trans
     with Sshd(config=[f"ForceCommand {login}"]) as server:
         host = Host(server.target("x", transport=transport), pool)
         try:
-            result = host.run(script, limits=Limits(timeout_s=4))
+            result = host.run(script, limits=Limits(timeout_s=10))
         finally:
             pool.close()
             disconnect()
