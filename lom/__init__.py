@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lmm.model import Become, Outcome, Result, SecretRef, Target
     from lom.execution.run import Run
     from lom.inventory.load import Inventory
-    from lom.planning.options import RunOptions
+    from lom.planning.options import RunOptions, Start
     from lom.planning.plan import Plan
     from lom.service.orchestrator import Orchestrator
 
@@ -31,6 +31,7 @@ __all__ = [
     "RunOptions",
     "RuneError",
     "SecretRef",
+    "Start",
     "Target",
     "__version__",
 ]
@@ -40,7 +41,7 @@ _HOMES = {
     "lmm.model": ("Become", "Outcome", "Result", "SecretRef", "Target"),
     "lom.inventory.load": ("Inventory",),
     "lom.service.orchestrator": ("Orchestrator",),
-    "lom.planning.options": ("RunOptions",),
+    "lom.planning.options": ("RunOptions", "Start"),
     "lom.planning.plan": ("Plan",),
     "lom.execution.run": ("Run",),
 }

@@ -33,9 +33,14 @@ class Caller(NamedTuple):
     trusted: bool = False
     bound: bool = False
 
+    @property
+    def asker(self) -> str | None:
+        """Whose the runs are that it begins; None: those of the OS user itself."""
+        return self.user if self.bound or self.user != self.os_user else None
+
 
 def current_caller(environ: Mapping[str, str], identities: Mapping[str, str]) -> Caller:
-    """Return who this process acts for.
+    """Return who a process of this user with this environment acts for.
 
     ``identities`` names, by OS user, the variable that is believed. Raises RequestError
     (``invalid_request``) for an identity that is no name.
@@ -61,6 +66,11 @@ def current_caller(environ: Mapping[str, str], identities: Mapping[str, str]) ->
         trusted=trusted,
         bound=variable is not None,
     )
+
+
+def process_caller(identities: Mapping[str, str]) -> Caller:
+    """Return who this process acts for, as its environment says. Raises as ``current_caller``."""
+    return current_caller(os.environ, identities)
 
 
 def owner(uid: int, claimed: str, identities: Mapping[str, str]) -> tuple[str, frozenset[str]]:

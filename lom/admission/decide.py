@@ -24,7 +24,7 @@ SHOWN_TARGETS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Question:
     """What is asked of the rules: each target with the risk of what would run there."""
 
     action: str
@@ -34,7 +34,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RuleVerdict:
     """What one rule (None: the default) of one policy says to some of the targets."""
 
     policy: Policy
@@ -54,23 +54,23 @@ class Verdict:
         }
 
 
-def verdicts_of(policy: Policy, request: Request, inventory: Inventory) -> list[Verdict]:
-    """Return what a policy says to a request, in the order of its rules, the default last.
+def verdicts_of(policy: Policy, question: Question, inventory: Inventory) -> list[RuleVerdict]:
+    """Return what a policy says to a question, in the order of its rules, the default last.
 
     ``inventory`` is the policy's own where it has one. Raises RequestError (``config_invalid``)
     for a rule whose selector means nothing there.
     """
     subjects: list[tuple[Target, str]] = []
     foreign: dict[str, list[str]] = {}
-    for target, risk in request.subjects:
-        if why := _foreign(policy, request.caller, target, inventory):
+    for target, risk in question.subjects:
+        if why := _foreign(policy, question.caller, target, inventory):
             foreign.setdefault(why, []).append(target.name)
         else:
             subjects.append((target, risk))
     universe = {target.name: target for target, _ in subjects}
     inventory = replace(inventory, targets={**inventory.targets, **universe})
     chosen = {rule.name: _names(policy, rule, inventory) for rule in policy.rules if rule.targets}
-    matching = [rule for rule in policy.rules if _concerns(rule, request)]
+    matching = [rule for rule in policy.rules if _concerns(rule, question)]
     found: dict[str | None, list[str]] = {}
     for target, risk in subjects:
         rule = next(
@@ -89,49 +89,51 @@ def verdicts_of(policy: Policy, request: Request, inventory: Inventory) -> list[
     if None in found:
         allowed = policy.default == "allow"
         why = f"no rule matches, and the default is {policy.default}"
-        verdicts.append(Verdict(policy, None, allowed, tuple(found[None]), why))
-    verdicts += [Verdict(policy, None, False, tuple(names), why) for why, names in foreign.items()]
+        verdicts.append(RuleVerdict(policy, None, allowed, tuple(found[None]), why))
+    verdicts += [
+        RuleVerdict(policy, None, False, tuple(names), why) for why, names in foreign.items()
+    ]
     return verdicts
 
 
-def denial(verdict: Verdict, request: Request) -> PolicyDenied:
+def denial(verdict: RuleVerdict, question: Question) -> PolicyDenied:
     """Return the error for a verdict that denies: which rule, what it saw, what to do."""
     rule, names = verdict.rule, verdict.targets
     listed = ", ".join(names[:SHOWN_TARGETS]) + (", …" if len(names) > SHOWN_TARGETS else "")
     at = f", line {rule.line}" if rule and rule.line else ""
     who = f"rule {rule.name!r}" if rule else "the policy"
     denied = set(names)
-    risks = sorted({risk for target, risk in request.subjects if target.name in denied})
+    risks = sorted({risk for target, risk in question.subjects if target.name in denied})
     return PolicyDenied(
         "policy_denied",
-        f"{who} ({verdict.policy.source}{at}) denies {request.action} on {len(names)} target(s):"
-        f" {listed}; {verdict.why}; seen: user {request.caller.user}, risk {' and '.join(risks)},"
-        f" {request.now.astimezone():%a %Y-%m-%d %H:%M %Z}",
+        f"{who} ({verdict.policy.source}{at}) denies {question.action} on {len(names)} target(s):"
+        f" {listed}; {verdict.why}; seen: user {question.caller.user}, risk {' and '.join(risks)},"
+        f" {question.now.astimezone():%a %Y-%m-%d %H:%M %Z}",
         rule=rule.name if rule else None,
         policy=verdict.policy.source,
-        user=request.caller.user,
+        user=question.caller.user,
         targets=list(names[:SHOWN_TARGETS]),
         target_count=len(names),
     )
 
 
-def _verdict(policy: Policy, rule: Rule, names: Sequence[str]) -> Verdict:
+def _verdict(policy: Policy, rule: Rule, names: Sequence[str]) -> RuleVerdict:
     allowed, why = rule.effect == "allow", f"its effect is {rule.effect}"
     if rule.approval is not None:
         why += f", once {' or '.join(rule.approval.approvers)} has approved"
     if rule.max_targets is not None and len(names) > rule.max_targets:
         allowed = False
         why = f"it allows at most {rule.max_targets} target(s) in one run, these are {len(names)}"
-    return Verdict(policy, rule, allowed, tuple(names), why)
+    return RuleVerdict(policy, rule, allowed, tuple(names), why)
 
 
-def _concerns(rule: Rule, request: Request) -> bool:
+def _concerns(rule: Rule, question: Question) -> bool:
     """Whether the conditions that are the same for all targets of a run are met."""
-    caller = request.caller
+    caller = question.caller
     return (
         (not rule.users or is_one_of(rule.users, caller.user, caller.groups))
-        and (not rule.actions or any(fnmatchcase(request.action, one) for one in rule.actions))
-        and (not rule.hours or any(window.holds(request.now) for window in rule.hours))
+        and (not rule.actions or any(fnmatchcase(question.action, one) for one in rule.actions))
+        and (not rule.hours or any(window.holds(question.now) for window in rule.hours))
     )
 
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from lmm.errors import RequestError
 from lmm.model import Outcome
 from lmm.transports import TransportPool
-from lom.admission.admit import admit
 from lom.authoring import inputs
 from lom.authoring.cases import Case
 from lom.authoring.kit_endings import look
 from lom.authoring.trials import Trials
-from lom.planning.scripts import load_scripts
+from lom.planning.options import Start
 from lom.registry.registry import Place, Registry
 
 if TYPE_CHECKING:
@@ -40,13 +39,13 @@ def trials_on(
     would.
     """
     orchestrator.registry = Registry([Place("tested", plugin.directory)])
-    options = orchestrator.options(yes=yes, confirm=confirm)
+    start = Start(yes=yes, confirm=confirm)
     plans: list[Plan] = []
     for capability in plugin.capabilities:
         own = [one for one in cases if one.action == capability.action and not one.needs_stage]
         params = own[0].input_parameters if own else {}
         if inputs.refusal(capability, params) is None:
-            plans.append(orchestrator.plan(capability.action, [selector], params, options=options))
+            plans.append(orchestrator.plan(capability.action, [selector], params))
     if not plans:
         raise RequestError(
             "invalid_request",
@@ -59,10 +58,7 @@ def trials_on(
             "invalid_request",
             f"{selector!r} picks {len(targets)} targets; a plugin is tested on one at a time",
         )
-    admissions = [
-        admit(plan, load_scripts(plan), orchestrator.settings, lambda: orchestrator.inventory)
-        for plan in plans
-    ]
+    admissions = [orchestrator.admit(plan, start) for plan in plans]
     pool = TransportPool()
     trials = Trials(plugin, targets[0], pool.get(targets[0].transport))
     try:

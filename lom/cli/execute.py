@@ -14,22 +14,24 @@ from lom.cli.output import STDERR, STDOUT, ReaderGone, write_pieces, write_stder
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from lom import Orchestrator, Plan, Run
+    from lom import Orchestrator, Plan, Run, Start
     from lom.render.progress import Progress
     from lom.render.table import Screen
 
 _ASK_S = 0.1  # how often a person who is asked is looked at
 
 
-def carry_out(common: Common, orchestrator: Orchestrator, plan: Plan, dry_run: bool) -> int:
+def carry_out(
+    common: Common, orchestrator: Orchestrator, plan: Plan, start: Start, dry_run: bool
+) -> int:
     """Carry out the plan; with ``dry_run`` print it, and what the policy says to it."""
-    if not dry_run and plan.options.idempotency_key is None:
-        return execute(common, orchestrator, plan)
+    if not dry_run and start.idempotency_key is None:
+        return execute(common, orchestrator, plan, start)
     if not dry_run:
         from lom.cli.once import once
 
-        return once(common, orchestrator, plan)
-    decision = orchestrator.judge(plan)
+        return once(common, orchestrator, plan, start)
+    decision = orchestrator.judge(plan, start)
     document = {**plan.document(), "policy": decision.document()}
     common.emit(document, document["targets"], lambda view: _plan_text(document, view))
     return ExitCode.DENIED if decision.error else ExitCode.OK
@@ -39,6 +41,7 @@ def execute(
     common: Common,
     orchestrator: Orchestrator,
     plan: Plan,
+    start: Start,
     text: Callable[[Mapping[str, Any], Screen], str] | None = None,
 ) -> int:
     """Carry out the plan, print its results, return the exit code.
@@ -72,7 +75,7 @@ def execute(
     say = progress.say if progress is not None and progress.in_place else None
     with common.interrupts.cancelling(cancel, say):
         try:
-            run = orchestrator.start(plan, on_event if listeners else None)
+            run = orchestrator.start(plan, on_event if listeners else None, start=start)
             started.append(run)
             if common.interrupts.came:  # it came while the run was being started
                 run.cancel()

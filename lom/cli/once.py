@@ -11,10 +11,10 @@ from lom.cli.output import write_pieces, write_stdout
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from lom import Orchestrator, Plan
+    from lom import Orchestrator, Plan, Start
 
 
-def once(common: Common, orchestrator: Orchestrator, plan: Plan) -> int:
+def once(common: Common, orchestrator: Orchestrator, plan: Plan, start: Start) -> int:
     """Carry out the plan, unless its key has a run: then print that run's results.
 
     Raises as ``lom.service.again.once``.
@@ -35,5 +35,10 @@ def once(common: Common, orchestrator: Orchestrator, plan: Plan) -> int:
         return ExitCode.INTERNAL if exit_code is None else exit_code
 
     return again.once(
-        plan, lambda plan: execute(common, orchestrator, plan), common.ledger, on_event, answer
+        plan,
+        start,
+        lambda plan: execute(common, orchestrator, plan, start),
+        common.ledger,
+        on_event,
+        answer,
     )

@@ -7,7 +7,7 @@ from lom.ledger.records import RunFacts
 from lom.planning.plan import Plan
 
 
-def facts_of(plan: Plan, started_at: str) -> RunFacts:
+def facts_of(plan: Plan, started_at: str, idempotency_key: str | None) -> RunFacts:
     """Return what is known of a plan that is carried out from this instant on, or waits."""
     return RunFacts(
         run_id=plan.run_id,
@@ -21,5 +21,5 @@ def facts_of(plan: Plan, started_at: str) -> RunFacts:
             (step.target.name, step.target.transport, step.plugin.name if step.plugin else None)
             for step in plan.steps
         ],
-        idempotency_key=plan.options.idempotency_key,
+        idempotency_key=idempotency_key,
     )

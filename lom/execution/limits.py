@@ -11,7 +11,7 @@ from collections.abc import Callable
 from lmm.errors import HostError, RuneError
 from lmm.scope import Scope
 from lmm.threads import started
-from lom.planning.options import RunOptions
+from lom.planning.options import RunOptions, Start
 
 
 class Gate:
@@ -63,15 +63,15 @@ class Gate:
         return seconds if self._until is None else min(seconds, self._until - time.monotonic())
 
 
-def between(options: RunOptions, gate: Gate, scope: Scope, question: str) -> None:
+def between(options: RunOptions, start: Start, gate: Gate, scope: Scope, question: str) -> None:
     """Pause and ask before the next batch; the gate is closed if the answer is no."""
     if options.pause_between_s > 0 and gate.refusal() is None:
         scope.wait(max(0.0, gate.cut(options.pause_between_s)))
-    if options.confirm is None or not options.confirm_between:
+    if start.confirm is None or not options.confirm_between:
         return
     if gate.refusal() is not None or scope.cancelled:
         return
-    if not _confirmed(options.confirm, question, scope):
+    if not _confirmed(start.confirm, question, scope):
         gate.close(HostError("batch_not_confirmed", "not started: it was not confirmed"))
 
 

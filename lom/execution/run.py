@@ -22,6 +22,7 @@ from lom.execution.limits import Gate, between
 from lom.execution.locks import CHANGING, Locks
 from lom.execution.results import Results, not_run, result_document
 from lom.execution.slots import AT_ONCE, PROCESS, Slots
+from lom.planning.options import Start
 from lom.planning.plan import Plan, Step
 from lom.registry.manifest import Plugin
 
@@ -56,12 +57,14 @@ class Run:
         ledger: Ledger | None = None,
         on_end: Callable[[Mapping[str, Any]], None] | None = None,
         *,
+        start: Start = Start(),
         lock_file: Path | None = None,
         slots: Slots = PROCESS,
         at_once: int | None = None,
     ) -> None:
         self.plan = plan
         self.run_id = plan.run_id
+        self._start = start
         self._on_end = on_end
         self._scope = Scope()
         self._gate = Gate(plan.max_failures, plan.options.deadline_s)
@@ -219,7 +222,13 @@ class Run:
                 if not steps:
                     continue
                 if worked:
-                    between(self.plan.options, self._gate, self._scope, self._how_far(number))
+                    between(
+                        self.plan.options,
+                        self._start,
+                        self._gate,
+                        self._scope,
+                        self._how_far(number),
+                    )
                 self._run_batch(steps)
                 worked = True
         except BaseException as error:
@@ -300,14 +309,15 @@ class Run:
 
     def _begin(self, ledger: Ledger) -> Recorder:
         if self.plan.resumes:
-            unseen = self.plan.options.yes
+            unseen = self._start.yes
             keep = self._results.add_text
             recorder, self._earlier = ledger.resume(self.run_id, self.cancel, keep, unseen=unseen)
             self._started_at = self._earlier.started_at
             return recorder
         from lom.execution.facts import facts_of
 
-        return ledger.begin(facts_of(self.plan, self._started_at), self.cancel)
+        facts = facts_of(self.plan, self._started_at, self._start.idempotency_key)
+        return ledger.begin(facts, self.cancel)
 
 
 def _changes(plan: Plan) -> bool:

@@ -38,11 +38,9 @@ class RunOptions:
     the whole run. ``retries`` is how often a target is started again, first after about
     ``retry_wait_s``. ``min_version`` is the lowest version of a plugin that will do. ``on_locked``
     says what becomes of a target whose host another run is changing: ``wait``, for
-    ``lock_timeout_s`` at most, or ``fail``. ``approved`` is the id under which the run waits for
-    its approval. ``on_disconnect`` is what hosts do with a plugin when its connection drops; None:
-    as its manifest says. ``idempotency_key`` makes the same request the same run. ``confirm`` is
-    asked for actions whose risk is destructive, unless ``yes`` or approved, and between batches
-    with ``confirm_between``.
+    ``lock_timeout_s`` at most, or ``fail``. ``on_disconnect`` is what hosts do with a plugin when
+    its connection drops; None: as its manifest says. With ``confirm_between`` somebody is asked
+    before each batch but the first.
     """
 
     timeout_s: float | None = None
@@ -63,25 +61,18 @@ class RunOptions:
     connect_timeout_s: float | None = None
     become: Become | None = None
     on_disconnect: OnDisconnect | None = None
-    idempotency_key: str | None = None
-    yes: bool = False
-    approved: str | None = None
-    confirm: Callable[[str], bool] | None = None
 
     def document(self) -> dict[str, Any]:
-        """Return the options as JSON values, without what only this process can have."""
+        """Return the options as JSON values."""
         become = self.become and {
             "user": self.become.user,
             "password": self.become.password and self.become.password.reference,
         }
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        # a confirmation counts once, and a key is no part of the request that it stands for
-        del values["yes"], values["approved"], values["confirm"], values["idempotency_key"]
-        return {**values, "become": become}
+        return {**{one.name: getattr(self, one.name) for one in fields(self)}, "become": become}
 
     @classmethod
-    def of(cls, document: Mapping[str, Any], **given: Any) -> RunOptions:
-        """Return the options that a ``document`` tells, with what is given beside."""
+    def of(cls, document: Mapping[str, Any]) -> RunOptions:
+        """Return the options that a ``document`` tells."""
         known = {one.name for one in fields(cls)}
         values = {name: value for name, value in document.items() if name in known}
         if become := values.get("become"):
@@ -89,7 +80,23 @@ class RunOptions:
             values["become"] = Become(become["user"], SecretRef(password) if password else None)
         if values.get("on_disconnect"):
             values["on_disconnect"] = OnDisconnect(values["on_disconnect"])
-        return cls(**{**values, **given})
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What counts for one start of a plan, and is no part of what was asked for.
+
+    ``confirm`` is asked for actions whose risk is destructive, unless ``yes`` or approved, and
+    between batches with ``confirm_between``. ``approved`` says that the plan has waited under its
+    run id, and that somebody may have approved of it. ``idempotency_key`` makes the same request
+    the same run.
+    """
+
+    yes: bool = False
+    approved: bool = False
+    confirm: Callable[[str], bool] | None = None
+    idempotency_key: str | None = None
 
 
 def checked(options: RunOptions) -> RunOptions:
@@ -106,20 +113,6 @@ def checked(options: RunOptions) -> RunOptions:
                 f"{value} is more than {LONGEST_S:.0f} @ $.{name}",
                 field=f"$.{name}",
             )
-    if options.confirm_between and options.confirm is None:
-        raise RequestError(
-            "invalid_request",
-            "nobody can be asked: it takes a terminal and the output format table"
-            " @ $.confirm_between",
-            field="$.confirm_between",
-        )
-    key = options.idempotency_key
-    if key is not None and not (key.isprintable() and 0 < len(key) <= _MOST_KEY):
-        raise RequestError(
-            "invalid_request",
-            f"a key has 1 to {_MOST_KEY} printable characters @ $.idempotency_key",
-            field="$.idempotency_key",
-        )
     if options.on_locked not in ON_LOCKED:
         raise RequestError(
             "invalid_request",
@@ -136,6 +129,24 @@ def checked(options: RunOptions) -> RunOptions:
             field="$.transport",
         )
     return options
+
+
+def check_start(start: Start, options: RunOptions) -> None:
+    """Raise RequestError (``invalid_request``) where a plan with these options cannot start so."""
+    if options.confirm_between and start.confirm is None:
+        raise RequestError(
+            "invalid_request",
+            "nobody can be asked: it takes a terminal and the output format table"
+            " @ $.confirm_between",
+            field="$.confirm_between",
+        )
+    key = start.idempotency_key
+    if key is not None and not (key.isprintable() and 0 < len(key) <= _MOST_KEY):
+        raise RequestError(
+            "invalid_request",
+            f"a key has 1 to {_MOST_KEY} printable characters @ $.idempotency_key",
+            field="$.idempotency_key",
+        )
 
 
 def options_of(settings: Settings, **given: Any) -> RunOptions:

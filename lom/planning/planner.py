@@ -41,7 +41,7 @@ class PlanRequest:
 
     ``params`` are values, ``assignments`` texts such as ``a.b=1``, ``secrets`` references by
     parameter, ``context`` what the request says of itself. ``options`` are by default those of the
-    settings.
+    settings. ``run_id`` is that of a run which waits, None: a new one.
     """
 
     action: str
@@ -51,6 +51,7 @@ class PlanRequest:
     secrets: Mapping[str, SecretRef] = field(default_factory=dict)
     options: RunOptions | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def make_plan(request: PlanRequest, known: Known) -> Plan:
     check_secrets(steps)
     if has_secrets(values, secret_params):
         check_buckets(steps)
-    run_id = options.approved or new_run_id()
+    run_id = request.run_id or new_run_id()
     message = build_request(
         request.action,
         request.selectors or [LOCAL.name],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lmm.errors import PolicyDenied, RequestError
 from lmm.redact import places
 from lom.ledger import LedgerReader, RunRow, TargetRow
-from lom.planning.options import RunOptions
+from lom.planning.options import RunOptions, Start
 from lom.planning.params import pointer_of
 from lom.planning.plan import Plan
 from lom.service.follow import following
@@ -33,12 +33,14 @@ _KEPT = (
 
 def once(
     plan: Plan,
+    start: Start,
     execute: Callable[[Plan], _T],
     open_ledger: Callable[[], LedgerReader],
     on_event: Callable[[dict[str, Any]], None],
     answer: Callable[[Mapping[str, Any], int | None], _T],
 ) -> _T:
-    """Return what ``execute`` makes of the plan, or ``answer`` of the run that has its key.
+    """Return what ``execute`` makes of the plan, or ``answer`` of the run that has the key of
+    the ``start``.
 
     ``answer`` gets that run's result document and exit code, while the ledger is open. A run that
     goes on in another process is waited for, one that was left is taken up. Raises RequestError
@@ -62,7 +64,7 @@ def once(
                 run = ledger.find(run_id)
             except RequestError:  # it was removed in the meantime
                 raise used from None
-            _check(plan, run)
+            _check(plan, start.idempotency_key, run)
             for event in following(ledger, run, seq):
                 seq = event["seq"]
                 on_event(event)
@@ -72,8 +74,7 @@ def once(
             plan = resumed(plan, run, ledger.targets(run))
 
 
-def _check(plan: Plan, run: RunRow) -> None:
-    key = plan.options.idempotency_key
+def _check(plan: Plan, key: str | None, run: RunRow) -> None:
     if not plan.resumes and (found := differences(plan, run)):
         raise RequestError(
             "idempotency_key_used",
@@ -125,12 +126,13 @@ def rerun_plan(
     run: RunRow,
     names: Sequence[str],
     secrets: Mapping[str, SecretRef],
-    **consent: Any,
+    *,
+    run_id: str | None = None,
 ) -> Plan:
     """Return the plan of the run's action and parameters on these targets, as a new run.
 
-    ``secrets`` are all that the run had, ``consent`` options that no run hands on. Raises as
-    ``parameters`` and ``Orchestrator.plan``.
+    ``secrets`` are all that the run had, ``run_id`` is the id under which the new one waits for its
+    approval. Raises as ``parameters`` and ``Orchestrator.plan``.
     """
     before = RunOptions.of(run.options)
     return orchestrator.plan(
@@ -138,8 +140,9 @@ def rerun_plan(
         [", ".join(names)],
         parameters(run, secrets),
         secrets=secrets,
-        options=orchestrator.options(**{name: getattr(before, name) for name in _KEPT}, **consent),
+        options=orchestrator.options(**{name: getattr(before, name) for name in _KEPT}),
         context={"rerun_of": run.run_id},
+        run_id=run_id,
     )
 
 
@@ -158,14 +161,12 @@ def resume_plan(
     run: RunRow,
     targets: Sequence[TargetRow],
     secrets: Mapping[str, SecretRef],
-    **consent: Any,
 ) -> Plan:
     """Return the plan that finishes a run as the same run.
 
     Targets that are through need not be known any more. Raises as ``rerun_plan``.
     """
-    approved = run.run_id if run.plan_hash else None
-    options = RunOptions.of(run.options, approved=approved, **consent)
+    options = RunOptions.of(run.options)
     params = parameters(run, secrets)
 
     def plan(names: list[str]) -> Plan:
@@ -181,6 +182,13 @@ def resume_plan(
             raise
         found = plan(left)
     return resumed(found, run, targets)
+
+
+def resume_start(
+    run: RunRow, *, yes: bool = False, confirm: Callable[[str], bool] | None = None
+) -> Start:
+    """Return how the plan that finishes a run starts: approved, if the run had to be."""
+    return Start(yes=yes, approved=bool(run.plan_hash), confirm=confirm)
 
 
 def parameters(run: RunRow, given: Mapping[str, SecretRef]) -> dict[str, Any]:

@@ -5,31 +5,42 @@ What an answer is worth is decided when the run is started, in ``lom.admission.a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from lmm.envelope import timestamp
 from lmm.errors import PolicyDenied, RequestError
-from lom.admission.admit import approvals_folder, audit_logs, safeguards_of, write
 from lom.admission.approvals import folder
-from lom.admission.approvals.folder import Request
+from lom.admission.approvals.folder import ApprovalRequest
 from lom.admission.approvals.standing import Answer
-from lom.admission.caller import Caller, current_caller
+from lom.admission.audit.logs import write
+from lom.admission.caller import Caller
 from lom.admission.decide import is_one_of
+from lom.admission.safeguards import approvals_folder, audit_logs, caller_of, safeguards_of
 from lom.settings.values import Settings
+
+__all__ = [
+    "LONGEST_REASON",
+    "caller_of",
+    "check_approver",
+    "find",
+    "listed",
+    "respond",
+    "waiting",
+]
 
 LONGEST_REASON = 4096  # characters, as specs/approval_v1.json says
 
 
-def find(settings: Settings, name: str, plan_hash: str | None = None) -> Request:
-    """Return the request with this run id, or the one whose id begins so.
+def find(
+    settings: Settings, name: str, caller: Caller, plan_hash: str | None = None
+) -> ApprovalRequest:
+    """Return the request with this run id, or the one whose id begins so, if the caller may see it.
 
     Raises RequestError (``unknown_run``, ``local_io_error``, ``config_invalid``); PolicyDenied
     (``approval_void``) where its plan has another hash than the one expected.
     """
     place, identities = approvals_folder(settings), safeguards_of(settings).identities
-    caller = current_caller(os.environ, identities)
     request = folder.find(place, name, identities, lambda one: _may_see(one, caller, identities))
     if plan_hash is not None and plan_hash != request.plan_hash:
         raise PolicyDenied(
@@ -41,15 +52,14 @@ def find(settings: Settings, name: str, plan_hash: str | None = None) -> Request
     return request
 
 
-def waiting(settings: Settings) -> list[dict[str, Any]]:
-    """Return every request that was not used yet with its answers, as JSON values.
+def waiting(settings: Settings, caller: Caller) -> list[dict[str, Any]]:
+    """Return what waits and the caller may see, each with its answers, as JSON values.
 
     Raises RequestError (``local_io_error``, ``config_invalid``).
     """
     if safeguards_of(settings).approvals is None:
         return []
     place, identities = approvals_folder(settings), safeguards_of(settings).identities
-    caller = current_caller(os.environ, identities)
     return [
         {
             **listed(one),
@@ -64,7 +74,7 @@ def waiting(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def listed(request: Request) -> dict[str, Any]:
+def listed(request: ApprovalRequest) -> dict[str, Any]:
     """Return what a request is about, in short, as JSON values."""
     return {
         "run_id": request.run_id,
@@ -77,9 +87,8 @@ def listed(request: Request) -> dict[str, Any]:
     }
 
 
-def approver(request: Request, settings: Settings) -> Caller:
-    """Return who calls, if they may answer. Raises PolicyDenied (``policy_denied``)."""
-    caller = current_caller(os.environ, safeguards_of(settings).identities)
+def check_approver(request: ApprovalRequest, caller: Caller) -> None:
+    """Raise PolicyDenied (``policy_denied``) if the caller may not answer."""
     data = {"run_id": request.run_id, "user": caller.user}
     if caller.user == request.user:
         why = f"{caller.user} asked for {request.run_id}; somebody else has to answer"
@@ -88,20 +97,21 @@ def approver(request: Request, settings: Settings) -> Caller:
         by = " and ".join(one.words for one in request.demands)
         why = f"{caller.user} may not answer {request.run_id}: it needs an approval {by}"
         raise PolicyDenied("policy_denied", why, **data)
-    return caller
 
 
-def _may_answer(request: Request, caller: Caller) -> bool:
+def _may_answer(request: ApprovalRequest, caller: Caller) -> bool:
     return any(is_one_of(one.approvers, caller.user, caller.groups) for one in request.demands)
 
 
-def _may_see(request: Request, caller: Caller, identities: Mapping[str, str]) -> bool:
+def _may_see(request: ApprovalRequest, caller: Caller, identities: Mapping[str, str]) -> bool:
     """Whether it may be shown: who shares an account sees only what concerns them."""
     alone = caller.os_user not in identities
     return alone or caller.user == request.user or _may_answer(request, caller)
 
 
-def respond(request: Request, settings: Settings, denial: str | None = None) -> Answer:
+def respond(
+    request: ApprovalRequest, settings: Settings, caller: Caller, denial: str | None = None
+) -> Answer:
     """Approve of exactly what the request says, or deny it for a reason.
 
     Raises PolicyDenied (``policy_denied``, ``audit_unavailable``), RequestError
@@ -109,7 +119,7 @@ def respond(request: Request, settings: Settings, denial: str | None = None) -> 
     """
     from lom.admission.audit.records import answered
 
-    caller = approver(request, settings)
+    check_approver(request, caller)
     if denial is not None:
         denial = denial.encode("utf-8", "backslashreplace").decode()  # an argument may be any bytes
     if denial is not None and len(denial) > LONGEST_REASON:

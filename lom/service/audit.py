@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmm.errors import RequestError
-from lom.admission.admit import audit_logs
 from lom.admission.audit.chain import HEAD_SUFFIX
 from lom.admission.audit.verify import read, verify
+from lom.admission.safeguards import audit_logs
 from lom.settings.values import Settings
 
 

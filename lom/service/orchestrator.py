@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -13,27 +14,31 @@ from typing import TYPE_CHECKING, Any
 from lmm.envelope import timestamp
 from lmm.errors import PolicyDenied, RequestError
 from lmm.model import SecretRef, Target
-from lmm.transports import TransportPool
-from lom.admission.admit import Decision, admit, judge, refuse
+from lom.admission.admit import Admission, Decision, admit, judge, refuse
 from lom.admission.audit.records import waits
 from lom.admission.bound import Bound, bound_account, chosen_place
+from lom.admission.caller import Caller
+from lom.admission.judges import Grounds, Scripts
+from lom.admission.safeguards import caller_of
 from lom.documents.places import home
-from lom.execution import locks
 from lom.execution.events import Event
 from lom.execution.run import Run
 from lom.inventory.load import Inventory, find_inventory, load_inventory
 from lom.inventory.selector_syntax import names_file, parse
 from lom.inventory.selectors import select
-from lom.planning.options import RunOptions, options_of
+from lom.planning.options import RunOptions, Start, check_start, options_of
 from lom.planning.plan import Plan
 from lom.planning.planner import Known, PlanRequest, make_plan
 from lom.planning.scripts import load_scripts
 from lom.registry.registry import Registry, default_registry
+from lom.service.executors import Threads
 from lom.settings.load import load_settings
 from lom.settings.values import Settings, is_named, state_folder
 
 if TYPE_CHECKING:
     from lom.ledger import Ledger
+
+_STARTS = {field.name for field in fields(Start)}
 
 
 class Orchestrator:
@@ -59,7 +64,7 @@ class Orchestrator:
         self._inventory = inventory
         self._plugin_paths = tuple(plugin_paths)
         self._settings = settings
-        self._transports = TransportPool()
+        self._executor = Threads()
         self._planned = False
         self._lock = threading.RLock()  # for what is read at the first need
         self._read: Inventory | None = None
@@ -99,10 +104,10 @@ class Orchestrator:
     def _bound(self) -> Bound | None:
         return bound_account()
 
-    def _refused(self, settings: Settings, what: str) -> PolicyDenied:
+    def _refused(self, settings: Settings, what: str, caller: Caller | None = None) -> PolicyDenied:
         assert self._bound is not None
         why = f"the account {self._bound.account} runs RUNE for others, who name no {what}"
-        return refuse(settings, self._bound.caller, what, why)
+        return refuse(settings, caller or self._bound.caller, what, why)
 
     @property
     def inventory(self) -> Inventory:
@@ -153,55 +158,88 @@ class Orchestrator:
         *,
         options: RunOptions | None = None,
         context: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+        caller: Caller | None = None,
     ) -> Plan:
         """Return what a run would do; nothing is connected to.
 
         ``targets`` are selectors, none means this machine; ``params`` are values,
         ``assignments`` texts such as ``a.b=1``, ``secrets`` references by parameter, ``context``
-        what the request says of itself. Raises RequestError with the reason that fits.
+        what the request says of itself, ``run_id`` the id under which it waits for its approval.
+        The ``caller`` is whom a refusal is recorded for. Raises RequestError with the reason that
+        fits.
         """
         selectors = (targets,) if isinstance(targets, str) else tuple(targets or ())
-        self._refuse_files(selectors)
+        self._refuse_files(selectors, caller)
         request = PlanRequest(
-            action, selectors, params, tuple(assignments), secrets or {}, options, context or {}
+            action,
+            selectors,
+            params,
+            tuple(assignments),
+            secrets or {},
+            options,
+            context or {},
+            run_id,
         )
         return make_plan(request, self._known(with_inventory=bool(selectors)))
 
-    def start(self, plan: Plan, on_event: Callable[[Event], None] | None = None) -> Run:
-        """Carry out a plan. Raises before anything is touched: PolicyDenied, RequestError where
+    def start(
+        self,
+        plan: Plan,
+        on_event: Callable[[Event], None] | None = None,
+        *,
+        start: Start = Start(),
+        caller: Caller | None = None,
+    ) -> Run:
+        """Carry out a plan for the caller, by default who this process acts for.
+
+        Raises before anything is touched: PolicyDenied, RequestError where
         the ledger cannot be written, has a run with the same idempotency key
         (``idempotency_key_used``), or the run of a plan that ``resumes`` goes on or is through
         (``run_not_resumable``)."""
+        check_start(start, plan.options)
         scripts = load_scripts(plan)
-        ledger = self._ledger()
-        if ledger is not None and plan.options.idempotency_key is not None:
-            ledger.check_key(plan.run_id, plan.options.idempotency_key)
-        elif ledger is None and (plan.resumes or plan.options.idempotency_key is not None):
+        settings, key = self.settings, start.idempotency_key
+        caller = caller or caller_of(settings)
+        ledger = self._ledger(caller)
+        if ledger is not None and key is not None:
+            ledger.check_key(plan.run_id, key)
+        elif ledger is None and (plan.resumes or key is not None):
             raise RequestError("invalid_request", "without a ledger no run is found again")
         try:
-            admission = admit(plan, scripts, self.settings, lambda: self.inventory)
+            admission = admit(plan, start, caller, self._grounds(scripts))
         except PolicyDenied as error:
-            if ledger and waits(plan, error):
+            if ledger and waits(plan, start, error):
                 from lom.execution.facts import facts_of
 
-                ledger.wait(facts_of(plan, timestamp()), error.data["plan_hash"])
+                ledger.wait(facts_of(plan, timestamp(), key), error.data["plan_hash"])
             raise
-        if ledger and plan.options.approved is not None and not plan.resumes:
+        if ledger and start.approved and not plan.resumes:
             ledger.approved(plan.run_id, admission.approved_by)
-        return Run(
+        return self._executor.start(
             plan,
             scripts,
-            self._transports,
-            on_event,
-            ledger,
-            admission.record_end,
-            lock_file=state_folder(self.settings) / locks.FILE_NAME,
-            at_once=self.settings.calls_at_once,
+            start,
+            settings=settings,
+            ledger=ledger,
+            on_event=on_event,
+            on_end=admission.record_end,
         )
 
-    def judge(self, plan: Plan) -> Decision:
-        """Return whether the policies would admit a plan, and why; nothing is recorded."""
-        return judge(plan, load_scripts(plan), self.settings, lambda: self.inventory)
+    def judge(
+        self, plan: Plan, start: Start = Start(), *, caller: Caller | None = None
+    ) -> Decision:
+        """Return whether the judges would admit a plan, and why; nothing is recorded."""
+        check_start(start, plan.options)
+        grounds = self._grounds(load_scripts(plan))
+        return judge(plan, start, caller or caller_of(self.settings), grounds)
+
+    def admit(
+        self, plan: Plan, start: Start = Start(), *, caller: Caller | None = None
+    ) -> Admission:
+        """Have a plan admitted, and that recorded, for who carries it out by other means."""
+        grounds = self._grounds(load_scripts(plan))
+        return admit(plan, start, caller or caller_of(self.settings), grounds)
 
     def run(
         self,
@@ -210,25 +248,32 @@ class Orchestrator:
         params: Mapping[str, Any] | None = None,
         *,
         on_event: Callable[[Event], None] | None = None,
+        run_id: str | None = None,
+        caller: Caller | None = None,
         **options: Any,
     ) -> Run:
-        """Plan and start at once; ``options`` are fields of ``RunOptions``."""
-        plan = self.plan(action, targets, params, options=self.options(**options))
-        return self.start(plan, on_event)
+        """Plan and start at once; ``options`` are fields of ``RunOptions`` and ``Start``."""
+        start = Start(**{key: options.pop(key) for key in _STARTS & options.keys()})
+        plan = self.plan(
+            action, targets, params, options=self.options(**options), run_id=run_id, caller=caller
+        )
+        return self.start(plan, on_event, start=start, caller=caller)
 
     def close(self) -> None:
         """Close all kept connections."""
-        self._transports.close()
+        self._executor.close()
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _ledger(self) -> Ledger | None:
+    def _grounds(self, scripts: Scripts) -> Grounds:
+        return Grounds(self.settings, scripts, lambda: self.inventory)
+
+    def _ledger(self, caller: Caller) -> Ledger | None:
         if not self.settings.ledger:
             return None
         from lom.ledger import FILE_NAME, Ledger
 
-        asker = self._bound.caller.user if self._bound else None
-        return Ledger.open(state_folder(self.settings) / FILE_NAME, asker)
+        return Ledger.open(state_folder(self.settings) / FILE_NAME, caller.asker)
 
     def _known(self, with_inventory: bool) -> Known:
         """Return what stands at this moment. An inventory with sources asks them for every plan.
@@ -245,11 +290,11 @@ class Orchestrator:
                 inventory = self.inventory
         return Known(self.settings, inventory, self.registry, self._origin())
 
-    def _refuse_files(self, selectors: Sequence[str]) -> None:
+    def _refuse_files(self, selectors: Sequence[str], caller: Caller | None = None) -> None:
         """Raise PolicyDenied for ``@file`` where this account runs RUNE for others."""
         settings = self.settings
         if self._bound is not None and any(names_file(parse(text)) for text in selectors):
-            raise self._refused(settings, "file of selectors")
+            raise self._refused(settings, "file of selectors", caller)
 
     def _inventory_paths(self) -> tuple[str, ...]:
         if isinstance(self._inventory, Inventory):

@@ -5,32 +5,32 @@ What answers come to is in ``standing`` beside this module, the files in ``folde
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from lmm.errors import PolicyDenied, RequestError
-from lmm.model import Script
 from lom.admission.approvals import folder as approvals
+from lom.admission.approvals.folder import ApprovalRequest
 from lom.admission.approvals.standing import Answer, Demand, differences, plan_hash, standing
 from lom.admission.approvals.subject import subject_of
 from lom.admission.caller import Caller
+from lom.admission.judges import Grounds, Verdict
+from lom.admission.safeguards import safeguards_of
 from lom.planning.plan import Plan
-from lom.registry.manifest import Plugin
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """Who has approved of the plan with this hash, or why it may not run.
+    """Who has approved of the plan with this hash.
 
     ``request`` is what could be approved, where nothing was asked for yet.
     """
 
     plan_hash: str
     approved_by: tuple[Answer, ...] = ()
-    error: PolicyDenied | None = None
-    request: approvals.Request | None = None
+    request: ApprovalRequest | None = None
 
     def document(self) -> dict[str, Any]:
         """Return what the audit log and ``--dry-run`` tell of it, as JSON values."""
@@ -38,49 +38,57 @@ class Consent:
         return {"plan_hash": self.plan_hash, "approved_by": answers}
 
 
-def consent(
-    plan: Plan,
-    scripts: Mapping[Plugin, Script],
-    caller: Caller,
-    demands: tuple[Demand, ...],
-    folder: str,
-    identities: Mapping[str, str],
-) -> Consent:
-    """Return what was approved under the id that the plan names, if it names one.
+class Approvals:
+    """Refuses a plan of which nobody has approved as ``demands`` want it.
 
-    Raises RequestError (``unknown_run``, ``local_io_error``).
+    ``approved`` says that the plan waited under its id; it is compared with what waited.
     """
-    subject, now = subject_of(plan, scripts), datetime.now(UTC)
-    digest, run_id = plan_hash(subject), plan.options.approved
 
-    def refused(reason: str, why: str, **data: Any) -> Consent:
-        words = f"{plan.action} on {len(plan.steps)} target(s) may not run: {why}"
-        error = PolicyDenied(reason, words, run_id=plan.run_id, plan_hash=digest, **data)
-        return Consent(digest, error=error)
+    def __init__(self, demands: Sequence[Demand], grounds: Grounds, approved: bool) -> None:
+        safeguards = safeguards_of(grounds.settings)
+        if safeguards.approvals is None:
+            raise no_folder(demands[0] if demands else None)
+        self._demands = tuple(demands)
+        self._scripts = grounds.scripts
+        self._folder, self._identities = safeguards.approvals, safeguards.identities
+        self._approved = approved
 
-    answers: list[Answer] = []
-    if run_id is not None:
-        if approvals.is_used(folder, run_id) and not plan.resumes:
-            return refused("approval_void", f"the approval of {run_id} was used")
-        asked = approvals.read(folder, run_id, identities, used=plan.resumes)
-        if asked.user != caller.user:
-            return refused("policy_denied", f"{asked.user} asked for {run_id}, not {caller.user}")
-        if asked.plan_hash != digest:
-            found = differences(asked.subject, subject)
-            why = f"this is not the plan of {run_id}; what differs: {', '.join(found)}"
-            return refused("approval_void", why, differences=found)
-        answers = approvals.answers(folder, run_id, identities)
-    reached = standing(demands, answers, caller.user, digest, now)
-    if reached.reason is None:
-        return Consent(digest, reached.approved_by)
-    if run_id is not None or plan.resumes:
-        return refused(reached.reason, reached.why)
-    words = (
-        f"{reached.why}; it waits as {plan.run_id} for `rune approve {plan.run_id}`, then give the"
-        f" same command again with --approved {plan.run_id}"
-    )
-    request = approvals.Request(plan.run_id, caller.user, now, demands, subject)
-    return Consent(digest, error=refused(reached.reason, words).error, request=request)
+    def judge(self, plan: Plan, caller: Caller, now: datetime) -> Verdict:
+        """Return the verdict. Raises RequestError (``unknown_run``, ``local_io_error``)."""
+        subject = subject_of(plan, self._scripts)
+        digest, run_id = plan_hash(subject), plan.run_id
+
+        def refused(
+            reason: str, why: str, request: ApprovalRequest | None = None, **data: Any
+        ) -> Verdict:
+            words = f"{plan.action} on {len(plan.steps)} target(s) may not run: {why}"
+            error = PolicyDenied(reason, words, run_id=run_id, plan_hash=digest, **data)
+            return Verdict(error, consent=Consent(digest, request=request))
+
+        answers: list[Answer] = []
+        if self._approved:
+            if approvals.is_used(self._folder, run_id) and not plan.resumes:
+                return refused("approval_void", f"the approval of {run_id} was used")
+            asked = approvals.read(self._folder, run_id, self._identities, used=plan.resumes)
+            if asked.user != caller.user:
+                why = f"{asked.user} asked for {run_id}, not {caller.user}"
+                return refused("policy_denied", why)
+            if asked.plan_hash != digest:
+                found = differences(asked.subject, subject)
+                why = f"this is not the plan of {run_id}; what differs: {', '.join(found)}"
+                return refused("approval_void", why, differences=found)
+            answers = approvals.answers(self._folder, run_id, self._identities)
+        reached = standing(self._demands, answers, caller.user, digest, now)
+        if reached.reason is None:
+            return Verdict(consent=Consent(digest, reached.approved_by))
+        if self._approved or plan.resumes:
+            return refused(reached.reason, reached.why)
+        words = (
+            f"{reached.why}; it waits as {run_id} for `rune approve {run_id}`, then give the"
+            f" same command again with --approved {run_id}"
+        )
+        request = ApprovalRequest(run_id, caller.user, now, self._demands, subject)
+        return refused(reached.reason, words, request)
 
 
 def use_up(folder: str, run_id: str) -> PolicyDenied | None:

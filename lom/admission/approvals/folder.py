@@ -35,7 +35,7 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApprovalRequest:
     """What ``user`` asks to have approved; ``demands`` are what that user's RUNE was told."""
 
     run_id: str
@@ -52,7 +52,7 @@ class Request:
 # -- asking, answering, using ------------------------------------------------------------------
 
 
-def ask(folder: str, request: Request) -> None:
+def ask(folder: str, request: ApprovalRequest) -> None:
     """Leave a request.
 
     Raises RequestError (``config_invalid``, ``local_io_error``, ``invalid_request``).
@@ -67,7 +67,7 @@ def ask(folder: str, request: Request) -> None:
     _write(folder, f"{request.run_id}{REQUEST}", document)
 
 
-def answer_of(request: Request, caller: Caller, denial: str | None) -> Answer:
+def answer_of(request: ApprovalRequest, caller: Caller, denial: str | None) -> Answer:
     """Return the caller's answer: approved, or denied for this reason."""
     now = datetime.now(UTC)
     return Answer(caller.user, caller.groups, request.plan_hash, denial is None, now, denial)
@@ -105,7 +105,7 @@ def is_used(folder: str, run_id: str) -> bool:
 # -- reading -----------------------------------------------------------------------------------
 
 
-def requests(folder: str, identities: Mapping[str, str]) -> list[Request]:
+def requests(folder: str, identities: Mapping[str, str]) -> list[ApprovalRequest]:
     """Return what waits for an answer or a start, the oldest first; leave out what is no request.
 
     Raises RequestError.
@@ -121,8 +121,8 @@ def find(
     folder: str,
     name: str,
     identities: Mapping[str, str],
-    is_shown: Callable[[Request], bool] = lambda one: True,
-) -> Request:
+    is_shown: Callable[[ApprovalRequest], bool] = lambda one: True,
+) -> ApprovalRequest:
     """Return the request with this run id, or the one whose id begins so; of those that
     ``is_shown`` leaves out nothing is told.
 
@@ -145,7 +145,9 @@ def not_found(folder: str, name: str, ids: Sequence[str] = ()) -> RequestError:
     return RequestError("unknown_run", f"no request {name!r} in {folder}: {why}", name=name)
 
 
-def read(folder: str, run_id: str, identities: Mapping[str, str], *, used: bool = False) -> Request:
+def read(
+    folder: str, run_id: str, identities: Mapping[str, str], *, used: bool = False
+) -> ApprovalRequest:
     """Return the request with this run id, waiting or ``used``.
 
     Raises RequestError (``unknown_run``).
@@ -161,7 +163,7 @@ def read(folder: str, run_id: str, identities: Mapping[str, str], *, used: bool 
         raise RequestError(
             "unknown_run", f"the request {run_id} in {folder} cannot be used: {unfit}", name=run_id
         ) from None
-    return Request(
+    return ApprovalRequest(
         run_id,
         user,
         asked_at,

@@ -12,6 +12,7 @@ from lmm.envelope import timestamp
 from lmm.errors import RuneError
 from lmm.model import Script
 from lom.admission.caller import Caller
+from lom.planning.options import Start
 from lom.planning.plan import Plan
 from lom.registry.manifest import Plugin
 
@@ -21,6 +22,7 @@ MOST_BYTES = 64 * 1024  # of parameters in a line; of more their size and a hash
 
 def decided(
     plan: Plan,
+    start: Start,
     caller: Caller,
     scripts: Mapping[Plugin, Script],
     rules: Sequence[Mapping[str, Any]],
@@ -33,7 +35,7 @@ def decided(
     """
     record = {
         "time": timestamp(),
-        "event": _decision(plan, error),
+        "event": _decision(plan, start, error),
         "run_id": plan.run_id,
         "who": _who(caller),
         "action": plan.action,
@@ -99,15 +101,15 @@ def answered(
     }
 
 
-def _decision(plan: Plan, error: RuneError | None) -> str:
+def _decision(plan: Plan, start: Start, error: RuneError | None) -> str:
     if error is None:
         return "run.resumed" if plan.resumes else "run.admitted"
-    return "run.waiting" if waits(plan, error) else "run.denied"
+    return "run.waiting" if waits(plan, start, error) else "run.denied"
 
 
-def waits(plan: Plan, error: RuneError) -> bool:
+def waits(plan: Plan, start: Start, error: RuneError) -> bool:
     """Whether a plan that is refused with ``error`` waits for an approval from now on."""
-    asked_before = plan.resumes or plan.options.approved is not None
+    asked_before = plan.resumes or start.approved
     return error.reason == "approval_required" and not asked_before
 
 

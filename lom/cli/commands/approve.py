@@ -43,21 +43,22 @@ def approve(
     from lom.render.approvals import answer_text, request_text, requests_table
     from lom.service import approvals
 
+    caller = approvals.caller_of(common.settings)
     if listing:
-        rows = approvals.waiting(common.settings)
+        rows = approvals.waiting(common.settings, caller)
         common.emit({"requests": rows}, rows, lambda view: requests_table(rows, view))
         return ExitCode.OK
     if run is None:
         raise RequestError("invalid_usage", "name a RUN, or use --list", command="rune approve")
-    request = approvals.find(common.settings, run, expect)
+    request = approvals.find(common.settings, run, caller, expect)
     document = {**approvals.listed(request), "subject": request.subject}
     if dry_run:
         common.emit(document, [document], lambda view: request_text(document))
         return ExitCode.OK
-    approvals.approver(request, common.settings)
+    approvals.check_approver(request, caller)
     if denial is None and not yes:
         _confirm(common, request.run_id, request_text(document))
-    answer = approvals.respond(request, common.settings, denial)
+    answer = approvals.respond(request, common.settings, caller, denial)
     document = {**document, "answer": answer.document()}
     common.emit(document, [document], lambda view: answer_text(document))
     return ExitCode.OK

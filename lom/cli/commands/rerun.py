@@ -53,6 +53,7 @@ def rerun(
     Inventory and plugins come from where RUN had them, unless -i or --plugin-path say otherwise.
     Secrets are not kept: a run that had some needs --secret for each.
     """
+    from lom import Start
     from lom.service.again import chosen, rerun_plan, settings_of
 
     with common.ledger() as ledger:
@@ -61,13 +62,6 @@ def rerun(
     references = secret_references(secrets)
     common = replace(common, settings=settings_of(common.settings, found, common.asker))
     with common.orchestrator() as orchestrator:
-        plan = rerun_plan(
-            orchestrator,
-            found,
-            names,
-            references,
-            yes=yes,
-            approved=approved,
-            confirm=confirmation(common),
-        )
-        return carry_out(common, orchestrator, plan, dry_run)
+        plan = rerun_plan(orchestrator, found, names, references, run_id=approved)
+        start = Start(yes=yes, approved=approved is not None, confirm=confirmation(common))
+        return carry_out(common, orchestrator, plan, start, dry_run)

@@ -32,15 +32,15 @@ def resume(common: Common, run: str, secrets: tuple[str, ...], yes: bool) -> int
     Inventory and plugins come from where RUN had them, unless -i or --plugin-path say otherwise.
     Secrets are not kept: a run that had some needs --secret for each.
     """
-    from lom.service.again import check_resumable, resume_plan, settings_of
+    from lom.service.again import check_resumable, resume_plan, resume_start, settings_of
 
     with common.ledger() as ledger:
         found = ledger.find(run)
         targets = ledger.targets(found)
     check_resumable(found)
     references = secret_references(secrets)
-    confirm = confirmation(common)
+    start = resume_start(found, yes=yes, confirm=confirmation(common))
     common = replace(common, settings=settings_of(common.settings, found, common.asker))
     with common.orchestrator() as orchestrator:
-        plan = resume_plan(orchestrator, found, targets, references, yes=yes, confirm=confirm)
-        return execute(common, orchestrator, plan)
+        plan = resume_plan(orchestrator, found, targets, references)
+        return execute(common, orchestrator, plan, start)

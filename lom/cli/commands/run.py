@@ -187,12 +187,19 @@ def run(
     on a host.
     """
     from lmm.model import Become, OnDisconnect
+    from lom import Start
 
     params = None
     if params_file:
         from lom.service.parameters import read_params
 
         params = read_params(params_file)
+    start = Start(
+        yes=yes,
+        approved=approved is not None,
+        confirm=confirmation(common),
+        idempotency_key=idempotency_key,
+    )
     with common.orchestrator() as orchestrator:
         plan = orchestrator.plan(
             action,
@@ -208,11 +215,8 @@ def run(
                 deadline_s=deadline_s,
                 become=None if become is None else Become(become),
                 on_disconnect=None if on_disconnect is None else OnDisconnect(on_disconnect),
-                idempotency_key=idempotency_key,
                 min_version=min_version,
-                yes=yes,
-                approved=approved,
-                confirm=confirmation(common),
             ),
+            run_id=approved,
         )
-        return carry_out(common, orchestrator, plan, dry_run)
+        return carry_out(common, orchestrator, plan, start, dry_run)

@@ -35,7 +35,9 @@ def clear(common: Common, selectors: tuple[str, ...]) -> int:
 
 
 def _run(common: Common, action: str, selectors: tuple[str, ...]) -> int:
+    from lom import Start
+
     with common.orchestrator() as orchestrator:
         everything = ["all"] if orchestrator.inventory.targets else None
         plan = orchestrator.plan(action, selectors or everything, options=orchestrator.options())
-        return execute(common, orchestrator, plan)
+        return execute(common, orchestrator, plan, Start())

@@ -79,6 +79,8 @@ def ping(common: Common, selectors: tuple[str, ...]) -> int:
 
     Exit codes and -o json are those of `rune run`; the latency is duration_s.
     """
+    from lom import Start
+
     with common.orchestrator() as orchestrator:
         everything = ["all"] if orchestrator.inventory.targets else None
         plan = orchestrator.plan("noop", selectors or everything, options=orchestrator.options())
@@ -87,6 +89,7 @@ def ping(common: Common, selectors: tuple[str, ...]) -> int:
             common,
             orchestrator,
             plan,
+            Start(),
             lambda document, view: _latencies(document, transports, view),
         )
 

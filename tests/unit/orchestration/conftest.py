@@ -120,7 +120,7 @@ class Stage:
         ]
         inventory = Inventory(targets={one.name: one for one in targets})
         with Orchestrator(inventory) as rune:
-            plan = rune.plan("noop", "all", options=RunOptions(yes=True, **options))
+            plan = rune.plan("noop", "all", options=RunOptions(**options))
         steps = tuple(
             replace(
                 step,

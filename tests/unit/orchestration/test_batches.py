@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lmm.errors import HostError, RequestError
 from lmm.scope import Scope
 from lom.execution.limits import Gate, between
-from lom.planning.options import RunOptions, count_of
+from lom.planning.options import RunOptions, Start, count_of
 from lom.planning.plan import split
 
 SIZES = st.one_of(st.integers(1, 300).map(str), st.integers(1, 100).map(lambda share: f"{share}%"))
@@ -86,7 +86,7 @@ def test_no_answer_is_waited_for_once_the_run_is_cancelled() -> None:
         return answered.wait(30)
 
     gate = Gate(None, None)
-    between(RunOptions(confirm=confirm, confirm_between=True), gate, scope, "on?")
+    between(RunOptions(confirm_between=True), Start(confirm=confirm), gate, scope, "on?")
     assert gate.refusal() is not None
     answered.set()
 
@@ -97,7 +97,8 @@ def test_a_confirmation_that_breaks_is_a_no() -> None:
     before, threading.excepthook = threading.excepthook, hooked.append
     try:
         between(
-            RunOptions(confirm=lambda question: bool(1 / 0), confirm_between=True),
+            RunOptions(confirm_between=True),
+            Start(confirm=lambda question: bool(1 / 0)),
             gate,
             Scope(),
             "on?",

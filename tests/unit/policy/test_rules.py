@@ -11,7 +11,7 @@ import pytest
 from lmm.errors import RequestError
 from lmm.model import Become, SshSettings, Target
 from lom.admission.caller import Caller
-from lom.admission.decide import Request, denial, verdicts_of
+from lom.admission.decide import Question, denial, verdicts_of
 from lom.inventory.load import Inventory
 from lom.settings.policy.hours import parse_window
 from lom.settings.policy.rules import Policy, Rule
@@ -40,7 +40,7 @@ def ask(
     """Return by target which rule decided and whether it allows."""
     caller = Caller(user, frozenset(groups), user, 1000)
     subjects = tuple((TARGETS[name], risk) for name in targets)
-    verdicts = verdicts_of(policy, Request(action, subjects, caller, now), INVENTORY)
+    verdicts = verdicts_of(policy, Question(action, subjects, caller, now), INVENTORY)
     return {
         name: (one.rule.name if one.rule else None, one.allowed)
         for one in verdicts
@@ -135,9 +135,11 @@ def test_a_selector_that_means_nothing_is_an_error_even_where_the_rule_does_not_
 
 def test_a_host_given_straight_is_in_no_group() -> None:
     straight = Target("ops@10.0.0.1", host="10.0.0.1")
-    request = Request("noop", ((straight, "read"),), Caller("ann", frozenset(), "ann", 1000), NOON)
+    question = Question(
+        "noop", ((straight, "read"),), Caller("ann", frozenset(), "ann", 1000), NOON
+    )
     policy = Policy("p.yaml", rules=(Rule("not prod", "deny", targets="not prod"),))
-    assert [one.allowed for one in verdicts_of(policy, request, INVENTORY)] == [False]
+    assert [one.allowed for one in verdicts_of(policy, question, INVENTORY)] == [False]
 
 
 # -- a policy with an inventory of its own -----------------------------------------------------
@@ -169,8 +171,8 @@ OWN = Policy("p.yaml", "allow", (Rule("no prod", "deny", targets="prod"),), "/et
 def test_only_targets_as_the_policys_inventory_has_them_are_known(
     target: Target, allowed: bool
 ) -> None:
-    request = Request("noop", ((target, "read"),), Caller("ann", frozenset(), "ann", 1), NOON)
-    assert [one.allowed for one in verdicts_of(OWN, request, INVENTORY)] == [allowed]
+    question = Question("noop", ((target, "read"),), Caller("ann", frozenset(), "ann", 1), NOON)
+    assert [one.allowed for one in verdicts_of(OWN, question, INVENTORY)] == [allowed]
 
 
 @pytest.mark.parametrize("name", ["local", "localhost", "dev", "laptop"])
@@ -182,11 +184,11 @@ def test_this_machine_is_the_accounts_where_people_share_one(
 ) -> None:
     here = Target(name, transport="local")
     caller = Caller("ann", frozenset(), "rune", 1, bound=bound)
-    request = Request("noop", ((here, "read"),), caller, NOON)
+    question = Question("noop", ((here, "read"),), caller, NOON)
     policy = Policy(source, "allow", (), inventory)
 
     def allowed(known: Inventory) -> list[bool]:
-        return [one.allowed for one in verdicts_of(policy, request, known)]
+        return [one.allowed for one in verdicts_of(policy, question, known)]
 
     binds = bound and source == SYSTEM_POLICY
     known = inventory is None or name in ("local", "localhost")
@@ -197,12 +199,12 @@ def test_this_machine_is_the_accounts_where_people_share_one(
 
 def test_a_denial_names_the_rule_and_what_it_saw() -> None:
     caller = Caller("ann", frozenset(), "ann", 1000)
-    request = Request(
+    question = Question(
         "service.restart", tuple((TARGETS[n], "change") for n in ("p1", "dev")), caller, NOON
     )
     policy = Policy("/etc/rune/policy.yaml", rules=(Rule("no prod", "deny", 7, targets="prod"),))
-    verdict = next(one for one in verdicts_of(policy, request, INVENTORY) if not one.allowed)
-    error = denial(verdict, request)
+    verdict = next(one for one in verdicts_of(policy, question, INVENTORY) if not one.allowed)
+    error = denial(verdict, question)
     assert error.reason == "policy_denied"
     assert error.message.startswith(
         "rule 'no prod' (/etc/rune/policy.yaml, line 7) denies service.restart on 1 target(s): p1;"
@@ -215,14 +217,14 @@ def test_a_denial_names_the_rule_and_what_it_saw() -> None:
 def test_thousands_of_targets_are_not_all_spelt_out() -> None:
     names = [f"n{number}" for number in range(5000)]
     targets = {name: Target(name) for name in names}
-    request = Request(
+    question = Question(
         "noop",
         tuple((target, "read") for target in targets.values()),
         Caller("ann", frozenset(), "ann", 1000),
         NOON,
     )
-    [verdict] = verdicts_of(one_rule(targets="all"), request, Inventory(targets))
-    error = denial(verdict, request)
+    [verdict] = verdicts_of(one_rule(targets="all"), question, Inventory(targets))
+    error = denial(verdict, question)
     assert error.data["target_count"] == 5000
     assert len(error.data["targets"]) == 20
     assert len(error.message) < 500

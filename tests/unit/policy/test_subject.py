@@ -12,7 +12,7 @@ import pytest
 
 from lmm.contract import spec_validator
 from lmm.model import Become, Script, SecretRef, SshSettings, SsmSettings, Target
-from lom.admission.approvals.folder import Request, ask, read
+from lom.admission.approvals.folder import ApprovalRequest, ask, read
 from lom.admission.approvals.standing import Demand, plan_hash
 from lom.admission.approvals.subject import subject_of
 from lom.admission.caller import current_caller
@@ -157,9 +157,6 @@ def test_the_bytes_that_are_sent_and_the_manifest_are_in_the_hash() -> None:
         lambda: made(),  # another run id, another moment
         lambda: made(replace(HOST, vars={"rack": "r2"}, groups=())),
         lambda: made(replace(HOST, ssm=SsmSettings(ping_status="Online"))),
-        lambda: made(options=RunOptions(yes=True)),
-        lambda: made(options=RunOptions(approved="20260102T030405Z-9f86d081")),
-        lambda: made(options=RunOptions(confirm=lambda question: True)),
         lambda: replace(BASE, origin={"inventory": ("/elsewhere",)}),
     ],
 )
@@ -171,7 +168,9 @@ def test_a_subject_is_the_same_after_it_was_a_file(tmp_path: Path) -> None:
     plan = made(replace(HOST, ssh=SSH, ssm=SSM))
     subject = subject_of(plan, load_scripts(plan))
     demands = (Demand("r", "p", ("a",), 60.0),)
-    request = Request("r1", current_caller({}, {}).user, datetime.now(UTC), demands, subject)
+    request = ApprovalRequest(
+        "r1", current_caller({}, {}).user, datetime.now(UTC), demands, subject
+    )
     ask(str(tmp_path), request)
     found = read(str(tmp_path), "r1", {})
     assert (found.plan_hash, found.user, found.demands) == (

@@ -1,0 +1,50 @@
+"""What the settings and the machine's own policy say to admission: who asks, where it records."""
+
+from __future__ import annotations
+
+import os
+
+from lom.admission.caller import Caller, process_caller, user_name
+from lom.settings.load import system_safeguards
+from lom.settings.policy.values import AuditLog, Safeguards
+from lom.settings.values import Settings, state_folder
+
+AUDIT_FILE = "audit.jsonl"
+
+
+def safeguards_of(settings: Settings) -> Safeguards:
+    """Return what stands between plans and runs. Raises RequestError (``config_invalid``)."""
+    return system_safeguards() if settings.safeguards is None else settings.safeguards
+
+
+def caller_of(settings: Settings) -> Caller:
+    """Return who this process acts for.
+
+    Raises RequestError (``config_invalid``; ``invalid_request`` for an identity that is no name).
+    """
+    return process_caller(safeguards_of(settings).identities)
+
+
+def audit_logs(settings: Settings) -> tuple[AuditLog, ...]:
+    """Return where runs are recorded: what the files say, else in the state directory.
+
+    All are required of an account that runs RUNE for others: these could keep them from being
+    written, by limits of their processes.
+    """
+    safeguards = safeguards_of(settings)
+    logs = safeguards.audit
+    if logs is None:
+        logs = (AuditLog(str(state_folder(settings) / AUDIT_FILE)),)
+    if user_name(os.getuid()) in safeguards.identities:
+        logs = tuple(log._replace(required=True) for log in logs)
+    return logs
+
+
+def approvals_folder(settings: Settings) -> str:
+    """Return where requests and approvals are. Raises RequestError (``config_invalid``)."""
+    named = safeguards_of(settings).approvals
+    if named is None:
+        from lom.admission.approvals.check import no_folder
+
+        raise no_folder()
+    return named
