@@ -18,7 +18,7 @@ MOST_WAITING = 10_000  # events for a listener; with more of them the run goes a
 Data = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 
 
-class Journal:
+class EventStream:
     """Makes events (``specs/event_v1.json``), from any thread, numbered on from ``seq``.
 
     The listener hears them one at a time and in order, from a thread of its own: the run goes on

@@ -14,8 +14,8 @@ from lmm.threads import started
 from lom.planning.options import RunOptions, Start
 
 
-class Gate:
-    """Open until too many targets have failed, the run's deadline has passed, or it is closed.
+class RunLimits:
+    """A run's failure budget and deadline, which say whether more of its targets may start.
 
     ``max_failures`` is a count, ``deadline_s`` counts from now; None: no bound. May be asked from
     any thread.
@@ -63,16 +63,18 @@ class Gate:
         return seconds if self._until is None else min(seconds, self._until - time.monotonic())
 
 
-def between(options: RunOptions, start: Start, gate: Gate, scope: Scope, question: str) -> None:
-    """Pause and ask before the next batch; the gate is closed if the answer is no."""
-    if options.pause_between_s > 0 and gate.refusal() is None:
-        scope.wait(max(0.0, gate.cut(options.pause_between_s)))
+def between(
+    options: RunOptions, start: Start, limits: RunLimits, scope: Scope, question: str
+) -> None:
+    """Pause and ask before the next batch; nothing more is started if the answer is no."""
+    if options.pause_between_s > 0 and limits.refusal() is None:
+        scope.wait(max(0.0, limits.cut(options.pause_between_s)))
     if start.confirm is None or not options.confirm_between:
         return
-    if gate.refusal() is not None or scope.cancelled:
+    if limits.refusal() is not None or scope.cancelled:
         return
     if not _confirmed(start.confirm, question, scope):
-        gate.close(HostError("batch_not_confirmed", "not started: it was not confirmed"))
+        limits.close(HostError("batch_not_confirmed", "not started: it was not confirmed"))
 
 
 def _confirmed(confirm: Callable[[str], bool], question: str, scope: Scope) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from lmm.errors import RequestError
 from lmm.transports.identity import hosts_of
-from lom.execution.queue import Turn
+from lom.execution.queue import TargetState
 
 FILE_NAME = "targets.lock"
 CHANGING = ("change", "destructive")  # the risks of actions that need their host for themselves
@@ -48,47 +48,47 @@ class Locks:
         self._run_id = run_id
         self._file = LockFile(path, run_id)
         self._lock = threading.Lock()
-        self._owners: dict[int, Turn] = {}  # by place
+        self._owners: dict[int, TargetState] = {}  # by place
 
-    def take(self, turn: Turn) -> Taken:
+    def take(self, state: TargetState) -> Taken:
         """Lock the host of a target, and that of whom it meets.
 
         One that waits BEHIND another comes out of its ``let_go``.
         """
-        if turn.places is None:
-            hosts = (host for target in turn.targets for host in hosts_of(target))
-            turn.places = tuple({place_of(host) for host in hosts})
+        if state.places is None:
+            hosts = (host for target in state.targets for host in hosts_of(target))
+            state.places = tuple({place_of(host) for host in hosts})
         with self._lock:
-            for place in turn.places:
+            for place in state.places:
                 if place in self._owners:
-                    self._owners[place].behind.append(turn)
+                    self._owners[place].behind.append(state)
                     return Taken.BEHIND
-            if not self._file.take(turn.places):
+            if not self._file.take(state.places):
                 return Taken.ELSEWHERE
-            self._owners.update(dict.fromkeys(turn.places, turn))
+            self._owners.update(dict.fromkeys(state.places, state))
         return Taken.YES
 
-    def let_go(self, turn: Turn) -> Turn | None:
-        """Unlock what a target has locked, if anything; return whose turn it is now.
+    def let_go(self, state: TargetState) -> TargetState | None:
+        """Unlock what a target has locked, if anything; return the target that may have it now.
 
-        To be called whenever a target's turn ends, with a lock or without: what waits behind it
-        must not wait for ever.
+        To be called whenever a target is through or steps back, with a lock or without: what waits
+        behind it must not wait for ever.
         """
         with self._lock:
-            mine = [place for place in turn.places or () if self._owners.get(place) is turn]
+            mine = [place for place in state.places or () if self._owners.get(place) is state]
             self._file.release(mine)
             for place in mine:
                 del self._owners[place]
-            if not turn.behind:
+            if not state.behind:
                 return None
-            heir, *others = turn.behind
-            turn.behind = []
+            heir, *others = state.behind
+            state.behind = []
             heir.behind += others
         return heir
 
-    def holder(self, turn: Turn) -> str | None:
+    def holder(self, state: TargetState) -> str | None:
         """Return the id of the run that has locked a target's host; None if it is not known."""
-        places = turn.places or ()
+        places = state.places or ()
         with self._lock:
             if any(place in self._owners for place in places):
                 return self._run_id

@@ -17,7 +17,7 @@ LISTENS_S = 20.0  # until a server says that it listens; then its client calls a
 ENDS_S = 2.0  # until a server has ended after its client; then it is cancelled
 
 
-class Meeting:
+class PairedTransport:
     """``clients`` is the transport of the jobs; ``servers`` are the calls of their servers, by the
     name of the client. A server has no result of its own: what is wrong with it is its client's."""
 

@@ -17,7 +17,7 @@ from lom.planning.plan import Step
 
 
 @dataclass(slots=True, eq=False)
-class Turn:
+class TargetState:
     """A target on its way through a run.
 
     ``attempt`` is the number of its next attempt, ``starts`` how often this run has started it,
@@ -33,7 +33,7 @@ class Turn:
     asks: Inquiry | None = None
     places: tuple[int, ...] | None = None
     locked_since: float | None = None
-    behind: list[Turn] = field(default_factory=list)
+    behind: list[TargetState] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -46,18 +46,18 @@ class Turn:
         return (self.step.target, *([pair.server.target] if pair else ()))
 
 
-Lot = tuple[Transport, list[Turn]]  # what one call of the transport takes
+Batch = tuple[Transport, list[TargetState]]  # what one call of the transport takes
 
 
-class Turns:
-    """Targets in the order of their turns. All methods may be called from any thread."""
+class TargetQueue:
+    """Targets in the order in which they may start. All methods may be called from any thread."""
 
     def __init__(self, transport_for: Callable[[str], Transport]) -> None:
         self._transport_for = transport_for
         self._changed = threading.Condition()
-        self._ready: deque[Lot] = deque()
-        self._open: dict[str, list[Turn]] = {}  # by transport, what still takes targets
-        self._later: list[tuple[float, int, Turn]] = []
+        self._ready: deque[Batch] = deque()
+        self._open: dict[str, list[TargetState]] = {}  # by transport, what still takes targets
+        self._later: list[tuple[float, int, TargetState]] = []
         self._numbers = itertools.count()
         self._out = 0
         self._watched = math.inf  # the instant that one of the waiting threads will wake up at
@@ -67,14 +67,14 @@ class Turns:
         """How many calls are ready."""
         return len(self._ready)
 
-    def add(self, turn: Turn, after_s: float = 0.0) -> None:
+    def add(self, state: TargetState, after_s: float = 0.0) -> None:
         """Put a target at the end, ``after_s`` seconds from now."""
         with self._changed:
             if after_s <= 0 or self._hurried:
-                self._line_up(turn)
+                self._line_up(state)
             else:
                 at = time.monotonic() + after_s
-                heapq.heappush(self._later, (at, next(self._numbers), turn))
+                heapq.heappush(self._later, (at, next(self._numbers), state))
             self._changed.notify()
 
     def hurry(self) -> None:
@@ -84,7 +84,7 @@ class Turns:
             self._line_up_until(math.inf)
             self._changed.notify_all()
 
-    def take(self) -> Lot | None:
+    def take(self) -> Batch | None:
         """Wait for the next call; None when there will be none any more.
 
         Each one that was taken is to be followed by ``done``, after its targets were added again
@@ -95,12 +95,12 @@ class Turns:
                 now = time.monotonic()
                 self._line_up_until(now)
                 if self._ready:
-                    transport, turns = self._ready.popleft()
-                    if self._open.get(transport.name) is turns:
+                    transport, states = self._ready.popleft()
+                    if self._open.get(transport.name) is states:
                         del self._open[transport.name]
                     self._out += 1
                     self._changed.notify()  # if this thread has watched the time, another must
-                    return transport, turns
+                    return transport, states
                 if not self._later and not self._out:
                     self._changed.notify_all()
                     return None
@@ -127,10 +127,10 @@ class Turns:
         while self._later and self._later[0][0] <= now:
             self._line_up(heapq.heappop(self._later)[2])
 
-    def _line_up(self, turn: Turn) -> None:
-        transport = self._transport_for(turn.step.target.transport)
-        turns = self._open.get(transport.name)
-        if turns is None or len(turns) >= transport.batch_size:
-            turns = self._open[transport.name] = []
-            self._ready.append((transport, turns))
-        turns.append(turn)
+    def _line_up(self, state: TargetState) -> None:
+        transport = self._transport_for(state.step.target.transport)
+        states = self._open.get(transport.name)
+        if states is None or len(states) >= transport.batch_size:
+            states = self._open[transport.name] = []
+            self._ready.append((transport, states))
+        states.append(state)

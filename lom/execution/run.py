@@ -17,8 +17,8 @@ from lmm.scope import Scope
 from lmm.threads import started
 from lmm.transports import TransportPool
 from lom.execution.dispatch import Dispatch
-from lom.execution.events import Event, Journal
-from lom.execution.limits import Gate, between
+from lom.execution.events import Event, EventStream
+from lom.execution.limits import RunLimits, between
 from lom.execution.locks import CHANGING, Locks
 from lom.execution.results import Results, not_run, result_document
 from lom.execution.slots import AT_ONCE, PROCESS, Slots
@@ -67,7 +67,7 @@ class Run:
         self._start = start
         self._on_end = on_end
         self._scope = Scope()
-        self._gate = Gate(plan.max_failures, plan.options.deadline_s)
+        self._limits = RunLimits(plan.max_failures, plan.options.deadline_s)
         self._cancelled = False
         self._crash: BaseException | None = None
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()  # names of targets
@@ -85,18 +85,18 @@ class Run:
             raise
         earlier = self._earlier
         seq = earlier.last_seq if earlier else 0
-        self._journal = Journal(plan.run_id, on_event, self._recorder, self._crashed, seq)
+        self._events = EventStream(plan.run_id, on_event, self._recorder, self._crashed, seq)
         self._slots = slots
         slots.join(self._scope, at_once or max(AT_ONCE, plan.concurrency))
         self._scope.add(slots, lambda: slots.leave(self._scope))
-        self._scope.add(self._journal, self._journal.hurry)
+        self._scope.add(self._events, self._events.hurry)
         self._dispatch = Dispatch(
             plan,
             scripts,
             transports,
             self._scope,
-            gate=self._gate,
-            journal=self._journal,
+            limits=self._limits,
+            events=self._events,
             recorder=self._recorder,
             locks=self._locks,
             slots=slots,
@@ -212,7 +212,7 @@ class Run:
         try:
             left = {step.target.name for step in self._results.missing()}
             data = {"action": self.plan.action, "targets": len(left)}
-            self._journal.emit("run.resumed" if self.plan.resumes else "run.started", None, data)
+            self._events.emit("run.resumed" if self.plan.resumes else "run.started", None, data)
             for target in self._results.targets():
                 self._count(target)
             worked = False
@@ -225,7 +225,7 @@ class Run:
                     between(
                         self.plan.options,
                         self._start,
-                        self._gate,
+                        self._limits,
                         self._scope,
                         self._how_far(number),
                     )
@@ -243,7 +243,7 @@ class Run:
             except BaseException as error:
                 self._crashed(error)
             finally:
-                self._journal.close()
+                self._events.close()
                 self._queue.put(None)
 
     def _end(self) -> None:
@@ -261,7 +261,7 @@ class Run:
                 problem = InternalError("internal_error", words)
                 for step in left:
                     self._deliver(not_run(self.plan, step, problem))
-            self._journal.emit("run.finished", None, self.summary())
+            self._events.emit("run.finished", None, self.summary())
             if self._on_end is not None:
                 self._on_end(self.summary())
             if recorder is not None:
@@ -296,12 +296,12 @@ class Run:
         self._count(target)
         if self._recorder is not None:
             self._recorder.result(document, lambda: self._results.text(target))
-        self._journal.emit("target.finished", target, lambda: self._results.document(target))
+        self._events.emit("target.finished", target, lambda: self._results.document(target))
         self._queue.put(target)
 
     def _count(self, target: str) -> None:
         if self._results.outcome(target) not in (Outcome.OK, Outcome.SKIPPED):
-            self._gate.count_failure()
+            self._limits.count_failure()
 
     def _crashed(self, error: BaseException) -> None:
         self._crash = self._crash or error

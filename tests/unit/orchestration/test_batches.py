@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lmm.errors import HostError, RequestError
 from lmm.scope import Scope
-from lom.execution.limits import Gate, between
+from lom.execution.limits import RunLimits, between
 from lom.planning.options import RunOptions, Start, count_of
 from lom.planning.plan import split
 
@@ -55,23 +55,23 @@ def test_sizes_that_are_none(sizes: str) -> None:
         split(10, sizes)
 
 
-def test_a_gate_shuts_after_too_many_failures() -> None:
-    gate = Gate(1, None)
-    gate.count_failure()
-    assert gate.refusal() is None
-    gate.count_failure()
-    refusal = gate.refusal()
+def test_nothing_starts_after_too_many_failures() -> None:
+    limits = RunLimits(1, None)
+    limits.count_failure()
+    assert limits.refusal() is None
+    limits.count_failure()
+    refusal = limits.refusal()
     assert refusal
     assert refusal.reason == "max_failures_reached"
-    assert gate.cut(60) == 60
+    assert limits.cut(60) == 60
 
 
-def test_a_gate_shuts_at_the_deadline_and_cuts_what_is_longer() -> None:
-    gate = Gate(None, 1000)
-    assert gate.refusal() is None
-    assert 990 < gate.cut(5000) <= 1000
-    assert gate.cut(5) == 5
-    late = Gate(None, 0.001)
+def test_nothing_starts_after_the_deadline_which_cuts_what_is_longer() -> None:
+    limits = RunLimits(None, 1000)
+    assert limits.refusal() is None
+    assert 990 < limits.cut(5000) <= 1000
+    assert limits.cut(5) == 5
+    late = RunLimits(None, 0.001)
     time.sleep(0.002)
     refusal = late.refusal()
     assert refusal
@@ -85,26 +85,26 @@ def test_no_answer_is_waited_for_once_the_run_is_cancelled() -> None:
         scope.cancel()
         return answered.wait(30)
 
-    gate = Gate(None, None)
-    between(RunOptions(confirm_between=True), Start(confirm=confirm), gate, scope, "on?")
-    assert gate.refusal() is not None
+    limits = RunLimits(None, None)
+    between(RunOptions(confirm_between=True), Start(confirm=confirm), limits, scope, "on?")
+    assert limits.refusal() is not None
     answered.set()
 
 
 def test_a_confirmation_that_breaks_is_a_no() -> None:
-    gate = Gate(None, None)
+    limits = RunLimits(None, None)
     hooked: list[object] = []
     before, threading.excepthook = threading.excepthook, hooked.append
     try:
         between(
             RunOptions(confirm_between=True),
             Start(confirm=lambda question: bool(1 / 0)),
-            gate,
+            limits,
             Scope(),
             "on?",
         )
     finally:
         threading.excepthook = before
-    refusal = gate.refusal()
+    refusal = limits.refusal()
     assert isinstance(refusal, HostError)
     assert refusal.reason == "batch_not_confirmed"

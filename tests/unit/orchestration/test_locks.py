@@ -19,7 +19,7 @@ from lmm.errors import RequestError, RuneError, Unreachable
 from lmm.model import Target
 from lom import Run
 from lom.execution.locks import LockFile, Locks, Taken, place_of
-from lom.execution.queue import Turn
+from lom.execution.queue import TargetState
 from lom.planning.plan import Step
 
 from .conftest import Batched, Played, Stage
@@ -37,8 +37,8 @@ time.sleep(600)
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def turn(name: str, *places: int) -> Turn:
-    made = Turn(Step(Target(name), None, None, ""))
+def state(name: str, *places: int) -> TargetState:
+    made = TargetState(Step(Target(name), None, None, ""))
     made.places = places
     return made
 
@@ -115,7 +115,7 @@ def test_no_host_is_ever_had_by_two(
     """Nine targets of three runs on four hosts: at most one has a host, and nobody is forgotten."""
     path = tmp_path_factory.getbasetemp() / "property.lock"
     runs = [Locks(path, f"run-{number}") for number in range(3)]
-    turns = [turn(str(n), *(place_of(str(host)) for host in hosts[n])) for n in range(9)]
+    turns = [state(str(n), *(place_of(str(host)) for host in hosts[n])) for n in range(9)]
     owners: dict[int, int] = {}
     parked: set[int] = set()
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lmm.model import Target
 from lmm.transports import Job
-from lom.execution.queue import Turn, Turns
+from lom.execution.queue import TargetQueue, TargetState
 from lom.planning.plan import Step
 
 
@@ -36,18 +36,18 @@ class Named:
 TRANSPORTS = {"ssh": Named("ssh", 1), "ssm": Named("ssm", 3)}
 
 
-def turn(name: str, transport: str = "ssh") -> Turn:
-    return Turn(Step(Target(name, transport=transport), None, None, ""))
+def turn(name: str, transport: str = "ssh") -> TargetState:
+    return TargetState(Step(Target(name, transport=transport), None, None, ""))
 
 
-def queue() -> Turns:
-    return Turns(TRANSPORTS.__getitem__)  # type: ignore[arg-type]
+def queue() -> TargetQueue:
+    return TargetQueue(TRANSPORTS.__getitem__)  # type: ignore[arg-type]
 
 
-def drain(turns: Turns) -> list[tuple[str, list[str]]]:
+def drain(turns: TargetQueue) -> list[tuple[str, list[str]]]:
     found = []
-    while (lot := turns.take()) is not None:
-        found.append((lot[0].name, [one.name for one in lot[1]]))
+    while (batch := turns.take()) is not None:
+        found.append((batch[0].name, [one.name for one in batch[1]]))
         turns.done()
     return found
 
@@ -57,13 +57,13 @@ def test_calls_take_what_their_transport_can_in_order(kinds: list[str]) -> None:
     turns = queue()
     for number, kind in enumerate(kinds):
         turns.add(turn(str(number), kind))
-    lots = drain(turns)
+    batches = drain(turns)
     for kind, most in (("ssh", 1), ("ssm", 3)):
         names = [str(number) for number, one in enumerate(kinds) if one == kind]
-        mine = [targets for transport, targets in lots if transport == kind]
+        mine = [targets for transport, targets in batches if transport == kind]
         assert [name for targets in mine for name in targets] == names
         assert [len(targets) for targets in mine[:-1]] == [most] * len(mine[:-1])
-    firsts = [int(targets[0]) for _, targets in lots]
+    firsts = [int(targets[0]) for _, targets in batches]
     assert firsts == sorted(firsts)
 
 
@@ -87,8 +87,8 @@ def test_a_call_that_is_out_may_bring_its_target_back() -> None:
     """Threads that find nothing wait for as long as one of them may still add something."""
     turns = queue()
     turns.add(turn("a"))
-    lot = turns.take()
-    assert lot
+    batch = turns.take()
+    assert batch
     seen: list[str] = []
     threads = [
         threading.Thread(target=lambda: seen.extend(n for _, names in drain(turns) for n in names))
@@ -96,7 +96,7 @@ def test_a_call_that_is_out_may_bring_its_target_back() -> None:
     ]
     for thread in threads:
         thread.start()
-    turns.add(lot[1][0], 0.01)
+    turns.add(batch[1][0], 0.01)
     turns.done()
     for thread in threads:
         thread.join(20)
@@ -109,11 +109,11 @@ def test_the_time_is_kept_by_whoever_is_there() -> None:
     order: list[str] = []
 
     def work() -> None:
-        while (lot := turns.take()) is not None:
-            order.append(lot[1][0].name)
-            if lot[1][0].name == "early":
+        while (batch := turns.take()) is not None:
+            order.append(batch[1][0].name)
+            if batch[1][0].name == "early":
                 gone.wait(20)  # this thread keeps no time any more
-            elif lot[1][0].name == "late":
+            elif batch[1][0].name == "late":
                 gone.set()
             turns.done()
 
@@ -149,7 +149,7 @@ def test_waiting_costs_no_cpu(threads: int) -> None:
         worker.join(20)
 
 
-def count_waits(turns: Turns) -> Callable[[], int]:
+def count_waits(turns: TargetQueue) -> Callable[[], int]:
     """Return what tells how often a thread has begun to wait."""
     waits: list[float | None] = []
     wait = turns._changed.wait
