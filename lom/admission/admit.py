@@ -109,9 +109,7 @@ def admit(plan: Plan, start: Start, caller: Caller, grounds: Grounds) -> Admissi
         record(unwritten)
         raise unwritten
     if request is not None:
-        from lom.admission.approvals.folder import ask
-
-        ask(approvals_folder(settings), request)
+        approvals_folder(settings).ask(request)
     if error is None and start.approved and not plan.resumes:
         from lom.admission.approvals.check import use_up
 

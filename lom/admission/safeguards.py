@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
+from lmm.errors import RequestError
 from lom.admission.caller import Caller, process_caller, user_name
 from lom.settings.load import system_safeguards
 from lom.settings.policy.values import AuditLog, Safeguards
 from lom.settings.values import Settings, state_folder
+
+if TYPE_CHECKING:
+    from lom.admission.approvals.folder import ApprovalFolder
+    from lom.admission.approvals.standing import Demand
 
 AUDIT_FILE = "audit.jsonl"
 
@@ -40,11 +46,21 @@ def audit_logs(settings: Settings) -> tuple[AuditLog, ...]:
     return logs
 
 
-def approvals_folder(settings: Settings) -> str:
-    """Return where requests and approvals are. Raises RequestError (``config_invalid``)."""
-    named = safeguards_of(settings).approvals
-    if named is None:
-        from lom.admission.approvals.check import no_folder
+def approvals_folder(settings: Settings, demand: Demand | None = None) -> ApprovalFolder:
+    """Return where requests and approvals are.
 
-        raise no_folder()
-    return named
+    Raises RequestError (``config_invalid``) where no folder is named, in which nobody could give
+    the approval that is asked for, or that a rule demands.
+    """
+    from lom.admission.approvals.folder import ApprovalFolder
+
+    safeguards = safeguards_of(settings)
+    if safeguards.approvals is not None:
+        return ApprovalFolder(safeguards.approvals, safeguards.identities)
+    why = f"rule {demand.rule!r} of {demand.policy} demands an approval, and " if demand else ""
+    raise RequestError(
+        "config_invalid",
+        f"{why}no folder is named in which another user can approve; name one under approvals",
+        field="$.approvals",
+        **({"file": demand.policy} if demand else {}),
+    )

@@ -10,8 +10,7 @@ from typing import Any
 
 from lmm.envelope import timestamp
 from lmm.errors import PolicyDenied, RequestError
-from lom.admission.approvals import folder
-from lom.admission.approvals.folder import ApprovalRequest
+from lom.admission.approvals.folder import ApprovalRequest, answer_of
 from lom.admission.approvals.standing import Answer
 from lom.admission.audit.logs import write
 from lom.admission.caller import Caller
@@ -40,8 +39,9 @@ def find(
     Raises RequestError (``unknown_run``, ``local_io_error``, ``config_invalid``); PolicyDenied
     (``approval_void``) where its plan has another hash than the one expected.
     """
-    place, identities = approvals_folder(settings), safeguards_of(settings).identities
-    request = folder.find(place, name, identities, lambda one: _may_see(one, caller, identities))
+    identities = safeguards_of(settings).identities
+    folder = approvals_folder(settings)
+    request = folder.find(name, lambda one: _may_see(one, caller, identities))
     if plan_hash is not None and plan_hash != request.plan_hash:
         raise PolicyDenied(
             "approval_void",
@@ -59,17 +59,17 @@ def waiting(settings: Settings, caller: Caller) -> list[dict[str, Any]]:
     """
     if safeguards_of(settings).approvals is None:
         return []
-    place, identities = approvals_folder(settings), safeguards_of(settings).identities
+    folder, identities = approvals_folder(settings), safeguards_of(settings).identities
     return [
         {
             **listed(one),
             "answers": [
                 answer.document()
-                for answer in folder.answers(place, one.run_id, identities)
+                for answer in folder.answers(one.run_id)
                 if answer.plan_hash == one.plan_hash
             ],
         }
-        for one in folder.requests(place, identities)
+        for one in folder.requests()
         if _may_see(one, caller, identities)
     ]
 
@@ -128,10 +128,10 @@ def respond(
             f"the reason has {len(denial)} characters, more than {LONGEST_REASON} @ $.reason",
             field="$.reason",
         )
-    answer = folder.answer_of(request, caller, denial)
+    answer = answer_of(request, caller, denial)
     line = answered(request.run_id, request.subject, answer.document(), caller)
     unwritten = write(audit_logs(settings), line)
     if unwritten is not None:
         raise unwritten
-    folder.leave(approvals_folder(settings), request.run_id, answer)
+    approvals_folder(settings).leave(request.run_id, answer)
     return answer

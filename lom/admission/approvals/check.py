@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from lmm.errors import PolicyDenied, RequestError
-from lom.admission.approvals import folder as approvals
-from lom.admission.approvals.folder import ApprovalRequest
+from lmm.errors import PolicyDenied
+from lom.admission.approvals.folder import ApprovalFolder, ApprovalRequest
 from lom.admission.approvals.standing import Answer, Demand, differences, plan_hash, standing
 from lom.admission.approvals.subject import subject_of
 from lom.admission.caller import Caller
 from lom.admission.judges import Grounds, Verdict
-from lom.admission.safeguards import safeguards_of
+from lom.admission.safeguards import approvals_folder
 from lom.planning.plan import Plan
 
 
@@ -45,12 +44,9 @@ class Approvals:
     """
 
     def __init__(self, demands: Sequence[Demand], grounds: Grounds, approved: bool) -> None:
-        safeguards = safeguards_of(grounds.settings)
-        if safeguards.approvals is None:
-            raise no_folder(demands[0] if demands else None)
+        self._folder = approvals_folder(grounds.settings, demands[0] if demands else None)
         self._demands = tuple(demands)
         self._scripts = grounds.scripts
-        self._folder, self._identities = safeguards.approvals, safeguards.identities
         self._approved = approved
 
     def judge(self, plan: Plan, caller: Caller, now: datetime) -> Verdict:
@@ -67,9 +63,9 @@ class Approvals:
 
         answers: list[Answer] = []
         if self._approved:
-            if approvals.is_used(self._folder, run_id) and not plan.resumes:
+            if self._folder.is_used(run_id) and not plan.resumes:
                 return refused("approval_void", f"the approval of {run_id} was used")
-            asked = approvals.read(self._folder, run_id, self._identities, used=plan.resumes)
+            asked = self._folder.read(run_id, used=plan.resumes)
             if asked.user != caller.user:
                 why = f"{asked.user} asked for {run_id}, not {caller.user}"
                 return refused("policy_denied", why)
@@ -77,7 +73,7 @@ class Approvals:
                 found = differences(asked.subject, subject)
                 why = f"this is not the plan of {run_id}; what differs: {', '.join(found)}"
                 return refused("approval_void", why, differences=found)
-            answers = approvals.answers(self._folder, run_id, self._identities)
+            answers = self._folder.answers(run_id)
         reached = standing(self._demands, answers, caller.user, digest, now)
         if reached.reason is None:
             return Verdict(consent=Consent(digest, reached.approved_by))
@@ -91,23 +87,12 @@ class Approvals:
         return refused(reached.reason, words, request)
 
 
-def use_up(folder: str, run_id: str) -> PolicyDenied | None:
+def use_up(folder: ApprovalFolder, run_id: str) -> PolicyDenied | None:
     """Mark an approval as used; return why not if another process was faster.
 
     Raises RequestError (``local_io_error``).
     """
-    if approvals.use(folder, run_id):
+    if folder.use(run_id):
         return None
     why = f"the approval of {run_id} was used by another process"
     return PolicyDenied("approval_void", why, run_id=run_id)
-
-
-def no_folder(demand: Demand | None = None) -> RequestError:
-    """Return the error for an approval, or for a rule that demands one, that nobody could give."""
-    why = f"rule {demand.rule!r} of {demand.policy} demands an approval, and " if demand else ""
-    return RequestError(
-        "config_invalid",
-        f"{why}no folder is named in which another user can approve; name one under approvals",
-        field="$.approvals",
-        **({"file": demand.policy} if demand else {}),
-    )

@@ -16,7 +16,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -49,22 +49,201 @@ class ApprovalRequest:
         return plan_hash(self.subject)
 
 
-# -- asking, answering, using ------------------------------------------------------------------
+class ApprovalFolder:
+    """The folder of requests and answers at ``path``.
 
-
-def ask(folder: str, request: ApprovalRequest) -> None:
-    """Leave a request.
-
-    Raises RequestError (``config_invalid``, ``local_io_error``, ``invalid_request``).
+    ``identities`` names, by OS user, the variable that is believed about who wrote a file.
     """
-    document = {
-        "run_id": request.run_id,
-        "user": request.user,
-        "asked_at": timestamp(request.asked_at),
-        "demands": [one._asdict() for one in request.demands],
-        "subject": request.subject,
-    }
-    _write(folder, f"{request.run_id}{REQUEST}", document)
+
+    def __init__(self, path: str, identities: Mapping[str, str]) -> None:
+        self.path = path
+        self._identities = identities
+
+    def ask(self, request: ApprovalRequest) -> None:
+        """Leave a request.
+
+        Raises RequestError (``config_invalid``, ``local_io_error``, ``invalid_request``).
+        """
+        document = {
+            "run_id": request.run_id,
+            "user": request.user,
+            "asked_at": timestamp(request.asked_at),
+            "demands": [one._asdict() for one in request.demands],
+            "subject": request.subject,
+        }
+        self._write(f"{request.run_id}{REQUEST}", document)
+
+    def leave(self, run_id: str, answer: Answer) -> None:
+        """Leave an answer to the request of a run. Raises as ``ask``."""
+        document = {
+            "run_id": run_id,
+            "user": answer.user,
+            "plan_hash": answer.plan_hash,
+            "approved": answer.approved,
+            "at": timestamp(answer.at),
+            "reason": answer.reason,
+        }
+        self._write(f"{run_id}.{secrets.token_hex(4)}{ANSWER}", document)
+
+    def use(self, run_id: str) -> bool:
+        """Mark a request as used; False if another process was faster. Raises RequestError."""
+        try:
+            os.rename(self._path(run_id, REQUEST), self._path(run_id, USED))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise self._io_error(error) from None
+        return True
+
+    def is_used(self, run_id: str) -> bool:
+        """Whether a run was started on this request."""
+        return os.path.lexists(self._path(run_id, USED))
+
+    def requests(self) -> list[ApprovalRequest]:
+        """Return what waits for an answer or a start, the oldest first, without what is no request.
+
+        Raises RequestError.
+        """
+        found = []
+        for name in self._names("", REQUEST):
+            with contextlib.suppress(RequestError):
+                found.append(self.read(name.removesuffix(REQUEST)))
+        return sorted(found, key=lambda one: one.asked_at)
+
+    def find(
+        self,
+        name: str,
+        is_shown: Callable[[ApprovalRequest], bool] = lambda one: True,
+    ) -> ApprovalRequest:
+        """Return the request with this run id, or the one whose id begins so; of those that
+        ``is_shown`` leaves out nothing is told.
+
+        Raises RequestError (``unknown_run``, ``local_io_error``, ``config_invalid``).
+        """
+        ids = [one.removesuffix(REQUEST) for one in self._names(name, REQUEST)]
+        if name in ids or len(ids) == 1:
+            found = [self.read(name if name in ids else ids[0])]
+        else:
+            found = [one for one in self.requests() if one.run_id in ids]
+        found = [one for one in found if is_shown(one)]
+        if len(found) != 1:
+            ids = sorted(one.run_id for one in found)
+            why = f"more than one begins so: {', '.join(ids[:4])}" if ids else "there is none"
+            raise RequestError(
+                "unknown_run", f"no request {name!r} in {self.path}: {why}", name=name
+            )
+        return found[0]
+
+    def read(self, run_id: str, *, used: bool = False) -> ApprovalRequest:
+        """Return the request with this run id, waiting or ``used``.
+
+        Raises RequestError (``unknown_run``).
+        """
+        self._path(run_id, REQUEST)
+        try:
+            name = f"{run_id}{USED if used else REQUEST}"
+            document, user, _, _ = self._read(name, "subject")
+            if document["run_id"] != run_id:
+                raise _Unfit(f"it is for {document['run_id']}")
+            asked_at = _instant(document["asked_at"])
+        except _Unfit as unfit:
+            raise RequestError(
+                "unknown_run",
+                f"the request {run_id} in {self.path} cannot be used: {unfit}",
+                name=run_id,
+            ) from None
+        return ApprovalRequest(
+            run_id,
+            user,
+            asked_at,
+            tuple(
+                Demand(one["rule"], one["policy"], tuple(one["approvers"]), one["valid_for_s"])
+                for one in document["demands"]
+            ),
+            document["subject"],
+        )
+
+    def answers(self, run_id: str) -> list[Answer]:
+        """Return the answers to a request; leave out what its owner did not write as an answer.
+
+        An approval that says it is of later than its file is none.
+        """
+        found = []
+        for name in self._names(f"{run_id}.", ANSWER):
+            with contextlib.suppress(_Unfit):
+                document, user, groups, changed = self._read(name, "plan_hash")
+                ahead = document["approved"] and _instant(document["at"]) > changed + AHEAD
+                if document["run_id"] == run_id and not ahead:
+                    found.append(
+                        Answer(
+                            user,
+                            groups,
+                            document["plan_hash"],
+                            document["approved"],
+                            changed,
+                            document["reason"],
+                        )
+                    )
+        return found
+
+    def _read(self, name: str, key: str) -> tuple[dict[str, Any], str, frozenset[str], datetime]:
+        """Return a document that has ``key``, who wrote it, the groups of that user, and when."""
+        content, found = _content(os.path.join(self.path, name))
+        document = _parsed(content)
+        if key not in document:
+            raise _Unfit(f"it has no {key}")
+        claimed = document["user"]
+        user, groups = owner(found.st_uid, claimed, self._identities)
+        if user != claimed:
+            raise _Unfit(f"it says that {claimed!r} wrote it, and it belongs to {user!r}")
+        return document, user, groups, datetime.fromtimestamp(found.st_ctime, UTC)
+
+    def _write(self, name: str, document: Mapping[str, Any]) -> None:
+        """Write a file that those can read who can read the folder; all of it or nothing."""
+        content = json.dumps(document).encode("ascii")
+        try:
+            _parsed(content)  # what could not be read again would count for nothing
+        except _Unfit as unfit:
+            raise RequestError("invalid_request", f"{name} cannot be written: {unfit}") from None
+        new = os.path.join(self.path, f".{secrets.token_hex(8)}")
+        try:
+            place = _place(self.path)
+            _tidy(self.path)
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                with open(descriptor, "wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    with contextlib.suppress(OSError):  # the folder's group may not be ours to give
+                        os.fchown(descriptor, -1, place.st_gid)
+                    os.fchmod(descriptor, 0o600 | place.st_mode & 0o044)
+                    os.fsync(descriptor)
+                os.rename(new, os.path.join(self.path, name))
+            except BaseException:
+                os.unlink(new)
+                raise
+        except OSError as error:
+            raise self._io_error(error) from None
+
+    def _path(self, run_id: str, end: str) -> str:
+        if not _RUN_ID.fullmatch(run_id):
+            raise RequestError("unknown_run", f"{shown(run_id)} is not the id of a run")
+        return os.path.join(self.path, f"{run_id}{end}")
+
+    def _names(self, start: str, end: str) -> list[str]:
+        try:
+            names = os.listdir(self.path)
+        except OSError as error:
+            raise self._io_error(error) from None
+        return [name for name in names if name.startswith(start) and name.endswith(end)]
+
+    def _io_error(self, error: OSError) -> RequestError:
+        return RequestError(
+            "local_io_error",
+            f"the folder of approvals {self.path} cannot be used: {error.strerror}; root makes it"
+            f" with `install -d -g GROUP -m 3770 {self.path}`",
+            file=self.path,
+        )
 
 
 def answer_of(request: ApprovalRequest, caller: Caller, denial: str | None) -> Answer:
@@ -73,152 +252,11 @@ def answer_of(request: ApprovalRequest, caller: Caller, denial: str | None) -> A
     return Answer(caller.user, caller.groups, request.plan_hash, denial is None, now, denial)
 
 
-def leave(folder: str, run_id: str, answer: Answer) -> None:
-    """Leave an answer to the request of a run. Raises as ``ask``."""
-    document = {
-        "run_id": run_id,
-        "user": answer.user,
-        "plan_hash": answer.plan_hash,
-        "approved": answer.approved,
-        "at": timestamp(answer.at),
-        "reason": answer.reason,
-    }
-    _write(folder, f"{run_id}.{secrets.token_hex(4)}{ANSWER}", document)
-
-
-def use(folder: str, run_id: str) -> bool:
-    """Mark a request as used; False if another process was faster. Raises RequestError."""
-    try:
-        os.rename(_path(folder, run_id, REQUEST), _path(folder, run_id, USED))
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise _io_error(folder, error) from None
-    return True
-
-
-def is_used(folder: str, run_id: str) -> bool:
-    """Whether a run was started on this request."""
-    return os.path.lexists(_path(folder, run_id, USED))
-
-
-# -- reading -----------------------------------------------------------------------------------
-
-
-def requests(folder: str, identities: Mapping[str, str]) -> list[ApprovalRequest]:
-    """Return what waits for an answer or a start, the oldest first; leave out what is no request.
-
-    Raises RequestError.
-    """
-    found = []
-    for name in _names(folder, "", REQUEST):
-        with contextlib.suppress(RequestError):
-            found.append(read(folder, name.removesuffix(REQUEST), identities))
-    return sorted(found, key=lambda one: one.asked_at)
-
-
-def find(
-    folder: str,
-    name: str,
-    identities: Mapping[str, str],
-    is_shown: Callable[[ApprovalRequest], bool] = lambda one: True,
-) -> ApprovalRequest:
-    """Return the request with this run id, or the one whose id begins so; of those that
-    ``is_shown`` leaves out nothing is told.
-
-    Raises RequestError (``unknown_run``, ``local_io_error``, ``config_invalid``).
-    """
-    ids = [one.removesuffix(REQUEST) for one in _names(folder, name, REQUEST)]
-    if name in ids or len(ids) == 1:
-        found = [read(folder, name if name in ids else ids[0], identities)]
-    else:
-        found = [one for one in requests(folder, identities) if one.run_id in ids]
-    found = [one for one in found if is_shown(one)]
-    if len(found) != 1:
-        raise not_found(folder, name, [one.run_id for one in found])
-    return found[0]
-
-
-def not_found(folder: str, name: str, ids: Sequence[str] = ()) -> RequestError:
-    """Return the error for a name that no request has, or more than one begins with."""
-    why = f"more than one begins so: {', '.join(sorted(ids)[:4])}" if ids else "there is none"
-    return RequestError("unknown_run", f"no request {name!r} in {folder}: {why}", name=name)
-
-
-def read(
-    folder: str, run_id: str, identities: Mapping[str, str], *, used: bool = False
-) -> ApprovalRequest:
-    """Return the request with this run id, waiting or ``used``.
-
-    Raises RequestError (``unknown_run``).
-    """
-    _path(folder, run_id, REQUEST)
-    try:
-        name = f"{run_id}{USED if used else REQUEST}"
-        document, user, _, _ = _read(folder, name, "subject", identities)
-        if document["run_id"] != run_id:
-            raise _Unfit(f"it is for {document['run_id']}")
-        asked_at = _instant(document["asked_at"])
-    except _Unfit as unfit:
-        raise RequestError(
-            "unknown_run", f"the request {run_id} in {folder} cannot be used: {unfit}", name=run_id
-        ) from None
-    return ApprovalRequest(
-        run_id,
-        user,
-        asked_at,
-        tuple(
-            Demand(one["rule"], one["policy"], tuple(one["approvers"]), one["valid_for_s"])
-            for one in document["demands"]
-        ),
-        document["subject"],
-    )
-
-
-def answers(folder: str, run_id: str, identities: Mapping[str, str]) -> list[Answer]:
-    """Return the answers to a request; leave out what its owner did not write as an answer.
-
-    An approval that says it is of later than its file is none.
-    """
-    found = []
-    for name in _names(folder, f"{run_id}.", ANSWER):
-        with contextlib.suppress(_Unfit):
-            document, user, groups, changed = _read(folder, name, "plan_hash", identities)
-            ahead = document["approved"] and _instant(document["at"]) > changed + AHEAD
-            if document["run_id"] == run_id and not ahead:
-                found.append(
-                    Answer(
-                        user,
-                        groups,
-                        document["plan_hash"],
-                        document["approved"],
-                        changed,
-                        document["reason"],
-                    )
-                )
-    return found
-
-
 # -- files -------------------------------------------------------------------------------------
 
 
 class _Unfit(Exception):
     """A file that is not what its name says."""
-
-
-def _read(
-    folder: str, name: str, key: str, identities: Mapping[str, str]
-) -> tuple[dict[str, Any], str, frozenset[str], datetime]:
-    """Return a document that has ``key``, who wrote it, the groups of that user, and when."""
-    content, found = _content(os.path.join(folder, name))
-    document = _parsed(content)
-    if key not in document:
-        raise _Unfit(f"it has no {key}")
-    claimed = document["user"]
-    user, groups = owner(found.st_uid, claimed, identities)
-    if user != claimed:
-        raise _Unfit(f"it says that {claimed!r} wrote it, and it belongs to {user!r}")
-    return document, user, groups, datetime.fromtimestamp(found.st_ctime, UTC)
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
@@ -257,34 +295,6 @@ def _content(path: str) -> tuple[bytes, os.stat_result]:
         raise _Unfit(f"it cannot be read: {error.strerror}") from None
 
 
-def _write(folder: str, name: str, document: Mapping[str, Any]) -> None:
-    """Write a file that those can read who can read the folder; all of it or nothing."""
-    content = json.dumps(document).encode("ascii")
-    try:
-        _parsed(content)  # what could not be read again would count for nothing
-    except _Unfit as unfit:
-        raise RequestError("invalid_request", f"{name} cannot be written: {unfit}") from None
-    new = os.path.join(folder, f".{secrets.token_hex(8)}")
-    try:
-        place = _place(folder)
-        _tidy(folder)
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with open(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                with contextlib.suppress(OSError):  # the folder's group may not be ours to give
-                    os.fchown(descriptor, -1, place.st_gid)
-                os.fchmod(descriptor, 0o600 | place.st_mode & 0o044)
-                os.fsync(descriptor)
-            os.rename(new, os.path.join(folder, name))
-        except BaseException:
-            os.unlink(new)
-            raise
-    except OSError as error:
-        raise _io_error(folder, error) from None
-
-
 def _place(folder: str) -> os.stat_result:
     """Return what the folder is. Raises RequestError where others could remove one's files."""
     found = os.stat(folder)
@@ -309,26 +319,3 @@ def _tidy(folder: str) -> None:
                     found = entry.stat(follow_symlinks=False)
                     if found.st_uid == os.geteuid() and found.st_mtime < before:
                         os.unlink(entry.path)
-
-
-def _path(folder: str, run_id: str, end: str) -> str:
-    if not _RUN_ID.fullmatch(run_id):
-        raise RequestError("unknown_run", f"{shown(run_id)} is not the id of a run")
-    return os.path.join(folder, f"{run_id}{end}")
-
-
-def _names(folder: str, start: str, end: str) -> list[str]:
-    try:
-        names = os.listdir(folder)
-    except OSError as error:
-        raise _io_error(folder, error) from None
-    return [name for name in names if name.startswith(start) and name.endswith(end)]
-
-
-def _io_error(folder: str, error: OSError) -> RequestError:
-    return RequestError(
-        "local_io_error",
-        f"the folder of approvals {folder} cannot be used: {error.strerror}; root makes it"
-        f" with `install -d -g GROUP -m 3770 {folder}`",
-        file=folder,
-    )

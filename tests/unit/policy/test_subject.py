@@ -12,7 +12,7 @@ import pytest
 
 from lmm.contract import spec_validator
 from lmm.model import Become, Script, SecretRef, SshSettings, SsmSettings, Target
-from lom.admission.approvals.folder import ApprovalRequest, ask, read
+from lom.admission.approvals.folder import ApprovalFolder, ApprovalRequest
 from lom.admission.approvals.standing import Demand, plan_hash
 from lom.admission.approvals.subject import subject_of
 from lom.admission.caller import current_caller
@@ -171,8 +171,9 @@ def test_a_subject_is_the_same_after_it_was_a_file(tmp_path: Path) -> None:
     request = ApprovalRequest(
         "r1", current_caller({}, {}).user, datetime.now(UTC), demands, subject
     )
-    ask(str(tmp_path), request)
-    found = read(str(tmp_path), "r1", {})
+    folder = ApprovalFolder(str(tmp_path), {})
+    folder.ask(request)
+    found = folder.read("r1")
     assert (found.plan_hash, found.user, found.demands) == (
         plan_hash(subject),
         request.user,
