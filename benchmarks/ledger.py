@@ -64,7 +64,7 @@ def sample(way: str, mode: str, targets: int, ledger: Path) -> None:
     from lmm.model import Target
     from lom import Inventory, Orchestrator
     from lom.execution.run import Run
-    from lom.ledger import Ledger
+    from lom.ledger.sqlite.writer import SqliteLedger
     from lom.planning.scripts import load_scripts
     from lom.render.documents import encode
 
@@ -81,7 +81,7 @@ def sample(way: str, mode: str, targets: int, ledger: Path) -> None:
             scripts,
             AnsweredPool(),
             listener,
-            Ledger(ledger) if mode in ("ledger", "both") else None,
+            SqliteLedger(ledger) if mode in ("ledger", "both") else None,
         )
         answers = sum(result.ok for result in run)
         took = {"wall": time.perf_counter() - began, "cpu": cpu_s() - cpu}

@@ -22,8 +22,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from lom.fleet.report import fleet_report
+from lom.ledger.measurements import Measurement, PastMetric
 from lom.ledger.metrics import Measured, Metric, Series, summarize
-from lom.ledger.sqlite.measurements import Earlier, Measurement
 
 BETWEEN, WITHIN = 0.01, 0.02
 ABOUT = {"run_id": "simulated", "action": "gpu.bench", "started_at": "2026-01-01T00:00:00Z"}
@@ -73,7 +73,7 @@ def trial(fleet: Fleet, random: np.random.Generator) -> list[str]:
         for run in range(fleet.runs):
             for metric in measured(before, fleet, random):
                 of_host = history.setdefault(name, {})
-                earlier = Earlier(f"r{run}", ABOUT["started_at"], metric)
+                earlier = PastMetric(f"r{run}", ABOUT["started_at"], metric)
                 of_host.setdefault(metric.series, []).append(earlier)
     report = fleet_report(ABOUT, hosts, history)
     return [host["verdict"] for host in report["hosts"]]

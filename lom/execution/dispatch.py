@@ -31,7 +31,8 @@ from lom.registry.manifest import Plugin
 from lom.settings.values import WAIT
 
 if TYPE_CHECKING:
-    from lom.ledger import Recorder, Started
+    from lom.ledger.records import Started
+    from lom.ledger.store import Recorder
 
 # How long until a lock that another run has is tried again: a share of the time that the target
 # has waited already, so that many that wait for long cost little.

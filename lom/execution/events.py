@@ -11,7 +11,7 @@ from lmm.envelope import timestamp
 from lmm.threads import started
 
 if TYPE_CHECKING:
-    from lom.ledger import Recorder
+    from lom.ledger.store import Recorder
 
 Event = dict[str, Any]
 MOST_WAITING = 10_000  # events for a listener; with more of them the run goes at its pace

@@ -27,7 +27,8 @@ from lom.planning.plan import Plan, Step
 from lom.registry.manifest import Plugin
 
 if TYPE_CHECKING:
-    from lom.ledger import Earlier, Ledger, Recorder
+    from lom.ledger.records import Earlier
+    from lom.ledger.store import Ledger, Recorder
 
 
 _SIGNALS_S = 0.2  # within which a signal is answered

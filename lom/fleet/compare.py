@@ -23,9 +23,8 @@ from lom.fleet.statistics import (
     deviation,
 )
 from lom.fleet.verdicts import measure, series_words, verdict_without_metrics
+from lom.ledger.measurements import Baseline, Measurement
 from lom.ledger.metrics import Measured, Metric, Series
-from lom.ledger.sqlite.baselines import Baseline
-from lom.ledger.sqlite.measurements import Measurement
 
 FALSE_DISCOVERIES = 0.05  # share of the changes called better or worse that chance may make
 VERDICTS = ("worse", "better", "same", "too_few", "missing")

@@ -9,8 +9,8 @@ from typing import Any
 
 from lmm.errors import RequestError
 from lom.fleet.statistics import MIN_HOSTS
+from lom.ledger.measurements import Measurement
 from lom.ledger.metrics import Measured, Metric, Series
-from lom.ledger.sqlite.measurements import Measurement
 from lom.names import did_you_mean
 
 WANTED = ("sku", "driver_version")  # without these hosts may be of different kinds

@@ -19,9 +19,8 @@ from lom.fleet.statistics import (
     detectable,
     deviation,
 )
+from lom.ledger.measurements import BaselineMetric, History, PastMetric
 from lom.ledger.metrics import Metric, Series
-from lom.ledger.sqlite.baselines import BaselineMetric
-from lom.ledger.sqlite.measurements import Earlier, History
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,9 @@ def judge(group: Group, history: History, baseline: Sequence[BaselineMetric]) ->
     return judged
 
 
-def _pasts(past: Mapping[str, Sequence[Earlier]], errors: Sequence[float]) -> dict[str, Yardstick]:
+def _pasts(
+    past: Mapping[str, Sequence[PastMetric]], errors: Sequence[float]
+) -> dict[str, Yardstick]:
     """Return each host's yardstick; how much a host varies from run to run is learnt from all."""
     centers = {name: [one.metric.center for one in runs] for name, runs in past.items() if runs}
     spread, steps = between_runs([one for one in centers.values() if len(one) >= MIN_RUNS])

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from lom.ledger.measurements import History
 from lom.ledger.metrics import Series, facts_text
-from lom.ledger.sqlite.measurements import History
 
 MOST_LINES = 8  # hosts with a line of their own
 _WORTH_A_LINE = ("slow", "drifted")

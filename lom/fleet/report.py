@@ -23,13 +23,12 @@ from lom.fleet.statistics import (
 from lom.fleet.verdicts import (
     VERDICTS,
     HostVerdict,
-    mark,
+    set_verdicts,
     verdict_of,
     verdict_without_metrics,
 )
+from lom.ledger.measurements import Baseline, BaselineMetric, History, Measurement
 from lom.ledger.metrics import Series
-from lom.ledger.sqlite.baselines import Baseline, BaselineMetric
-from lom.ledger.sqlite.measurements import History, Measurement
 
 METHOD = {
     "false_alarms_per_host": round(ALPHA + ALPHA_DRIFT, 6),
@@ -88,7 +87,9 @@ def baseline_metrics(measurements: Sequence[Measurement]) -> list[BaselineMetric
 
 
 def _verdicts(judged: Sequence[Judged]) -> dict[str, HostVerdict]:
-    chances = {name: mark(standings) for one in judged for name, standings in one.standings.items()}
+    chances = {
+        name: set_verdicts(standings) for one in judged for name, standings in one.standings.items()
+    }
     rates: list[dict[str, float]] = []
     for at in (0, 1):
         known = [(name, p) for name, pair in chances.items() if (p := pair[at]) is not None]

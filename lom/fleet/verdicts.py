@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from lom.fleet.judge import Beside, SeriesRow, Standing
 from lom.fleet.statistics import ALPHA, ALPHA_DRIFT, Deviation, adjusted
+from lom.ledger.measurements import Measurement
 from lom.ledger.metrics import Series
-from lom.ledger.sqlite.measurements import Measurement
 
 VERDICTS = ("slow", "drifted", "ok", "too_few", "invalid", "no_data")
 _HIGH, _MEDIUM = 0.01, 0.1  # false discovery rates
@@ -34,7 +34,7 @@ class HostVerdict:
     q: float | None = None
 
 
-def mark(standings: Sequence[Standing]) -> tuple[float | None, float | None]:
+def set_verdicts(standings: Sequence[Standing]) -> tuple[float | None, float | None]:
     """Set the verdict of each of a host's metrics; return p among peers and p of drift.
 
     Each is the smallest adjusted p: of all metrics of a host that is as the others, or as it was,
@@ -71,7 +71,7 @@ def verdict_of(
 ) -> HostVerdict:
     """Return the verdict on a host whose metrics are marked.
 
-    ``chances`` are what ``mark`` returned, ``rates`` the same as false discovery rates.
+    ``chances`` are what ``set_verdicts`` returned, ``rates`` the same as false discovery rates.
     """
     for verdict, at in (("slow", 0), ("drifted", 1)):
         found = [one for one in standings if one.verdict == verdict]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,3 +135,13 @@ class Earlier:
 
 
 Keep = Callable[[str, str, str], object]  # target, outcome, result document as JSON
+
+
+def who() -> str:
+    """Return the name of the user of the operating system, or the number of one without name."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

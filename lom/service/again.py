@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lmm.errors import PolicyDenied, RequestError
 from lmm.redact import places
-from lom.ledger import LedgerReader, RunRow, TargetRow
+from lom.ledger.records import RunRow, TargetRow
+from lom.ledger.store import LedgerReader
 from lom.planning.options import RunOptions, Start
 from lom.planning.params import pointer_of
 from lom.planning.plan import Plan

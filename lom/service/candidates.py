@@ -30,11 +30,8 @@ def candidates(kind: str, flags: Mapping[str, Any], action: str) -> Mapping[str,
     settings = settings_in_force(flags, unchecked=True)
     if kind == "target":
         return dict.fromkeys(_target_names(settings), "")
-    if kind == "run":
-        query = "SELECT run_id, action FROM run ORDER BY number DESC LIMIT 100"
-        return dict(_recorded(settings, query))
-    if kind == "baseline":
-        return dict(_recorded(settings, "SELECT name, action FROM baseline ORDER BY name"))
+    if kind in ("run", "baseline"):
+        return _recorded(settings, kind)
     if kind == "transport":
         from lmm.register import AUTO, names
 
@@ -117,21 +114,14 @@ def _target_names(settings: Settings) -> Iterator[str]:
                         yield from expand(str(name))
 
 
-def _recorded(settings: Settings, query: str) -> Iterator[tuple[str, str]]:
-    """Yield names and actions in the ledger, without its own module, which costs more than this."""
-    import sqlite3
+def _recorded(settings: Settings, kind: str) -> dict[str, str]:
+    """Return names in the ledger and their actions; none where its folder cannot be told."""
+    from lom.ledger import candidates_in
 
     try:
-        file = state_folder(settings) / "ledger.sqlite"
+        return candidates_in(state_folder(settings), kind)
     except RequestError:  # there is no home, or it is somebody else's
-        return
-    with (
-        contextlib.suppress(sqlite3.Error),
-        contextlib.closing(
-            sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
-        ) as connection,
-    ):
-        yield from connection.execute(query).fetchall()
+        return {}
 
 
 def _load(file: Path) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from lom.planning.plan import Plan
 from lom.settings.values import Settings, state_folder
 
 if TYPE_CHECKING:
-    from lom.ledger import Ledger
+    from lom.ledger.store import Ledger
 
 
 class Handle(Protocol):

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from lmm.errors import ConnectionLost, RequestError
-from lom.ledger import Ledger, LedgerReader, RunRow
-from lom.service.runs import ledger_file, open_ledger
+from lom.ledger.records import RunRow
+from lom.ledger.store import LedgerReader
+from lom.service.runs import ledger_of
 from lom.settings.values import Settings
 
 _LOOK_S = 0.1  # between two looks for new events
@@ -53,12 +54,13 @@ def cancel(settings: Settings, asker: str | None, name: str) -> dict[str, Any]:
 
     Raises RequestError: ``unknown_run``, ``run_not_running``, also where it ended meanwhile.
     """
-    with open_ledger(settings, asker) as ledger:
-        run = ledger.find(name)
+    ledger = ledger_of(settings, asker)
+    with ledger.reader() as reader:
+        run = reader.find(name)
         if run.status in ("running", "unknown"):
-            if Ledger(ledger_file(settings)).request_cancel(run.run_id):
+            if ledger.request_cancel(run.run_id):
                 return {"run_id": run.run_id, "status": run.status, "cancel_requested": True}
-            run = ledger.find(run.run_id)
+            run = reader.find(run.run_id)
     raise RequestError(
         "run_not_running",
         f"the run {run.run_id} cannot be cancelled: it is {run.status}",

@@ -36,7 +36,7 @@ from lom.settings.load import load_settings
 from lom.settings.values import Settings, is_named, state_folder
 
 if TYPE_CHECKING:
-    from lom.ledger import Ledger
+    from lom.ledger.store import Ledger
 
 _STARTS = {field.name for field in fields(Start)}
 
@@ -271,9 +271,11 @@ class Orchestrator:
     def _ledger(self, caller: Caller) -> Ledger | None:
         if not self.settings.ledger:
             return None
-        from lom.ledger import FILE_NAME, Ledger
+        from lom.ledger import ledger_in
 
-        return Ledger.open(state_folder(self.settings) / FILE_NAME, caller.asker)
+        ledger = ledger_in(state_folder(self.settings), caller.asker)
+        ledger.prepare()
+        return ledger
 
     def _known(self, with_inventory: bool) -> Known:
         """Return what stands at this moment. An inventory with sources asks them for every plan.

@@ -12,11 +12,12 @@ from typing import Any
 
 from lmm.errors import RequestError
 from lom.fleet import need_libraries
-from lom.ledger import LedgerReader, RunRow
-from lom.ledger.sqlite import baselines as kept
-from lom.ledger.sqlite.baselines import Baseline, find_baseline
-from lom.ledger.sqlite.measurements import Measurement, history, measurements, run_before
+from lom.ledger.measurements import Baseline, Measurement
+from lom.ledger.records import RunRow
+from lom.ledger.store import LedgerReader
 from lom.names import did_you_mean
+from lom.service.runs import ledger_of
+from lom.settings.values import Settings
 
 _STATISTICS = ("numpy", "scipy")
 _PAGE = ("jinja2", "matplotlib")
@@ -41,11 +42,11 @@ def report(
 
     with open_ledger() as ledger:
         run = ledger.find(name)
-        saved = None if baseline is None else find_baseline(ledger, baseline)
+        saved = None if baseline is None else ledger.measured.find_baseline(baseline)
         if saved:
             _same_action(run, f"the baseline {saved.name}", saved.action)
         measured = _measured_in(ledger, run, metrics)
-        past = history(ledger, run)
+        past = ledger.measured.history(run)
     document = fleet_report(_told_of(run), measured, past, saved)
     if not as_page:
         return document, None
@@ -69,12 +70,12 @@ def compare(
     with open_ledger() as ledger:
         run = ledger.find(name)
         measured = _measured_in(ledger, run, metrics)
-        saved = next((one for one in kept.baselines(ledger) if one.name == other), None)
+        saved = next((one for one in ledger.measured.baselines() if one.name == other), None)
         if saved:
             _same_action(run, f"the baseline {saved.name}", saved.action)
             at = {"baseline": saved.name, "run_id": saved.run_id, "at": saved.saved_at}
             return compare_baseline({**_told_of(run), "with": at}, saved, measured)
-        before = run_before(ledger, run) if other is None else _run(ledger, other)
+        before = ledger.measured.run_before(run) if other is None else _run(ledger, other)
         if before is None:
             raise RequestError(
                 "no_metrics",
@@ -88,7 +89,7 @@ def compare(
 
 
 def save_baseline(
-    open_ledger: Callable[[], LedgerReader], name: str, run: str, *, replace: bool
+    settings: Settings, asker: str | None, name: str, run: str, *, replace: bool
 ) -> dict[str, Any]:
     """Keep what a run measured as a baseline, and return its document.
 
@@ -98,9 +99,10 @@ def save_baseline(
     need_libraries(*_STATISTICS)
     from lom.fleet.report import baseline_metrics
 
-    with open_ledger() as ledger:
-        found = ledger.find(run)
-        metrics = baseline_metrics(_measured_in(ledger, found, ()))
+    ledger = ledger_of(settings, asker)
+    with ledger.reader() as reader:
+        found = reader.find(run)
+        metrics = baseline_metrics(_measured_in(reader, found, ()))
     if not metrics:
         raise RequestError(
             "no_metrics",
@@ -108,7 +110,7 @@ def save_baseline(
             " at least 3 samples",
             run_id=found.run_id,
         )
-    return _document(kept.save_baseline(ledger.path, name, found, metrics, replace=replace))
+    return _document(ledger.save_baseline(name, found, metrics, replace=replace))
 
 
 def baselines(ledger: LedgerReader) -> list[dict[str, Any]]:
@@ -119,25 +121,27 @@ def baselines(ledger: LedgerReader) -> list[dict[str, Any]]:
             "groups": len({(metric.plugin, metric.facts) for metric in one.metrics}),
             "metrics": len(one.metrics),
         }
-        for one in kept.baselines(ledger)
+        for one in ledger.measured.baselines()
     ]
 
 
 def baseline(ledger: LedgerReader, name: str) -> dict[str, Any]:
     """Return what a baseline holds. Raises RequestError (``unknown_baseline``)."""
-    return _document(find_baseline(ledger, name))
+    return _document(ledger.measured.find_baseline(name))
 
 
-def remove_baseline(ledger: LedgerReader, name: str) -> None:
+def remove_baseline(settings: Settings, asker: str | None, name: str) -> None:
     """Delete a baseline. Raises RequestError (``unknown_baseline``)."""
-    find_baseline(ledger, name)
-    kept.remove_baseline(ledger.path, name)
+    ledger = ledger_of(settings, asker)
+    with ledger.reader() as reader:
+        reader.measured.find_baseline(name)
+    ledger.remove_baseline(name)
 
 
 def _measured_in(ledger: LedgerReader, run: RunRow, metrics: Sequence[str]) -> list[Measurement]:
     from lom.fleet.groups import check_metrics, with_metrics
 
-    found = measurements(ledger, run)
+    found = ledger.measured.of_run(run)
     check_metrics(found, metrics, run.run_id)
     return with_metrics(found, metrics)
 
@@ -151,7 +155,7 @@ def _run(ledger: LedgerReader, name: str) -> RunRow:
     try:
         return ledger.find(name)
     except RequestError as error:
-        hint = did_you_mean(name, [one.name for one in kept.baselines(ledger)])
+        hint = did_you_mean(name, [one.name for one in ledger.measured.baselines()])
         raise RequestError(
             error.reason, f"{error.message}, nor a baseline of this name{hint}", field="RUN2"
         ) from None

@@ -14,7 +14,7 @@ from lom.planning.pairs import batches_of
 from lom.planning.plan import Plan, Step
 
 if TYPE_CHECKING:
-    from lom.ledger import RunRow, TargetRow
+    from lom.ledger.records import RunRow, TargetRow
 
 
 def is_open(target: TargetRow) -> bool:

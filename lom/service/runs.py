@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from lom.ledger import FILE_NAME, Ledger, LedgerReader
+from lom.ledger import ledger_in
+from lom.ledger.store import Ledger, LedgerReader
 from lom.settings.values import Settings, state_folder
 
-__all__ = ["LedgerReader", "ledger_file", "open_ledger", "prune"]
+__all__ = ["LedgerReader", "ledger_of", "open_ledger", "prune"]
 
 
-def ledger_file(settings: Settings) -> Path:
-    """Return the ledger that the settings name, which need not be there yet."""
-    return state_folder(settings) / FILE_NAME
+def ledger_of(settings: Settings, asker: str | None) -> Ledger:
+    """Return the ledger that the settings name, as far as it concerns an ``asker``.
+
+    It need not be there yet. Raises RequestError (as ``state_folder``).
+    """
+    return ledger_in(state_folder(settings), asker)
 
 
 def open_ledger(settings: Settings, asker: str | None) -> LedgerReader:
@@ -20,10 +22,10 @@ def open_ledger(settings: Settings, asker: str | None) -> LedgerReader:
 
     Raises RequestError (``ledger_…``, and as ``state_folder``).
     """
-    return LedgerReader(ledger_file(settings), asker)
+    return ledger_of(settings, asker).reader()
 
 
-def prune(settings: Settings, older_than_s: float, keep: int) -> list[str]:
+def prune(settings: Settings, asker: str | None, older_than_s: float, keep: int) -> list[str]:
     """Delete the runs that began longer ago, but for the ``keep`` newest; return their ids.
 
     A run that goes on is never deleted. Raises RequestError (``ledger_…``).
@@ -32,6 +34,5 @@ def prune(settings: Settings, older_than_s: float, keep: int) -> list[str]:
 
     from lmm.envelope import timestamp
 
-    path = ledger_file(settings)
     before = timestamp(datetime.now(UTC) - timedelta(seconds=older_than_s))
-    return Ledger(path).prune(before, keep) if path.exists() else []
+    return ledger_of(settings, asker).prune(before, keep)

@@ -38,7 +38,7 @@ def save(common: Common, name: str, run: str, replace: bool) -> int:
     """
     from lom.service.reports import save_baseline
 
-    return _tell(common, save_baseline(common.ledger, name, run, replace=replace))
+    return _tell(common, save_baseline(common.settings, common.asker, name, run, replace=replace))
 
 
 @baseline.command("list")
@@ -77,8 +77,7 @@ def remove(common: Common, name: str) -> int:
     """Delete the baseline NAME."""
     from lom.service.reports import remove_baseline
 
-    with common.ledger() as ledger:
-        remove_baseline(ledger, name)
+    remove_baseline(common.settings, common.asker, name)
     document = {"removed": name}
     common.emit(document, [document], lambda view: f"removed the baseline {name}\n")
     return ExitCode.OK

@@ -120,7 +120,7 @@ def prune(common: Common, older_than: float, keep: int) -> int:
     """
     from lom.service.runs import prune as delete
 
-    pruned = delete(common.settings, older_than, keep)
+    pruned = delete(common.settings, common.asker, older_than, keep)
     document = {"pruned": pruned}
     rows = [{"run_id": run_id} for run_id in pruned]
     common.emit(document, rows, lambda view: f"pruned {len(pruned)} run(s)\n")

@@ -16,7 +16,6 @@ from pathlib import Path
 from lmm.errors import RequestError
 from lom.ledger.sqlite.schema import APPLICATION_ID, STEPS, migrate, user_version
 
-FILE_NAME = "ledger.sqlite"
 BUSY_S = 5.0  # how long to wait for another process that writes
 
 _LEFT = ("-journal", "-wal")  # files beside the ledger that a killed process may leave
@@ -191,6 +190,17 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the ledger and write within, in one transaction. Raises as ``connect_writer``."""
+    with (
+        contextlib.closing(connect_writer(path)) as connection,
+        faults_of(path),
+        transaction(connection),
+    ):
+        yield connection
 
 
 def check_version(connection: sqlite3.Connection, path: Path) -> int:

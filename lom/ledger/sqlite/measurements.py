@@ -1,84 +1,125 @@
-"""Reads what runs measured: of one run, of its hosts' earlier runs, and of the run before."""
+"""Reads what is compared: a run's measurements, its hosts' earlier ones, and baselines."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from lmm.errors import RequestError
+from lom.ledger.measurements import (
+    EARLIER_RUNS,
+    Baseline,
+    BaselineMetric,
+    History,
+    Measurement,
+    PastMetric,
+)
 from lom.ledger.metrics import Measured, Metric, Series
 from lom.ledger.records import RunRow
-from lom.ledger.sqlite.reader import LedgerReader
+from lom.names import did_you_mean
 
-EARLIER_RUNS = 20  # of a host, the newest ones: its history
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """What one target of a run measured; ``measured`` is None where it measured nothing.
-
-    ``state`` is the outcome, or ``started`` or ``not_started`` where there is no result yet.
-    """
-
-    target: str
-    state: str
-    plugin: str | None
-    measured: Measured | None
+if TYPE_CHECKING:
+    from lom.ledger.store import LedgerReader
 
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """A metric of an earlier run of the same action on the same host, with the same facts."""
+class SqliteMeasurements:
+    """What an open ledger has for comparison. ``rows`` returns those that a query finds."""
 
-    run_id: str
-    started_at: str
-    metric: Metric
+    def __init__(
+        self, ledger: LedgerReader, path: Path, rows: Callable[..., list[sqlite3.Row]]
+    ) -> None:
+        self._ledger = ledger
+        self._path = path
+        self._rows = rows
 
+    @property
+    def _is_kept(self) -> bool:
+        """Whether the file has the tables; one that an older RUNE wrote has not yet."""
+        query = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'baseline_metric'"
+        return bool(self._rows(query))
 
-History = Mapping[str, Mapping[Series, list[Earlier]]]
-
-
-def has_measurements(ledger: LedgerReader) -> bool:
-    """Tell whether the file has the tables; one that an older RUNE wrote has not yet."""
-    query = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'baseline_metric'"
-    return bool(ledger.rows(query))
-
-
-def measurements(ledger: LedgerReader, run: RunRow) -> list[Measurement]:
-    """Return what the run's targets measured, in the order of its plan."""
-    targets = ledger.targets(run)
-    found: dict[str, Measured] = {}
-    if has_measurements(ledger):
-        metrics: dict[int, list[Metric]] = {}
-        for row in ledger.rows("SELECT * FROM metric WHERE run = ?", run.number):
-            metrics.setdefault(row["position"], []).append(_metric(row))
-        for row in ledger.rows("SELECT * FROM measured WHERE run = ?", run.number):
-            found[row["target"]] = Measured(
-                facts=row["facts"],
-                invalid=row["invalid"] and tuple(json.loads(row["invalid"])),
-                metrics=tuple(metrics.get(row["position"], ())),
-                unread=row["unread"],
+    def of_run(self, run: RunRow) -> list[Measurement]:
+        """Return what the run's targets measured, in the order of its plan."""
+        targets = self._ledger.targets(run)
+        found: dict[str, Measured] = {}
+        if self._is_kept:
+            metrics: dict[int, list[Metric]] = {}
+            for row in self._rows("SELECT * FROM metric WHERE run = ?", run.number):
+                metrics.setdefault(row["position"], []).append(_metric(row))
+            for row in self._rows("SELECT * FROM measured WHERE run = ?", run.number):
+                found[row["target"]] = Measured(
+                    facts=row["facts"],
+                    invalid=row["invalid"] and tuple(json.loads(row["invalid"])),
+                    metrics=tuple(metrics.get(row["position"], ())),
+                    unread=row["unread"],
+                )
+        return [
+            Measurement(
+                target.name, target.outcome or target.state, target.plugin, found.get(target.name)
             )
-    return [
-        Measurement(one.name, one.outcome or one.state, one.plugin, found.get(one.name))
-        for one in targets
-    ]
+            for target in targets
+        ]
+
+    def history(self, run: RunRow, most: int = EARLIER_RUNS) -> History:
+        """Return what the run's hosts measured before it, by target and series, the oldest first.
+
+        Of the same action and plugin, with the same facts, as far as it could be compared: of each
+        host the ``most`` newest.
+        """
+        found: dict[str, dict[Series, list[PastMetric]]] = {}
+        if self._is_kept:
+            for row in self._rows(_HISTORY, run.number, run.action, most):
+                past = PastMetric(row["run_id"], row["started_at"], _metric(row))
+                of_host = found.setdefault(row["target"], {})
+                of_host.setdefault(past.metric.series, []).append(past)
+        return found
+
+    def run_before(self, run: RunRow) -> RunRow | None:
+        """Return the newest earlier run of the same action that measured something."""
+        if not self._is_kept:
+            return None
+        query = (
+            "SELECT run_id FROM run WHERE number < ? AND action = ?"
+            " AND number IN (SELECT run FROM metric) ORDER BY number DESC LIMIT 1"
+        )
+        rows = self._rows(query, run.number, run.action)
+        return self._ledger.find(rows[0]["run_id"]) if rows else None
+
+    def baselines(self) -> list[Baseline]:
+        """Return all baselines, by name."""
+        if not self._is_kept:
+            return []
+        query = "SELECT * FROM baseline_metric WHERE baseline = ?"
+        return [
+            Baseline(
+                name=row["name"],
+                action=row["action"],
+                run_id=row["run_id"],
+                saved_at=row["saved_at"],
+                who=row["who"],
+                metrics=tuple(map(_baseline_metric, self._rows(query, row["name"]))),
+            )
+            for row in self._rows("SELECT * FROM baseline ORDER BY name")
+        ]
+
+    def find_baseline(self, name: str) -> Baseline:
+        """Return the baseline with this name. Raises RequestError (``unknown_baseline``)."""
+        known = {baseline.name: baseline for baseline in self.baselines()}
+        if name not in known:
+            raise no_baseline(self._path, name, list(known))
+        return known[name]
 
 
-def history(ledger: LedgerReader, run: RunRow, most: int = EARLIER_RUNS) -> History:
-    """Return what the run's hosts measured before it, by target and series, the oldest first.
-
-    Of the same action and plugin, with the same facts, as far as it could be compared: of each
-    host the ``most`` newest.
-    """
-    found: dict[str, dict[Series, list[Earlier]]] = {}
-    if has_measurements(ledger):
-        for row in ledger.rows(_HISTORY, run.number, run.action, most):
-            earlier = Earlier(row["run_id"], row["started_at"], _metric(row))
-            of_host = found.setdefault(row["target"], {})
-            of_host.setdefault(earlier.metric.series, []).append(earlier)
-    return found
+def no_baseline(path: Path, name: str, known: Sequence[str]) -> RequestError:
+    """Return what to raise (``unknown_baseline``) for a name that no baseline has."""
+    return RequestError(
+        "unknown_baseline",
+        f"the ledger {path} has no baseline {name[:80]!r}{did_you_mean(name, known)}",
+        field="BASELINE",
+    )
 
 
 _HISTORY = """
@@ -96,23 +137,15 @@ JOIN metric USING (run, position) WHERE back <= ?3 ORDER BY run
 """
 
 
-def run_before(ledger: LedgerReader, run: RunRow) -> RunRow | None:
-    """Return the newest earlier run of the same action that measured something."""
-    if not has_measurements(ledger):
-        return None
-    query = (
-        "SELECT run_id FROM run WHERE number < ? AND action = ?"
-        " AND number IN (SELECT run FROM metric) ORDER BY number DESC LIMIT 1"
-    )
-    rows = ledger.rows(query, run.number, run.action)
-    return ledger.find(rows[0]["run_id"]) if rows else None
+def _metric(row: sqlite3.Row) -> Metric:
+    return Metric(_series(row), row["value"], row["center"], row["error"], row["samples"])
 
 
-def _metric(row: Any) -> Metric:
-    return Metric(
-        Series(row["name"], row["labels"], row["unit"], row["better"]),
-        row["value"],
-        row["center"],
-        row["error"],
-        row["samples"],
+def _baseline_metric(row: sqlite3.Row) -> BaselineMetric:
+    return BaselineMetric(
+        row["plugin"], row["facts"], _series(row), row["center"], row["spread"], row["hosts"]
     )
+
+
+def _series(row: sqlite3.Row) -> Series:
+    return Series(row["name"], row["labels"], row["unit"], row["better"])

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmm.errors import RequestError
 from lmm.model import Outcome
@@ -18,10 +18,13 @@ from lom.ledger.sqlite.database import connect_reader, faults_of
 from lom.ledger.sqlite.rows import is_waiting, process_of, shown_key
 from lom.render.lazily import Lazily
 
+if TYPE_CHECKING:
+    from lom.ledger.sqlite.measurements import SqliteMeasurements
+
 _EVENTS_AT_ONCE = 1000
 
 
-class LedgerReader:
+class SqliteReader:
     """An open ledger; one that does not exist yet has no runs. Use it as a context manager.
 
     With an ``asker`` other people's runs are not there: ``runs`` and ``find`` leave them out.
@@ -37,7 +40,7 @@ class LedgerReader:
         if self._connection is not None:
             self._connection.row_factory = sqlite3.Row
 
-    def __enter__(self) -> LedgerReader:
+    def __enter__(self) -> SqliteReader:
         return self
 
     def __exit__(
@@ -214,6 +217,13 @@ class LedgerReader:
         """Return a number that differs whenever another process has written in between."""
         rows = self.rows("PRAGMA data_version")
         return int(rows[0][0]) if rows else 0
+
+    @property
+    def measured(self) -> SqliteMeasurements:
+        """What runs measured, and the baselines."""
+        from lom.ledger.sqlite.measurements import SqliteMeasurements
+
+        return SqliteMeasurements(self, self.path, self.rows)
 
     def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
         """Return the rows that a query finds; for the package's own modules."""

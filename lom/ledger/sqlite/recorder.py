@@ -64,11 +64,11 @@ class _Changes:
         return len(self.starts) + len(self.results) + len(self.events)
 
 
-class Recorder:
+class SqliteRecorder:
     """The record of a run under way. Its methods may be called from any thread.
 
     ``on_cancel`` is called once, from a thread of its own, when another process has asked for
-    the run to be cancelled. Made by ``Ledger.begin``.
+    the run to be cancelled. Made by ``SqliteLedger.begin``.
     """
 
     def __init__(

@@ -3,48 +3,51 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lmm.envelope import timestamp
 from lmm.errors import RequestError
 from lom.ledger.processes import is_alive, this_process
-from lom.ledger.records import Earlier, Keep, RunFacts
-from lom.ledger.sqlite.database import connect_writer, faults_of, transaction
-from lom.ledger.sqlite.recorder import Recorder
+from lom.ledger.records import Earlier, Keep, RunFacts, RunRow, who
+from lom.ledger.sqlite.database import connect_writer, faults_of, transaction, writing
+from lom.ledger.sqlite.reader import SqliteReader
+from lom.ledger.sqlite.recorder import SqliteRecorder
 from lom.ledger.sqlite.resuming import take_up
 from lom.ledger.sqlite.rows import is_waiting, key_of, process_of
+
+if TYPE_CHECKING:
+    from lom.ledger.measurements import Baseline, BaselineMetric
 
 _T = TypeVar("_T")
 _FREED_AT_ONCE = 256  # pages; other writers wait no longer than this takes
 
 
-class Ledger:
+class SqliteLedger:
     """The ledger's file; each call opens it, and makes or migrates it where needed.
 
-    All raise RequestError (``ledger_corrupt``, ``ledger_newer``, ``ledger_unavailable``); a file
-    that is refused stays as it is.
+    Its new runs are the ``asker``'s; None: those of the user of the operating system. All raise
+    RequestError (``ledger_corrupt``, ``ledger_newer``, ``ledger_unavailable``); a file that is
+    refused stays as it is.
     """
 
     def __init__(self, path: Path, asker: str | None = None) -> None:
         self.path = path
         self._asker = asker
 
-    @classmethod
-    def open(cls, path: Path, asker: str | None = None) -> Ledger:
-        """Return the ledger, known to be usable; its new runs are the ``asker``'s.
+    def prepare(self) -> None:
+        """Make or migrate the file, so that it is known to be usable."""
+        connect_writer(self.path).close()
 
-        None: those of the user of the operating system.
-        """
-        connect_writer(path).close()
-        return cls(path, asker)
+    def reader(self) -> SqliteReader:
+        """Open the ledger for reading, as far as the asker may see it."""
+        return SqliteReader(self.path, self._asker)
 
-    def begin(self, facts: RunFacts, on_cancel: Callable[[], None]) -> Recorder:
+    def begin(self, facts: RunFacts, on_cancel: Callable[[], None]) -> SqliteRecorder:
         """Write down a run and all its targets as not started; return what records it.
 
         ``on_cancel`` is called when another process asks for the run to be cancelled. Raises
@@ -52,11 +55,11 @@ class Ledger:
         """
         names = [name for name, *_ in facts.targets]
         connection, number = self._open(lambda connection: _insert(connection, facts, self._asker))
-        return Recorder(connection, number, names, on_cancel)
+        return SqliteRecorder(connection, number, names, on_cancel)
 
     def resume(
         self, run_id: str, on_cancel: Callable[[], None], keep: Keep, *, unseen: bool
-    ) -> tuple[Recorder, Earlier]:
+    ) -> tuple[SqliteRecorder, Earlier]:
         """Take up a run that another process has left; return what records it, and how far it came.
 
         ``keep`` is given each result that it has: target, outcome and document as JSON.
@@ -66,24 +69,16 @@ class Ledger:
         connection, (number, names, earlier) = self._open(
             lambda connection: take_up(connection, run_id, keep, unseen)
         )
-        return Recorder(connection, number, names, on_cancel), earlier
+        return SqliteRecorder(connection, number, names, on_cancel), earlier
 
     def wait(self, facts: RunFacts, plan_hash: str) -> None:
         """Write down a run that waits for an approval of the plan with this hash."""
-        with (
-            closing(connect_writer(self.path)) as connection,
-            faults_of(self.path),
-            transaction(connection),
-        ):
+        with writing(self.path) as connection:
             _insert(connection, facts, self._asker, plan_hash)
 
     def approved(self, run_id: str, users: Sequence[str]) -> None:
         """Note that a run that waits, if it stands here, was approved and is about to begin."""
-        with (
-            closing(connect_writer(self.path)) as connection,
-            faults_of(self.path),
-            transaction(connection),
-        ):
+        with writing(self.path) as connection:
             connection.execute(
                 "UPDATE run SET approved_by = ? WHERE run_id = ? AND plan_hash IS NOT NULL"
                 " AND approved_by IS NULL",
@@ -97,11 +92,7 @@ class Ledger:
 
     def request_cancel(self, run_id: str) -> bool:
         """Ask the process that carries out the run to cancel it; False if the run has finished."""
-        with (
-            closing(connect_writer(self.path)) as connection,
-            faults_of(self.path),
-            transaction(connection),
-        ):
+        with writing(self.path) as connection:
             changed = connection.execute(
                 "UPDATE run SET cancel_requested_at = coalesce(cancel_requested_at, ?)"
                 " WHERE run_id = ? AND finished_at IS NULL",
@@ -115,6 +106,8 @@ class Ledger:
         A run whose process lives, or cannot be seen from here, stays. Returns the ids, and
         gives the room back to the file system.
         """
+        if not self.path.exists():
+            return []
         with closing(connect_writer(self.path)) as connection, faults_of(self.path):
             connection.row_factory = sqlite3.Row
             rows = connection.execute(
@@ -132,6 +125,24 @@ class Ledger:
                 pruned.append(row["run_id"])
             _shrink(connection)
             return pruned
+
+    def save_baseline(
+        self, name: str, run: RunRow, metrics: Sequence[BaselineMetric], *, replace: bool
+    ) -> Baseline:
+        """Keep what a run measured under a name.
+
+        Raises RequestError also for a name that is none (``invalid_request``) or that is used
+        (``baseline_exists``, unless the old one is to be replaced).
+        """
+        from lom.ledger.sqlite.baselines import save_baseline
+
+        return save_baseline(self.path, name, run, metrics, replace=replace)
+
+    def remove_baseline(self, name: str) -> None:
+        """Delete a baseline. Raises RequestError also for an unknown one (``unknown_baseline``)."""
+        from lom.ledger.sqlite.baselines import remove_baseline
+
+        remove_baseline(self.path, name)
 
     def _open(self, work: Callable[[sqlite3.Connection], _T]) -> tuple[sqlite3.Connection, _T]:
         """Do work in a transaction; return the connection, still open, and what came of it."""
@@ -210,16 +221,6 @@ def _insert(
         ((number, position, *target) for position, target in enumerate(facts.targets)),
     )
     return number
-
-
-def who() -> str:
-    """Return the name of the user of the operating system, or the number of one without name."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _shrink(connection: sqlite3.Connection) -> None:

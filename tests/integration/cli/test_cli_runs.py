@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from lmm.contract import spec_validator
-from lom.ledger import LedgerReader
+from lom.ledger.sqlite.reader import SqliteReader
 from tests.support.waiting import until
 
 from .conftest import success
@@ -186,7 +186,7 @@ def test_secrets_reach_no_byte_of_the_ledger(fleet: Any) -> None:
         (folder / "plugin.json").write_text(json.dumps(manifest))
         (folder / f"{action}.py").write_text(echo)
     fleet("run", "noop")
-    with closing(LedgerReader(ledger_of())) as holding:  # so that the -wal file stays
+    with closing(SqliteReader(ledger_of())) as holding:  # so that the -wal file stays
         for action, outcome in (("leak.ok", "ok"), ("leak.fail", "failed")):
             ran = fleet("run", action, "--secret", "auth.token=file:secret", "-o", "json")
             assert [one["outcome"] for one in ran.document["results"]] == [outcome]

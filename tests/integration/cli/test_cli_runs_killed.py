@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lmm.testing import processes
-from lom.ledger import LedgerReader
+from lom.ledger.sqlite.reader import SqliteReader
 
 from .conftest import success
 
@@ -36,7 +36,7 @@ def inventory(rune: Any, transport: str, sshd: Any) -> None:
 def check(ledger: Path, ran: list[str]) -> dict[str, int]:
     """Compare the newest run with what ran; return how many targets are in which state."""
     assert len(ran) == len(set(ran)), "a target ran twice"
-    with LedgerReader(ledger) as reader:
+    with SqliteReader(ledger) as reader:
         run = reader.find("last")
         targets = reader.targets(run)
         results = {one["target"]: one for one in reader.results(run)}

@@ -17,7 +17,7 @@ import pytest
 
 from lmm.testing import Sshd, processes
 from lmm.transports import disconnect
-from lom.ledger import LedgerReader
+from lom.ledger.sqlite.reader import SqliteReader
 from tests.integration.cli.conftest import Done, Rune, success
 from tests.integration.clock import clock as clock
 from tests.support.waiting import PATIENCE_S, comes_true
@@ -109,7 +109,7 @@ class Fleet:
             assert name not in self.ran or outcome not in NEVER_RAN
             assert name in self.ran or outcome != "ok"
         if is_recorded:
-            with LedgerReader(self.state / "ledger.sqlite") as reader:
+            with SqliteReader(self.state / "ledger.sqlite") as reader:
                 run = reader.find(document["run_id"])
                 assert reader.document(run) == document
                 assert {one.state for one in reader.targets(run)} == {"done"}

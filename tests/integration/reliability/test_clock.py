@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lmm.testing import Sshd, processes
-from lom.ledger import LedgerReader
+from lom.ledger.sqlite.reader import SqliteReader
 from tests.integration.clock import Clock
 
 from .conftest import Fleet, reasons
@@ -27,7 +27,7 @@ def test_on_this_machine(fleet: Fleet, clock: Clock) -> None:
     assert fleet.count(done.document) == {"ok": 18}, reasons(done.document)
     assert all(0 < one["duration_s"] < 100 for one in done.document["results"])
 
-    with LedgerReader(fleet.state / "ledger.sqlite") as reader:
+    with SqliteReader(fleet.state / "ledger.sqlite") as reader:
         events = list(reader.events(reader.find("last")))
     times = [datetime.fromisoformat(event["time"]) for event in events]
     leaps = [(b - a).total_seconds() / DAY_S for a, b in itertools.pairwise(times)]

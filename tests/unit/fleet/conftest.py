@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lom.fleet.report import fleet_report
+from lom.ledger.measurements import History, Measurement, PastMetric
 from lom.ledger.metrics import measured_of
-from lom.ledger.sqlite.measurements import Earlier, History, Measurement
 
 ABOUT = {
     "run_id": "20260102T030405Z-9f86d081",
@@ -58,7 +58,7 @@ def past(hosts: Sequence[Measurement], factors: Sequence[float]) -> History:
                 for m in one.measured.metrics
             ]
             [earlier] = host(one.target, *values).measured.metrics  # type: ignore[union-attr]
-            entry = Earlier(f"r{run}", f"2026-01-01T0{run}:00:00.0Z", earlier)
+            entry = PastMetric(f"r{run}", f"2026-01-01T0{run}:00:00.0Z", earlier)
             found.setdefault(one.target, {}).setdefault(earlier.series, []).append(entry)
     return found  # type: ignore[no-any-return]
 

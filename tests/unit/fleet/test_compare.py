@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from lmm.contract import spec_validator
 from lom.fleet.compare import compare_baseline, compare_runs
 from lom.fleet.report import baseline_metrics
-from lom.ledger.sqlite.baselines import Baseline
-from lom.ledger.sqlite.measurements import Measurement
+from lom.ledger.measurements import Baseline, Measurement
 
 from .conftest import ABOUT, FACTS, fleet, host, metric, verdicts
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lom.fleet.paths import MOST_LINES, host_paths
-from lom.ledger.sqlite.measurements import Earlier, History, Measurement
+from lom.ledger.measurements import History, Measurement, PastMetric
 from lom.render.fleet import report_rows, report_text
 from lom.render.fleet_html import MOST_PLOTTED, page
 from lom.render.table import Screen
@@ -115,7 +115,7 @@ def past_of(hosts: list[Measurement]) -> Any:
     """Return a past in which each host measured what it does now."""
     return {
         one.target: {
-            m.series: [Earlier(f"r{run}", f"2026-01-01T0{run}:00:00.0Z", m) for run in range(3)]
+            m.series: [PastMetric(f"r{run}", f"2026-01-01T0{run}:00:00.0Z", m) for run in range(3)]
             for m in one.measured.metrics
         }
         for one in hosts

@@ -16,8 +16,7 @@ from lmm.contract import spec_validator
 from lmm.errors import RequestError
 from lom.fleet.groups import check_metrics, with_metrics
 from lom.fleet.report import baseline_metrics
-from lom.ledger.sqlite.baselines import Baseline
-from lom.ledger.sqlite.measurements import Measurement
+from lom.ledger.measurements import Baseline, Measurement
 
 from .conftest import ABOUT, FACTS, fleet, host, metric, past, report, verdicts
 

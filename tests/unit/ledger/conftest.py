@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from lmm.envelope import timestamp
-from lom.ledger import Ledger, Recorder, RunFacts
+from lom.ledger.records import RunFacts
+from lom.ledger.sqlite.writer import SqliteLedger
+from lom.ledger.store import Recorder
 from lom.planning.plan import build_request
 
 Begin = Callable[..., Recorder]
@@ -67,7 +69,7 @@ def begin(path: Path) -> Iterator[Begin]:
     recorders: list[Recorder] = []
 
     def start(on_cancel: Callable[[], None] = lambda: None, **given: Any) -> Recorder:
-        recorders.append(Ledger(path).begin(facts(**given), on_cancel))
+        recorders.append(SqliteLedger(path).begin(facts(**given), on_cancel))
         return recorders[-1]
 
     yield start

@@ -13,7 +13,10 @@ import pytest
 from lmm.model import Target
 from lmm.transports import TransportPool
 from lom import Inventory, Orchestrator, Run
-from lom.ledger import Ledger, LedgerReader, Recorder, RunFacts
+from lom.ledger.records import RunFacts
+from lom.ledger.sqlite.reader import SqliteReader
+from lom.ledger.sqlite.recorder import SqliteRecorder
+from lom.ledger.sqlite.writer import SqliteLedger
 from lom.planning.scripts import load_scripts
 from lom.settings.values import Settings
 
@@ -39,7 +42,7 @@ def test_starting_returns_after_the_commit(path: Path, begin: Begin) -> None:
     other.close()
     thread.join(10)
     assert answers == [True]
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         assert ledger.targets(ledger.find("r1"))[0].state == "started"
 
 
@@ -49,10 +52,10 @@ def test_a_run_sends_nothing_before(tmp_path: Path) -> None:
     targets = {name: Target(name, transport="local") for name in ("a", "b")}
     locks: list[sqlite3.Connection] = []
 
-    class Locked(Ledger):
+    class Locked(SqliteLedger):
         """Another process takes the lock when the run is written down and nothing else is."""
 
-        def begin(self, facts: RunFacts, on_cancel: Callable[[], None]) -> Recorder:
+        def begin(self, facts: RunFacts, on_cancel: Callable[[], None]) -> SqliteRecorder:
             recorder = super().begin(facts, on_cancel)
             locks.append(sqlite3.connect(path, isolation_level=None))
             locks[0].execute("BEGIN IMMEDIATE")
@@ -79,5 +82,5 @@ def test_a_library_user_can_do_without(tmp_path: Path, monkeypatch: pytest.Monke
     assert not list(tmp_path.rglob("*.sqlite*"))
     with Orchestrator() as rune:
         assert [result.ok for result in rune.run("noop")] == [True]
-    with LedgerReader(tmp_path / "state" / "ledger.sqlite") as ledger:
+    with SqliteReader(tmp_path / "state" / "ledger.sqlite") as ledger:
         assert [run.status for run in ledger.runs()] == ["ok"]

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from lmm.errors import RequestError
-from lom.ledger import Ledger, LedgerReader
 from lom.ledger.sqlite import database, recorder
+from lom.ledger.sqlite.reader import SqliteReader
 from lom.ledger.sqlite.schema import STEPS, migrate, user_version
+from lom.ledger.sqlite.writer import SqliteLedger
 
 from .conftest import Begin, ended, event, facts, result
 
@@ -58,10 +59,10 @@ def test_a_file_that_is_none_is_refused_and_left_as_it_is(
     path.chmod(0o600)
     before = path.read_bytes()
     with pytest.raises(RequestError, match=words) as refusal:
-        Ledger(path).begin(facts("r2"), lambda: None)
+        SqliteLedger(path).begin(facts("r2"), lambda: None)
     assert refusal.value.reason == reason
     assert str(path) in refusal.value.message
-    with pytest.raises(RequestError) as refusal, LedgerReader(path) as ledger:
+    with pytest.raises(RequestError) as refusal, SqliteReader(path) as ledger:
         ledger.runs()
     assert refusal.value.reason == reason
     assert path.read_bytes() == before
@@ -70,14 +71,14 @@ def test_a_file_that_is_none_is_refused_and_left_as_it_is(
 def test_no_folder_can_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RequestError, match="/file: File exists") as refusal:
-        Ledger(tmp_path / "file" / "ledger.sqlite").begin(facts(), lambda: None)
+        SqliteLedger(tmp_path / "file" / "ledger.sqlite").begin(facts(), lambda: None)
     assert refusal.value.reason == "ledger_unavailable"
 
 
 def test_a_folder_stands_where_the_file_should(path: Path) -> None:
     path.mkdir(parents=True)
     with pytest.raises(RequestError, match="cannot be opened") as refusal:
-        Ledger(path).begin(facts(), lambda: None)
+        SqliteLedger(path).begin(facts(), lambda: None)
     assert refusal.value.reason == "ledger_unavailable"
 
 
@@ -92,7 +93,7 @@ def test_locked_for_long_before_the_start(
         begin(run_id="r2")
     assert refusal.value.reason == "ledger_unavailable"
     other.close()
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         assert [run.run_id for run in ledger.runs()] == ["r1"]
 
 
@@ -114,7 +115,7 @@ def test_locked_for_a_while_in_the_middle_loses_nothing(
     recording.finish(ended(ok=1), 0)
     other.close()
     assert recording.problem is None
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         run = ledger.find("r1")
         assert (run.status, run.gap) == ("ok", None)
         assert [one.state for one in ledger.targets(run)] == ["done", "started", "not_started"]
@@ -132,7 +133,7 @@ def test_locked_to_the_end_is_a_run_without_end(
     recording.finish(ended(ok=1), 0)
     other.close()
     assert recording.problem
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         assert ledger.results(ledger.find("r1")) == []
 
 
@@ -150,7 +151,7 @@ def test_what_is_too_much_to_keep_leaves_a_gap_that_is_told(
     other.execute("COMMIT")
     other.close()
     recording.finish(ended(ok=3), 0)
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         run = ledger.find("r1")
         document = ledger.document(run)
     assert recording.problem
@@ -169,7 +170,7 @@ def test_a_flood_of_events_waits_for_the_writer(
         recording.event(event(seq, message="x"))
     recording.finish(ended(), 0)
     assert recording.problem is None
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         assert [e["seq"] for e in ledger.events(ledger.find("r1"))] == [*range(1, 2001)]
 
 
@@ -240,8 +241,8 @@ def test_runs_written_before_there_were_approvals_are_kept(path: Path) -> None:
     old.execute("INSERT INTO result VALUES (1, 0, 'ok', 1, ?)", (document,))
     old.close()
 
-    Ledger.open(path)
-    with LedgerReader(path) as ledger:
+    SqliteLedger(path).prepare()
+    with SqliteReader(path) as ledger:
         [run] = ledger.runs()
         assert ledger.results(run) == [result("n0")]
     assert (run.run_id, run.who, run.status, run.exit_code) == ("old", "ops", "ok", 0)
@@ -259,3 +260,25 @@ def test_a_migration_that_fails_changes_nothing(path: Path, begin: Begin) -> Non
     with pytest.raises(sqlite3.OperationalError, match="note"):
         connection.execute("SELECT note FROM run")
     connection.close()
+
+
+def test_a_ledger_of_the_version_before_is_read_and_upgraded(path: Path, begin: Begin) -> None:
+    """The file was recorded with that version; who only reads leaves it as it is."""
+    path.parent.mkdir()
+    old = sqlite3.connect(path)
+    old.executescript(Path(__file__).with_name("version_3.sql").read_text(encoding="utf-8"))
+    assert user_version(old) == 3
+    with SqliteReader(path) as ledger:
+        before = ledger.document(ledger.find("last"))
+        told = list(ledger.events(ledger.find("last")))
+    assert user_version(old) == 3
+    begin(run_id="new").finish(ended(ok=3), 0)
+    assert user_version(old) == len(STEPS)
+    old.close()
+    with SqliteReader(path) as ledger:
+        [new, run] = ledger.runs()
+        assert (new.run_id, run.action, run.status, run.exit_code) == ("new", "noop", "ok", 0)
+        assert ledger.document(run) == before
+        assert [one["outcome"] for one in before["results"]] == ["ok", "ok"]
+        assert list(ledger.events(run)) == told
+        assert told[-1]["kind"] == "run.finished"

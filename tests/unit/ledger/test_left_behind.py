@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lmm.testing import Account
-from lom.ledger import Ledger, LedgerReader
+from lom.ledger.sqlite.reader import SqliteReader
+from lom.ledger.sqlite.writer import SqliteLedger
 from tests.accounts import as_user
 from tests.scale import repeats
 
@@ -32,17 +33,17 @@ os.kill(os.getpid(), signal.SIGKILL)
 WRITTEN = """\
 import os, signal, sys
 from pathlib import Path
-from lom.ledger import Ledger
+from lom.ledger.sqlite.writer import SqliteLedger
 from tests.unit.ledger.conftest import facts
-recorder = Ledger(Path(sys.argv[1])).begin(facts("r2"), lambda: None)
+recorder = SqliteLedger(Path(sys.argv[1])).begin(facts("r2"), lambda: None)
 recorder.starting(["n0"])
 os.kill(os.getpid(), signal.SIGKILL)
 """
 READ = """\
 import sys
 from pathlib import Path
-from lom.ledger import LedgerReader
-with LedgerReader(Path(sys.argv[1])) as ledger:
+from lom.ledger.sqlite.reader import SqliteReader
+with SqliteReader(Path(sys.argv[1])) as ledger:
     print([run.run_id for run in ledger.runs()])
 """
 ROOT = Path(__file__).resolve().parents[3]
@@ -77,10 +78,10 @@ def test_a_ledger_that_was_half_made(path: Path) -> None:
     path.touch(0o600)
     killed(HALF_MADE, path)
     assert Path(f"{path}-journal").exists()
-    with LedgerReader(path) as reader:
+    with SqliteReader(path) as reader:
         assert reader.runs() == []
     assert not Path(f"{path}-journal").exists()
-    Ledger(path).begin(facts(), lambda: None).close()
+    SqliteLedger(path).begin(facts(), lambda: None).close()
 
 
 def test_killed_at_any_moment_of_the_first_run(path: Path) -> None:
@@ -94,7 +95,7 @@ def test_killed_at_any_moment_of_the_first_run(path: Path) -> None:
             while process.poll() is None and seen <= number % 3:
                 seen = len(list(path.parent.glob("*")))
             process.kill()
-        with LedgerReader(path) as reader:
+        with SqliteReader(path) as reader:
             assert [run.run_id for run in reader.runs()] in ([], ["r2"])
 
 

@@ -16,17 +16,13 @@ from scipy import stats
 
 from lmm.envelope import timestamp
 from lmm.errors import RequestError
-from lom.ledger import Ledger, LedgerReader
-from lom.ledger.metrics import Series, measured_of, summarize
-from lom.ledger.sqlite.baselines import (
+from lom.ledger.measurements import (
     BaselineMetric,
-    baselines,
-    find_baseline,
-    remove_baseline,
-    save_baseline,
 )
-from lom.ledger.sqlite.measurements import history, measurements, run_before
+from lom.ledger.metrics import Series, measured_of, summarize
+from lom.ledger.sqlite.reader import SqliteReader
 from lom.ledger.sqlite.schema import STEPS, migrate
+from lom.ledger.sqlite.writer import SqliteLedger
 
 from .conftest import Begin, ended, facts, result
 
@@ -145,8 +141,8 @@ def test_metrics_read_back(path: Path, begin: Begin) -> None:
     gemm = {**GEMM, "samples": samples, "labels": {"gpu": "\ud800ü"}}
     hot = {"valid": False, "invalid_reasons": ["\ud800"]}
     recorded(begin, "r1", [measured(gemm, 7, facts={"sku": "H200"}), hot, {}, {"metrics": []}])
-    with LedgerReader(path) as ledger:
-        found = [one.measured for one in measurements(ledger, ledger.find("r1"))]
+    with SqliteReader(path) as ledger:
+        found = [one.measured for one in ledger.measured.of_run(ledger.find("r1"))]
         assert ledger.results(ledger.find("r1"))[1]["output_data"] == hot
     assert found[2] is None
     assert found[0] == measured_of(measured(gemm, 7, facts={"sku": "H200"}))
@@ -164,8 +160,8 @@ def test_only_results_that_are_ok_measure(path: Path, begin: Begin) -> None:
     recorder.result(result("n0", "failed", output_data=None, error={"x": 1}))
     recorder.starting(["n1"])
     recorder.finish(ended(failed=1), 7)
-    with LedgerReader(path) as ledger:
-        found = measurements(ledger, ledger.find("r1"))
+    with SqliteReader(path) as ledger:
+        found = ledger.measured.of_run(ledger.find("r1"))
     assert [(one.state, one.measured) for one in found] == [
         ("failed", None),
         ("started", None),
@@ -176,8 +172,8 @@ def test_only_results_that_are_ok_measure(path: Path, begin: Begin) -> None:
 def test_one_commit_takes_many_metrics(path: Path, begin: Begin) -> None:
     many = [{**GEMM, "labels": {"gpu": str(number)}} for number in range(1500)]
     recorded(begin, "r1", [measured(*many)])
-    with LedgerReader(path) as ledger:
-        [one] = measurements(ledger, ledger.find("r1"))
+    with SqliteReader(path) as ledger:
+        [one] = ledger.measured.of_run(ledger.find("r1"))
     assert one.measured is not None
     assert len(one.measured.metrics) == 1500
 
@@ -195,13 +191,13 @@ def test_history_is_of_the_same_action_plugin_and_facts(path: Path, begin: Begin
     recorded(begin, "other", [gemm(902)], action="other")
     recorded(begin, "now", [gemm(5), gemm(105, facts=h100)])
     recorded(begin, "later", [gemm(903)])
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         now = ledger.find("now")
-        found = history(ledger, now)
-        three = history(ledger, now, most=3)
-        before = run_before(ledger, now)
-        assert run_before(ledger, ledger.find("old0")) is None
-        assert run_before(ledger, ledger.find("other")) is None
+        found = ledger.measured.history(now)
+        three = ledger.measured.history(now, most=3)
+        before = ledger.measured.run_before(now)
+        assert ledger.measured.run_before(ledger.find("old0")) is None
+        assert ledger.measured.run_before(ledger.find("other")) is None
     assert before is not None
     assert before.run_id == "h100"
     series = Series("gemm", "{}", "TFLOP/s", "higher")
@@ -214,16 +210,16 @@ def test_pruning_takes_metrics_and_leaves_baselines(path: Path, begin: Begin) ->
     recorded(begin, "r1", [measured(GEMM)])
     series = Series("gemm", "{}", "TFLOP/s", "higher")
     kept = BaselineMetric("noop", "{}", series, 612.0, 6.0, 64)
-    with LedgerReader(path) as ledger:
-        saved = save_baseline(path, "first", ledger.find("r1"), [kept], replace=False)
-    assert Ledger(path).prune(timestamp().replace("20", "30", 1)) == ["r1"]
+    with SqliteReader(path) as ledger:
+        saved = SqliteLedger(path).save_baseline("first", ledger.find("r1"), [kept], replace=False)
+    assert SqliteLedger(path).prune(timestamp().replace("20", "30", 1)) == ["r1"]
     with sqlite3.connect(path) as connection:
         for table in ("measured", "metric"):
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
     connection.close()
-    with LedgerReader(path) as ledger:
-        assert find_baseline(ledger, "first") == saved
-    remove_baseline(path, "first")
+    with SqliteReader(path) as ledger:
+        assert ledger.measured.find_baseline("first") == saved
+    SqliteLedger(path).remove_baseline("first")
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT count(*) FROM baseline_metric").fetchone() == (0,)
     connection.close()
@@ -233,23 +229,23 @@ def test_baselines_have_names_of_their_own(path: Path, begin: Begin) -> None:
     recorded(begin, "r1", [measured(GEMM)])
     series = Series("gemm", "{}", "TFLOP/s", "higher")
     kept = BaselineMetric("noop", "{}", series, 612.0, 6.0, 64)
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         run = ledger.find("r1")
-    save_baseline(path, "first", run, [kept], replace=False)
+    SqliteLedger(path).save_baseline("first", run, [kept], replace=False)
     with pytest.raises(RequestError, match="already") as refusal:
-        save_baseline(path, "first", run, [], replace=False)
+        SqliteLedger(path).save_baseline("first", run, [], replace=False)
     assert refusal.value.reason == "baseline_exists"
-    save_baseline(path, "first", run, [], replace=True)
+    SqliteLedger(path).save_baseline("first", run, [], replace=True)
     for name in ("", "last", "2026", "a b", "a" * 65, "ä"):
         with pytest.raises(RequestError, match="name of a baseline"):
-            save_baseline(path, name, run, [kept], replace=True)
-    with LedgerReader(path) as ledger:
-        assert [(one.name, one.metrics) for one in baselines(ledger)] == [("first", ())]
+            SqliteLedger(path).save_baseline(name, run, [kept], replace=True)
+    with SqliteReader(path) as ledger:
+        assert [(one.name, one.metrics) for one in ledger.measured.baselines()] == [("first", ())]
         with pytest.raises(RequestError, match="did you mean 'first'") as refusal:
-            find_baseline(ledger, "frist")
+            ledger.measured.find_baseline("frist")
     assert refusal.value.reason == "unknown_baseline"
     with pytest.raises(RequestError, match="did you mean 'first'"):
-        remove_baseline(path, "frist")
+        SqliteLedger(path).remove_baseline("frist")
 
 
 def test_a_file_from_before_there_were_metrics(path: Path, begin: Begin) -> None:
@@ -269,15 +265,15 @@ def test_a_file_from_before_there_were_metrics(path: Path, begin: Begin) -> None
     document = json.dumps(result("n0", output_data=measured(GEMM)))
     old.execute("INSERT INTO result VALUES (1, 0, 'ok', 1, ?)", (document,))
     old.close()
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         run = ledger.find("old")
-        assert [one.measured for one in measurements(ledger, run)] == [None]
-        assert history(ledger, run) == {}
-        assert baselines(ledger) == []
-        assert run_before(ledger, run) is None
+        assert [one.measured for one in ledger.measured.of_run(run)] == [None]
+        assert ledger.measured.history(run) == {}
+        assert ledger.measured.baselines() == []
+        assert ledger.measured.run_before(run) is None
     recorded(begin, "new", [measured(GEMM)])
-    with LedgerReader(path) as ledger:
-        assert [one.measured for one in measurements(ledger, ledger.find("old"))] == [None]
-        [one] = measurements(ledger, ledger.find("new"))
+    with SqliteReader(path) as ledger:
+        assert [one.measured for one in ledger.measured.of_run(ledger.find("old"))] == [None]
+        [one] = ledger.measured.of_run(ledger.find("new"))
         assert one.measured is not None
         assert ledger.results(ledger.find("old"))[0]["output_data"] == measured(GEMM)

@@ -15,13 +15,14 @@ import pytest
 
 from lmm.envelope import timestamp
 from lmm.errors import RequestError
-from lom.ledger import Ledger, LedgerReader
+from lom.ledger.sqlite.reader import SqliteReader
+from lom.ledger.sqlite.writer import SqliteLedger
 
 from .conftest import Begin, ended, event, facts, result
 
 
 def states(path: Path, run: str = "last") -> dict[str, str]:
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         return {one.name: one.state for one in ledger.targets(ledger.find(run))}
 
 
@@ -85,7 +86,7 @@ def test_results_and_events_read_back_as_they_were(path: Path, begin: Begin) -> 
     for one in told:
         recorder.event(one)
     recorder.finish(ended(ok=1), 7)
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         run = ledger.find("r1")
         assert list(ledger.events(run)) == told
         assert list(ledger.events(run, 3)) == told[3:]
@@ -101,7 +102,7 @@ def test_a_run_that_is_not_finished_tells_what_is_known(path: Path, begin: Begin
     recorder.starting(["n0", "n1"])
     recorder.result(result("n0"))
     recorder.starting([])  # waits for the commit
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         run = ledger.find("last")
         document = ledger.document(run)
     assert run.status == document["status"] == "running"
@@ -114,12 +115,12 @@ def test_a_run_that_is_not_finished_tells_what_is_known(path: Path, begin: Begin
 def test_a_run_whose_process_is_gone_is_interrupted(path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from tests.unit.ledger.conftest import facts\n"
-        "from lom.ledger import Ledger\n"
-        "Ledger(Path(sys.argv[1])).begin(facts(), lambda: None).starting(['n0']); os._exit(9)"
+        "from lom.ledger.sqlite.writer import SqliteLedger\n"
+        "SqliteLedger(Path(sys.argv[1])).begin(facts(), lambda: None).starting(['n0']); os._exit(9)"
     )
     done = subprocess.run([sys.executable, "-c", code, path], cwd=Path(__file__).parents[3])
     assert done.returncode == 9
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         assert [run.status for run in ledger.runs()] == ["interrupted"]
     assert states(path) == {"n0": "started", "n1": "not_started", "n2": "not_started"}
 
@@ -140,7 +141,7 @@ def test_how_a_process_is_told_to_live(
     with sqlite3.connect(path) as connection:
         connection.execute(f"UPDATE run SET {column} = ?", (value,))
     connection.close()
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         assert [run.status for run in ledger.runs()] == [status]
         assert len(ledger.runs(status=status)) == 1
         assert ledger.runs(status="ok") == []
@@ -149,7 +150,7 @@ def test_how_a_process_is_told_to_live(
 def test_runs_are_found_by_id_beginning_and_last(path: Path, begin: Begin) -> None:
     for name in ("20260101T000000Z-aa", "20260101T000000Z-ab", "20260102T000000Z-aa"):
         begin(run_id=name).finish(ended(), 0)
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         assert ledger.find("last").run_id == "20260102T000000Z-aa"
         assert ledger.find("20260102").run_id == "20260102T000000Z-aa"
         assert ledger.find("20260101T000000Z-aa").run_id == "20260101T000000Z-aa"
@@ -164,7 +165,7 @@ def test_runs_are_found_by_id_beginning_and_last(path: Path, begin: Begin) -> No
 
 
 def test_where_there_is_no_ledger_there_are_no_runs(path: Path) -> None:
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         assert ledger.runs() == []
         with pytest.raises(RequestError, match="has no runs"):
             ledger.find("last")
@@ -175,11 +176,11 @@ def test_another_process_asks_to_cancel(path: Path, begin: Begin) -> None:
     asked = threading.Event()
     recorder = begin(asked.set)
     assert not asked.wait(0.01)
-    assert Ledger(path).request_cancel("r1")
+    assert SqliteLedger(path).request_cancel("r1")
     assert asked.wait(10)
     recorder.finish(ended(), 130)
-    assert not Ledger(path).request_cancel("r1")
-    with LedgerReader(path) as ledger:
+    assert not SqliteLedger(path).request_cancel("r1")
+    with SqliteReader(path) as ledger:
         assert ledger.find("r1").cancel_requested_at
 
 
@@ -192,11 +193,11 @@ def test_pruning_spares_live_and_new_runs_and_gives_room_back(path: Path, begin:
         recorder.event(event(1, "target.finished", "n0"))
         recorder.finish(ended(ok=1), 0)
     before = timestamp(datetime.now(UTC) - timedelta(days=30))
-    assert Ledger(path).prune(before, keep=2) == ["old1"]
+    assert SqliteLedger(path).prune(before, keep=2) == ["old1"]
     size = path.stat().st_size
-    assert Ledger(path).prune(before) == ["old2"]
+    assert SqliteLedger(path).prune(before) == ["old2"]
     assert path.stat().st_size < size - 400_000
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         assert [run.run_id for run in ledger.runs()] == ["new", "live"]
     with sqlite3.connect(path) as connection:
         for table in ("target", "result", "event"):
@@ -208,24 +209,24 @@ def test_pruning_spares_live_and_new_runs_and_gives_room_back(path: Path, begin:
 
 def test_a_run_waits_is_approved_and_begins_with_its_id(path: Path, begin: Begin) -> None:
     begin(run_id="r0").finish(ended(), 0)
-    Ledger(path).wait(facts("r1"), "hash")
-    with LedgerReader(path) as ledger:
+    SqliteLedger(path).wait(facts("r1"), "hash")
+    with SqliteReader(path) as ledger:
         [run] = ledger.runs(status="waiting")
         assert ledger.document(run)["not_started"] == ["n0", "n1", "n2"]
         assert ledger.runs(status="interrupted") == []
     assert (run.run_id, run.plan_hash, run.approved_by) == ("r1", "hash", None)
     with pytest.raises(RequestError, match="UNIQUE"):  # not before it was approved
         begin(run_id="r1")
-    Ledger(path).approved("r1", ["alice", "bob"])
-    Ledger(path).approved("r1", ["mallory"])
-    Ledger(path).approved("r0", ["mallory"])
+    SqliteLedger(path).approved("r1", ["alice", "bob"])
+    SqliteLedger(path).approved("r1", ["mallory"])
+    SqliteLedger(path).approved("r0", ["mallory"])
     recorder = begin(run_id="r1")
     recorder.starting(["n0"])
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         assert [run.status for run in ledger.runs()] == ["running", "ok"]
         assert ledger.runs(status="waiting") == []
     recorder.finish(ended(ok=1), 0)
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         run, other = ledger.runs()
     assert (run.status, run.plan_hash, run.approved_by) == ("ok", "hash", ("alice", "bob"))
     assert (other.plan_hash, other.approved_by) == (None, None)
@@ -234,31 +235,32 @@ def test_a_run_waits_is_approved_and_begins_with_its_id(path: Path, begin: Begin
 
 
 def test_a_run_that_was_approved_and_never_began_is_interrupted(path: Path) -> None:
-    Ledger(path).wait(facts("r1"), "hash")
-    Ledger(path).approved("r1", ["alice"])
+    SqliteLedger(path).wait(facts("r1"), "hash")
+    SqliteLedger(path).approved("r1", ["alice"])
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE run SET pid_started = 1")
     connection.close()
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         assert ledger.find("r1").status == "interrupted"
 
 
 def test_what_waits_is_pruned_by_its_age(path: Path) -> None:
     old = timestamp(datetime.now(UTC) - timedelta(days=40))
-    Ledger(path).wait(facts("old", started_at=old), "hash")
-    Ledger(path).wait(facts("new"), "hash")
+    SqliteLedger(path).wait(facts("old", started_at=old), "hash")
+    SqliteLedger(path).wait(facts("new"), "hash")
     before = timestamp(datetime.now(UTC) - timedelta(days=30))
-    assert Ledger(path).prune(before) == ["old"]
+    assert SqliteLedger(path).prune(before) == ["old"]
 
 
 def test_two_processes_begin_at_the_same_time_in_a_new_ledger(path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from tests.unit.ledger.conftest import ended, event, facts, result\n"
-        "from lom.ledger import Ledger\n"
+        "from lom.ledger.sqlite.writer import SqliteLedger\n"
         "name = sys.argv[2]; sys.stdin.read()\n"
         "for turn in range(5):\n"
-        "    made = Ledger(Path(sys.argv[1])).begin(facts(f'{name}-{turn}', 50), lambda: None)\n"
+        "    ledger = SqliteLedger(Path(sys.argv[1]))\n"
+        "    made = ledger.begin(facts(f'{name}-{turn}', 50), lambda: None)\n"
         "    for i in range(50):\n"
         "        assert made.starting([f'n{i}'])\n"
         "        made.result(result(f'n{i}'))\n"
@@ -278,7 +280,7 @@ def test_two_processes_begin_at_the_same_time_in_a_new_ledger(path: Path) -> Non
         assert process.stdin
         process.stdin.close()  # all go at once
     assert [process.wait(60) for process in many] == [0] * 4
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         runs = ledger.runs()
         assert len(runs) == 20
         assert {len(ledger.results(run)) for run in runs} == {50}

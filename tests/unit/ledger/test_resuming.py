@@ -18,7 +18,10 @@ from typing import Any
 import pytest
 
 from lmm.errors import RequestError
-from lom.ledger import Earlier, Ledger, LedgerReader, Recorder
+from lom.ledger.records import Earlier
+from lom.ledger.sqlite.reader import SqliteReader
+from lom.ledger.sqlite.writer import SqliteLedger
+from lom.ledger.store import Recorder
 
 from .conftest import Begin, ended, event, facts, result
 
@@ -34,7 +37,7 @@ def leave(path: Path) -> Leave:
         child = os.fork()
         if not child:
             with contextlib.suppress(BaseException):
-                recorder = Ledger(path).begin(facts(**given), lambda: None)
+                recorder = SqliteLedger(path).begin(facts(**given), lambda: None)
                 told(recorder)
                 recorder.settle()
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -55,7 +58,7 @@ def resume(path: Path) -> Iterator[Resume]:
             assert json.loads(document)["outcome"] == outcome
             kept.append(target)
 
-        recorder, earlier = Ledger(path).resume(run_id, lambda: None, keep, unseen=unseen)
+        recorder, earlier = SqliteLedger(path).resume(run_id, lambda: None, keep, unseen=unseen)
         recorders.append(recorder)
         return recorder, earlier, kept
 
@@ -99,7 +102,7 @@ def test_it_goes_on_as_the_same_run(path: Path, leave: Leave, resume: Resume) ->
         recorder.result(result(name))
     recorder.event(event(7, "run.resumed", action="noop", targets=3))
     recorder.finish(ended(ok=4), 0)
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         run = ledger.find("r1")
         assert (run.status, run.exit_code, run.pid) == ("ok", 0, os.getpid())
         assert [target.state for target in ledger.targets(run)] == ["done"] * 4
@@ -127,7 +130,7 @@ def test_lost_results_are_asked_for_again(path: Path, begin: Begin, resume: Resu
     recorder.result(found)
     recorder.event(event(3, "target.finished", "n1"))
     recorder.finish(ended(ok=2, failed=1), 7)
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         run = ledger.find("r1")
         told = [one["data"] for one in ledger.events(run)]
         assert told == [result("n0"), lost, found]
@@ -148,7 +151,7 @@ def test_a_run_that_is_through_is_not_taken(begin: Begin, resume: Resume) -> Non
 
 
 def test_a_run_that_waits_is_not_taken(path: Path, resume: Resume) -> None:
-    Ledger(path).wait(facts(), "hash")
+    SqliteLedger(path).wait(facts(), "hash")
     with pytest.raises(RequestError, match="waits for an approval"):
         resume()
 
@@ -172,8 +175,8 @@ def test_of_many_that_take_it_up_one_does(path: Path, leave: Leave) -> None:
             [
                 sys.executable,
                 "-c",
-                "import sys, pathlib; from lom.ledger import Ledger\n"
-                "recorder, _ = Ledger(pathlib.Path(sys.argv[1])).resume("
+                "import sys, pathlib; from lom.ledger.sqlite.writer import SqliteLedger\n"
+                "recorder, _ = SqliteLedger(pathlib.Path(sys.argv[1])).resume("
                 "'r1', lambda: None, lambda *_: None, unseen=False)\n"
                 "print('mine', flush=True); sys.stdin.read(); recorder.close()",
                 str(path),
@@ -218,15 +221,15 @@ def test_a_key_is_that_of_one_run(path: Path, begin: Begin) -> None:
     with pytest.raises(RequestError, match="'k' is that of the run r1") as caught:
         begin(run_id="r4", idempotency_key="k")
     assert (caught.value.reason, caught.value.data["run_id"]) == ("idempotency_key_used", "r1")
-    with LedgerReader(path) as ledger:
+    with SqliteReader(path) as ledger:
         assert [run.idempotency_key for run in ledger.runs()] == [None, None, "k"]
-    assert Ledger(path).prune("9999") == ["r1"]
+    assert SqliteLedger(path).prune("9999") == ["r1"]
     begin(run_id="r4", idempotency_key="k").close()
 
 
 def test_a_key_stays_with_the_run_that_waited(path: Path, begin: Begin) -> None:
-    Ledger(path).wait(facts(idempotency_key="k"), "hash")
+    SqliteLedger(path).wait(facts(idempotency_key="k"), "hash")
     with pytest.raises(RequestError, match="'k' is that of the run r1"):
-        Ledger(path).wait(facts(run_id="r2", idempotency_key="k"), "hash")
-    Ledger(path).approved("r1", ["bob"])
+        SqliteLedger(path).wait(facts(run_id="r2", idempotency_key="k"), "hash")
+    SqliteLedger(path).approved("r1", ["bob"])
     begin(idempotency_key="k").finish(ended(ok=3), 0)

@@ -12,7 +12,8 @@ import pytest
 
 from lmm.transports import TransportPool
 from lom import Inventory, Orchestrator, Run, Target
-from lom.ledger import Ledger, LedgerReader
+from lom.ledger.sqlite.reader import SqliteReader
+from lom.ledger.sqlite.writer import SqliteLedger
 from lom.planning.scripts import load_scripts
 from tests.scale import repeats
 
@@ -96,26 +97,26 @@ def test_a_run_that_broke_is_not_marked_as_finished(plugins: Path, tmp_path: Pat
     with Orchestrator(targets(3), plugin_paths=[plugins]) as rune:
         plan = rune.plan("test.echo", "all")
         pool = TransportPool()
-        broken = Run(plan, {}, pool, ledger=Ledger(path))  # without the plugin's script
+        broken = Run(plan, {}, pool, ledger=SqliteLedger(path))  # without the plugin's script
         with pytest.raises(KeyError):
             list(broken)
         document = broken.document()
         assert document["summary"]["failed"] == 3
         message = document["results"][0]["error"]["error_data"]["error"]["message"]
         assert f"`rune runs resume {plan.run_id}` goes on with it" in message
-        with LedgerReader(path) as reader:
+        with SqliteReader(path) as reader:
             run = reader.find(plan.run_id)
             assert (run.status, run.finished, run.gap) == ("interrupted", False, None)
             assert {one.state for one in reader.targets(run)} <= {"not_started", "started"}
         scripts = load_scripts(plan)
         from lom.service.resume import resumed
 
-        with LedgerReader(path) as reader:
+        with SqliteReader(path) as reader:
             run = reader.find(plan.run_id)
             again = resumed(plan, run, reader.targets(run))
-        whole = Run(again, scripts, pool, ledger=Ledger(path))
+        whole = Run(again, scripts, pool, ledger=SqliteLedger(path))
         assert {result.outcome.value for result in whole} == {"ok"}
-        with LedgerReader(path) as reader:
+        with SqliteReader(path) as reader:
             assert reader.find(plan.run_id).status == "ok"
         pool.close()
 
