@@ -15,7 +15,7 @@ from lom.authoring import inputs, kit_answers, kit_endings
 from lom.authoring.cases import Case, difference, filled
 from lom.authoring.findings import Finding, failed, ok, skipped
 from lom.authoring.kit_subject import Subject, advice, trouble
-from lom.authoring.trials import Trials, Tried
+from lom.authoring.trials import TrialResult, Trials
 from lom.names import did_you_mean
 from lom.registry.manifest import Capability
 
@@ -83,14 +83,14 @@ def run_case(trials: Trials, case: Case, most_risk: str = "read") -> Finding:
         tried = trials.run(capability, case.input_parameters, case)
     except RequestError as error:
         return failed(name, error.message, "Mend the case.", action)
-    problem = unlike(tried, case)
+    problem = case_difference(tried, case)
     if problem is None:
         return ok(name, case.description, action)
     remedy = advice(tried) or "Mend the plugin, or what the case expects."
     return failed(name, problem, remedy, action)
 
 
-def unlike(tried: Tried, case: Case) -> str | None:
+def case_difference(tried: TrialResult, case: Case) -> str | None:
     """Return how an answer differs from what a case expects, None if it does not."""
     if not tried.answered:
         return trouble(tried)

@@ -9,11 +9,11 @@ from typing import Any
 from lmm.redact import MASK
 from lom.authoring import inputs
 from lom.authoring.findings import Finding, Status, failed, ok, skipped, warn
-from lom.authoring.kit_subject import Subject, bears, trouble
+from lom.authoring.kit_subject import Subject, keeps_contract, trouble
 
 
 def output(subject: Subject) -> Finding:
-    return bears(
+    return keeps_contract(
         "output",
         subject.base,
         "with exactly one JSON object that its output schema allows",
@@ -42,7 +42,7 @@ def exit_code(subject: Subject) -> Finding:
 
 
 def unread_stdin(subject: Subject) -> Finding:
-    return bears(
+    return keeps_contract(
         "unread-stdin",
         subject.run(context={"padding": "x" * inputs.HUGE_BYTES}),
         "when more than 1 MiB comes on stdin",
@@ -54,7 +54,7 @@ def empty(subject: Subject) -> Finding:
     refusal = inputs.refusal(subject.capability, {})
     if refusal is not None:
         return skipped("empty", f"RUNE refuses it before it runs: {refusal}")
-    return bears(
+    return keeps_contract(
         "empty",
         subject.run({}),
         "without parameters",
@@ -99,7 +99,7 @@ def secrets(subject: Subject) -> Finding:
             f"the secret {name} comes back in {leaks[0]}",
             "Print no secret. RUNE masks it, but other readers of the host's output may not.",
         )
-    return bears("secrets", tried, f"and keeps the secret {name} to itself", "")
+    return keeps_contract("secrets", tried, f"and keeps the secret {name} to itself", "")
 
 
 def _each(
@@ -108,7 +108,7 @@ def _each(
     if not made:
         return skipped(check, f"no parameter of the input schema takes {kind}")
     for name, parameters in made.items():
-        finding = bears(check, subject.run(parameters), f"with {kind} as {name}", remedy)
+        finding = keeps_contract(check, subject.run(parameters), f"with {kind} as {name}", remedy)
         if finding.status is not Status.OK:
             return finding
     return ok(check, f"it answers with {kind} as {', '.join(made)}")

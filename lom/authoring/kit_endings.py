@@ -7,8 +7,8 @@ from importlib import resources
 
 from lmm.model import OnDisconnect, Outcome, Script
 from lom.authoring.findings import Finding, failed, ok
-from lom.authoring.kit_subject import Subject, bears, trouble
-from lom.authoring.trials import Manner, Trials, Tried
+from lom.authoring.kit_subject import Subject, keeps_contract, trouble
+from lom.authoring.trials import TrialOptions, TrialResult, Trials
 from lom.registry.manifest import Capability
 
 _KILLED = 128 + 9
@@ -37,7 +37,7 @@ def orphans(subject: Subject) -> Finding:
     """Nothing that it started may be alive once it has answered."""
     mark = secrets.token_hex(16)
     tried = subject.run(before=("env", f"RUNE_KIT={mark}"))
-    looked = look(subject.trials, mark)
+    looked = find_orphans(subject.trials, mark)
     if not looked.result.ok:
         return failed("orphans", f"the host cannot be looked at: {trouble(looked)}", "")
     assert looked.result.output_data
@@ -48,14 +48,14 @@ def orphans(subject: Subject) -> Finding:
             f"it left running: {', '.join(left)} (now killed)",
             "Wait for what you start, or end it; what must stay belongs to the service manager.",
         )
-    return bears("orphans", tried, "and leaves no process behind", "")
+    return keeps_contract("orphans", tried, "and leaves no process behind", "")
 
 
-def look(trials: Trials, mark: str) -> Tried:
+def find_orphans(trials: Trials, mark: str) -> TrialResult:
     """Return the host's answer which processes carry ``RUNE_KIT=MARK``; they are killed."""
     content = resources.files("lom.authoring").joinpath("orphans.sh").read_bytes()
     script = Script("orphans.sh", content)
-    return trials.run(_PROBE, {"mark": mark}, None, Manner(script=script))
+    return trials.run(_PROBE, {"mark": mark}, None, TrialOptions(script=script))
 
 
 def sigterm(subject: Subject) -> Finding:
@@ -76,7 +76,7 @@ def deadline(subject: Subject) -> Finding:
     return ok("deadline", "it had ended each time before its deadline")
 
 
-def _ended(check: str, tried: Tried, what: str) -> Finding:
+def _ended(check: str, tried: TrialResult, what: str) -> Finding:
     if tried.result.exit_code == _KILLED:
         return failed(
             check,

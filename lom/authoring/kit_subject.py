@@ -8,7 +8,7 @@ from typing import Any
 
 from lom.authoring.cases import Case, base_case
 from lom.authoring.findings import Finding, failed, ok
-from lom.authoring.trials import Manner, Trials, Tried
+from lom.authoring.trials import TrialOptions, TrialResult, Trials
 from lom.names import shown
 from lom.registry.manifest import Capability
 
@@ -36,24 +36,24 @@ class Subject:
         self.may_run = self.may_harm or capability.risk != "destructive"
 
     @cached_property
-    def base(self) -> Tried:
+    def base(self) -> TrialResult:
         """What the action answers when it is left in peace."""
         return self.run()
 
-    def run(self, parameters: Mapping[str, Any] | None = None, **options: Any) -> Tried:
-        """Run the action on its case's host; ``options`` are fields of ``Manner``."""
+    def run(self, parameters: Mapping[str, Any] | None = None, **options: Any) -> TrialResult:
+        """Run the action on its case's host; ``options`` are fields of ``TrialOptions``."""
         chosen = self.parameters if parameters is None else parameters
-        return self.trials.run(self.capability, chosen, self.case, Manner(**options))
+        return self.trials.run(self.capability, chosen, self.case, TrialOptions(**options))
 
 
-def bears(name: str, tried: Tried, what: str, remedy: str) -> Finding:
+def keeps_contract(name: str, tried: TrialResult, what: str, remedy: str) -> Finding:
     """Return whether a plugin kept the contract; ``what`` says under which circumstances."""
     if tried.answered:
         return ok(name, f"it answers {what}")
     return failed(name, f"{what}: {trouble(tried)}", f"{advice(tried)} {remedy}".strip())
 
 
-def trouble(tried: Tried) -> str:
+def trouble(tried: TrialResult) -> str:
     """Return in words what RUNE has against an answer."""
     message = tried.error.get("message", "")
     first = tried.error.get("data", {}).get("first_bytes")
@@ -64,7 +64,7 @@ def trouble(tried: Tried) -> str:
     return f"{tried.result.outcome}: {message}{beginning}{said}"
 
 
-def advice(tried: Tried) -> str:
+def advice(tried: TrialResult) -> str:
     """Return what RUNE's own error says to do; empty for a plugin's own error."""
     if tried.answered or tried.result.error is None:
         return ""

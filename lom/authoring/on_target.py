@@ -11,7 +11,7 @@ from lmm.model import Outcome
 from lmm.transports import TransportPool
 from lom.authoring import inputs
 from lom.authoring.cases import Case
-from lom.authoring.kit_endings import look
+from lom.authoring.kit_endings import find_orphans
 from lom.authoring.trials import Trials
 from lom.planning.options import Start
 from lom.registry.registry import Place, Registry
@@ -62,7 +62,7 @@ def trials_on(
     pool = TransportPool()
     trials = Trials(plugin, targets[0], pool.get(targets[0].transport))
     try:
-        first = look(trials, "none")
+        first = find_orphans(trials, "none")
         if not first.result.ok:  # said once, not by each check
             why = first.error["message"]
             raise RequestError(first.reason or "invalid_request", f"{targets[0].name}: {why}")

@@ -9,7 +9,7 @@ from lmm.envelope import environment
 from lmm.errors import RequestError
 from lmm.model import SecretRef
 from lom.authoring.cases import Case, load_cases
-from lom.authoring.trials import Manner, Trials
+from lom.authoring.trials import TrialOptions, Trials
 from lom.names import did_you_mean
 from lom.planning.params import mask_write_only, pointer_of, resolve_parameters
 from lom.registry.manifest import Capability, Plugin
@@ -65,8 +65,8 @@ def run_once(
 
     Raises Cancelled.
     """
-    manner = Manner(timeout_s, secret_params=frozenset(map(pointer_of, secrets)))
-    tried = trials.run(capability, parameters, case, manner)
+    options = TrialOptions(timeout_s, secret_params=frozenset(map(pointer_of, secrets)))
+    tried = trials.run(capability, parameters, case, options)
     result, invocation = tried.result, tried.invocation
     message = dict(invocation.message)
     shown = mask_write_only(message["payload"]["input_parameters"], invocation.write_only)

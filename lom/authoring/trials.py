@@ -30,7 +30,7 @@ _EXECUTABLE = ("bash", "-c", 'for file; do :; done; chmod 700 -- "$file"; exec "
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class TrialResult:
     """What one invocation came to; ``places`` are the paths of its case's host."""
 
     invocation: Invocation
@@ -56,7 +56,7 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class TrialOptions:
     """How a trial differs from an undisturbed run; durations in seconds.
 
     ``context`` is put into the message besides what the contract names; ``before`` are words before
@@ -72,7 +72,7 @@ class Manner:
     secret_params: frozenset[str] = frozenset()
 
 
-PLAIN = Manner()
+PLAIN = TrialOptions()
 
 
 class Trials:
@@ -105,31 +105,31 @@ class Trials:
         capability: Capability,
         parameters: Mapping[str, Any],
         case: Case | None = None,
-        manner: Manner = PLAIN,
-    ) -> Tried:
+        options: TrialOptions = PLAIN,
+    ) -> TrialResult:
         """Run the plugin once with parameters, on the host of a case, and return its result.
 
         Raises RequestError for parameters that the schema refuses, Cancelled.
         """
         if self._transport is not None:
-            invocation = self._invocation(capability, parameters, manner)
-            return self._run(self._transport, invocation, manner.cancel_after_s, {})
+            invocation = self._invocation(capability, parameters, options)
+            return self._run(self._transport, invocation, options.cancel_after_s, {})
         with staged(case) as stage:
             filled_in = filled(parameters, stage.places)
-            invocation = self._invocation(capability, filled_in, manner, stage.before)
+            invocation = self._invocation(capability, filled_in, options, stage.before)
             transport = StagedTransport(stage)
-            return self._run(transport, invocation, manner.cancel_after_s, stage.places)
+            return self._run(transport, invocation, options.cancel_after_s, stage.places)
 
     def _invocation(
         self,
         capability: Capability,
         parameters: Mapping[str, Any],
-        manner: Manner,
+        options: TrialOptions,
         before: tuple[str, ...] = (),
     ) -> Invocation:
-        timeout_s = manner.timeout_s or capability.timeout_s
-        script = manner.script or load_script(self.plugin, capability)
-        words = (*manner.before, *before, *script.interpreter)
+        timeout_s = options.timeout_s or capability.timeout_s
+        script = options.script or load_script(self.plugin, capability)
+        words = (*options.before, *before, *script.interpreter)
         if words and not script.interpreter:
             words = (*_EXECUTABLE, *words)
         return Invocation(
@@ -153,10 +153,10 @@ class Trials:
                 timeout_s=timeout_s,
                 trace_id=token_hex(16),
                 correlation_id=_RUN_ID,
-                context=manner.context,
+                context=options.context,
             ),
             output_schema=capability.output_schema,
-            write_only=write_only_paths(capability.input_schema) | manner.secret_params,
+            write_only=write_only_paths(capability.input_schema) | options.secret_params,
             limits=Limits(timeout_s),
         )
 
@@ -166,7 +166,7 @@ class Trials:
         invocation: Invocation,
         cancel_after_s: float | None,
         places: Mapping[str, str],
-    ) -> Tried:
+    ) -> TrialResult:
         self._scope = scope = Scope()
         if self._cancelled:
             raise Cancelled("cancelled", "cancelled")
@@ -183,7 +183,7 @@ class Trials:
         if self._cancelled:
             raise Cancelled("cancelled", "cancelled")
         self.outcomes[str(results[0].outcome)] += 1
-        return Tried(invocation, results[0], tuple(events), places)
+        return TrialResult(invocation, results[0], tuple(events), places)
 
 
 @contextlib.contextmanager
