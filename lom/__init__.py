@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lmm.errors import RuneError
     from lmm.model import Become, Outcome, Result, SecretRef, Target
     from lom.execution.run import Run
-    from lom.inventory.load import Inventory
+    from lom.inventory.model import Inventory
     from lom.planning.options import RunOptions, Start
     from lom.planning.plan import Plan
     from lom.service.orchestrator import Orchestrator
@@ -39,7 +39,7 @@ __all__ = [
 _HOMES = {
     "lmm.errors": ("RuneError",),
     "lmm.model": ("Become", "Outcome", "Result", "SecretRef", "Target"),
-    "lom.inventory.load": ("Inventory",),
+    "lom.inventory.model": ("Inventory",),
     "lom.service.orchestrator": ("Orchestrator",),
     "lom.planning.options": ("RunOptions", "Start"),
     "lom.planning.plan": ("Plan",),

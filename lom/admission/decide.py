@@ -15,7 +15,7 @@ from typing import Any
 from lmm.errors import PolicyDenied, RequestError
 from lmm.model import Target
 from lom.admission.caller import Caller
-from lom.inventory.load import Inventory
+from lom.inventory.model import Inventory
 from lom.inventory.selectors import evaluate, parse
 from lom.settings import values as config
 from lom.settings.policy.rules import Policy, Rule

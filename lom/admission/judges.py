@@ -10,7 +10,7 @@ from lmm.errors import PolicyDenied
 from lmm.model import Script
 from lom.admission.caller import Caller
 from lom.admission.safeguards import safeguards_of
-from lom.inventory.load import Inventory
+from lom.inventory.model import Inventory
 from lom.planning.plan import Plan
 from lom.registry.manifest import Plugin
 from lom.settings.values import Settings

@@ -9,7 +9,8 @@ from lom.admission.approvals.standing import Demand
 from lom.admission.caller import Caller
 from lom.admission.decide import Question, RuleVerdict, denial, verdicts_of
 from lom.admission.judges import Verdict
-from lom.inventory.load import Inventory, load_inventory
+from lom.inventory.load import load_inventory
+from lom.inventory.model import Inventory
 from lom.planning.plan import Plan
 from lom.settings.policy.rules import Policy
 

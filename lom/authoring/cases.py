@@ -9,8 +9,9 @@ from typing import Any
 
 from lmm.contract import validator_for
 from lmm.errors import RequestError
+from lom.documents.document import refuse
 from lom.documents.leftovers import is_leftover
-from lom.documents.read import read_document, refuse
+from lom.documents.read import read_document
 from lom.registry.manifest import Capability, Plugin
 
 CASES = "cases"

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from lmm.model import JSON
-from lom.documents.read import Document, Location, is_text
+from lom.documents.document import Document, Location, is_text
 
 MAX_VALUES = 1_000_000  # aliases count each time they are used
 MAX_DEPTH = 64

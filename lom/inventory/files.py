@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from lom.documents.document import Document
 from lom.documents.leftovers import is_leftover
-from lom.documents.read import MAX_BYTES, Document, parse, parse_json
+from lom.documents.read import MAX_BYTES, parse, parse_json
 from lom.documents.trust import refuse_foreign
 
 EXECUTABLE_TIMEOUT_S = 60.0

@@ -9,7 +9,7 @@ from dataclasses import replace
 from lmm.aws.names import is_instance_id
 from lmm.errors import RequestError
 from lmm.model import Target
-from lom.inventory.load import Inventory
+from lom.inventory.model import Inventory
 from lom.names import LOCAL, did_you_mean, is_host_name, shown
 
 _USER = re.compile(r"[A-Za-z0-9_.\\+$%][A-Za-z0-9_.\\+$%@-]*")

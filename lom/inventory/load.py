@@ -1,43 +1,20 @@
-"""The inventory: the known targets and their groups, from files, folders and executables.
+"""Loads the inventory: the known targets and their groups, from files, folders and executables.
 
-This module holds what the rest of RUNE sees. Reading files is in ``inventory_files``, their
-schema in ``inventory_model`` and ``inventory_sources``, groups and precedence in
-``inventory_merge`` and ``inventory_layers``: all imported only when there is an inventory to load.
+Reading files is in ``files``, their schema in ``schema`` and ``sources``, groups and precedence in
+``merge`` and ``layers``: all imported only when there is an inventory to load.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lmm.model import Target
 from lom.documents.places import CONFIG, home, user_folder
-
-if TYPE_CHECKING:
-    from lmm.aws.discovery import Query
+from lom.inventory.model import Inventory
 
 EXAMPLE = "targets: {web1: {host: 10.0.0.21, user: ops}}"  # for those who have none yet
-
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """Targets by name in the order of the files; groups with all their members, nested included.
-
-    ``defaults`` is a target without a name: its settings are those of hosts that a selector gives
-    straight. ``sources`` are the files that were read, ``asked`` what was asked of AWS for it;
-    ``instances`` leads from the ids of instances to their targets where these have other names.
-    """
-
-    targets: Mapping[str, Target] = field(default_factory=dict)
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    defaults: Target = field(default_factory=lambda: Target(""))
-    sources: tuple[str, ...] = ()
-    instances: Mapping[str, str] = field(default_factory=dict)
-    asked: tuple[Query, ...] = ()
 
 
 def find_inventory(cwd: Path | None = None) -> tuple[Path, ...]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from lmm.aws.names import is_instance_id
 from lmm.model import JSON, Target
-from lom.documents.read import Document, Location, refuse
+from lom.documents.document import Document, Location, refuse
 from lom.inventory.layers import Base, target_of
-from lom.inventory.load import Inventory
+from lom.inventory.model import Inventory
 from lom.inventory.ranges import RangeError, expand, has_range
 from lom.inventory.settings import Layer, group_of, layer_of, over, settings_of
 from lom.names import LOCAL, did_you_mean, name_fault, shown
@@ -142,7 +142,7 @@ class _Builder:
         group.layer = over(group.layer, settings.layer)
 
     def _add_source(self, document: Document, key: str, data: JSON) -> None:
-        from lom.inventory.schema import validate
+        from lom.documents.model import validate
         from lom.inventory.sources import Source, SourceModel
 
         here: Location = ("sources", key)

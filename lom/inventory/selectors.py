@@ -15,7 +15,7 @@ from lmm.errors import RequestError
 from lmm.model import JSON, Target
 from lom.documents.facts import is_same, spelt
 from lom.inventory.hosts import ad_hoc_target
-from lom.inventory.load import Inventory
+from lom.inventory.model import Inventory
 from lom.inventory.ranges import expand
 from lom.inventory.selector_syntax import And, File, Not, Or, Selector, Variable, Word, parse
 from lom.names import did_you_mean, shown

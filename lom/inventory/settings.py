@@ -2,7 +2,7 @@
 
 Nearly every inventory is right, and pydantic costs more to import than two hundred targets cost to
 read. So what is plainly right is taken here. All else, and whatever stands here in no table, is
-left to ``inventory_model``, which has the last word and finds the words for faults.
+left to ``schema``, which has the last word and finds the words for faults.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from lmm.model import JSON
 from lmm.register import AUTO, is_known
-from lom.documents.read import Document, Location
+from lom.documents.document import Document, Location
+from lom.documents.values import path
 from lom.inventory import values as values
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def settings_of(data: JSON, document: Document, location: Location) -> Layer | N
     try:
         return _fields(data, document.folder, _SETTINGS)
     except ValueError:
-        from lom.inventory.schema import SettingsModel, validate
+        from lom.documents.model import validate
+        from lom.inventory.schema import SettingsModel
 
         settings = validate(SettingsModel, data, document, location)
         return layer_of(settings) if settings else None
@@ -49,7 +51,8 @@ def group_of(data: JSON, document: Document, location: Location) -> GroupSetting
     try:
         found = _fields(data, document.folder, _GROUP)
     except ValueError:
-        from lom.inventory.schema import GroupModel, validate
+        from lom.documents.model import validate
+        from lom.inventory.schema import GroupModel
 
         group = validate(GroupModel, data, document, location)
         if group is None:
@@ -145,7 +148,7 @@ def _one_of(*known: object) -> Check:
 def _path(value: Any, folder: Path) -> str:
     if type(value) is not str:
         raise ValueError
-    return values.path(value, folder)
+    return path(value, folder)
 
 
 def _config_file(value: Any, folder: Path) -> str:

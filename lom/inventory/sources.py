@@ -16,18 +16,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from lmm.aws import names as aws
 from lmm.errors import RequestError, RuneError
 from lmm.model import JSON
-from lom.documents.read import Document, Location, Problem
-from lom.inventory.schema import (
-    ExternalId,
-    Profile,
-    Region,
-    RoleArn,
-    SettingsModel,
-    Strict,
-    Vars,
-    checked,
-    mapping,
-)
+from lom.documents.document import Document, Location, Problem
+from lom.documents.model import Strict, checked, mapping
+from lom.inventory.schema import ExternalId, Profile, Region, RoleArn, SettingsModel, Vars
 from lom.names import LOCAL, name_fault
 
 if TYPE_CHECKING:

@@ -1,17 +1,17 @@
 """Single values of an inventory: what each kind may be, and what it becomes.
 
 Each function raises ValueError with the words for people. Texts are given as ``str``; what else may
-stand in the place of one is for ``inventory_model`` to say.
+stand in the place of one is for ``schema`` to say.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 from lmm.errors import RequestError
 from lmm.model import JSON, SecretRef
+from lom.documents.values import path
 
 DAY_S = 86400
 PORTS = (1, 65535)
@@ -32,20 +32,6 @@ def host(value: str) -> str:
     if re.fullmatch(r"(\[.*\]|[^:]*):\d+", value):  # an IPv6 address has two colons at least
         raise ValueError("a host holds no port; write it under port")
     return word(value[1:-1] if value[:1] == "[" and value[-1:] == "]" else value)
-
-
-def line(value: str) -> str:
-    """Refuse what is not one line of text."""
-    if not value.isprintable():
-        raise ValueError("one line of text is needed")
-    return value
-
-
-def path(value: str, folder: Path) -> str:
-    """Return a path as it is from ``folder``, with ``~`` expanded."""
-    if not line(value):
-        raise ValueError("a path is needed")
-    return str(folder / os.path.expanduser(value))
 
 
 def config_file(value: str, folder: Path) -> str:

@@ -17,7 +17,7 @@ from lmm.errors import RequestError
 from lmm.model import SecretRef, Target
 from lmm.redact import has_secrets
 from lmm.register import kind_of
-from lom.inventory.load import Inventory
+from lom.inventory.model import Inventory
 from lom.inventory.selectors import select
 from lom.planning.options import RunOptions, checked, count_of, options_of
 from lom.planning.pairs import batches_of, paired, takes_pairs

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lmm.errors import PolicyDenied, RequestError
-from lom.documents.read import Document, parse, refuse
+from lom.documents.document import Document, refuse
+from lom.documents.read import parse
 from lom.registry import files as bundle
 from lom.registry.manifest import MANIFEST, Plugin
 

@@ -15,7 +15,8 @@ from lmm.contract import Violation, check_schema, spec_validator
 from lmm.envelope import loads_request
 from lmm.errors import RequestError
 from lmm.model import OnDisconnect
-from lom.documents.read import Document, parse, refuse
+from lom.documents.document import Document, refuse
+from lom.documents.read import parse
 from lom.registry import files as bundle
 
 MANIFEST = "plugin.json"

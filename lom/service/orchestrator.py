@@ -23,7 +23,8 @@ from lom.admission.safeguards import caller_of
 from lom.documents.places import home
 from lom.execution.events import Event
 from lom.execution.run import Run
-from lom.inventory.load import Inventory, find_inventory, load_inventory
+from lom.inventory.load import find_inventory, load_inventory
+from lom.inventory.model import Inventory
 from lom.inventory.selector_syntax import names_file, parse
 from lom.inventory.selectors import select
 from lom.planning.options import RunOptions, Start, check_start, options_of

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lmm.errors import RequestError
-from lom.documents.read import MAX_BYTES, Document, parse, read_document, refuse
+from lom.documents.document import Document, refuse
+from lom.documents.read import MAX_BYTES, parse, read_document
 
 
 def read_params(name: str) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from lom.settings import values
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lom.documents.read import Document
+    from lom.documents.document import Document
 
 
 def config_files(
@@ -88,7 +88,8 @@ def read_config(path: Path, unchecked: bool = False) -> Document:
 
     Raises RequestError (``config_invalid``) naming file and line.
     """
-    from lom.documents.read import read_document, refuse
+    from lom.documents.document import refuse
+    from lom.documents.read import read_document
 
     document = read_document(path, as_json=False)
     if not unchecked or document.data is None:

@@ -31,7 +31,7 @@ from lom.settings.values import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lom.documents.read import Document
+    from lom.documents.document import Document
     from lom.settings.policy.values import Safeguards
 
 _PATHS = ("inventory", "plugin_path")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lmm.errors import RequestError
-from lom.documents.read import Document
+from lom.documents.document import Document
 from lom.names import did_you_mean
 from lom.settings.values import KEYS, LONGEST_S, SAFEGUARD_KEYS
 

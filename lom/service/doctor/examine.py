@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from lmm.errors import RuneError
 from lmm.model import Target
 from lmm.transports import advice
-from lom.inventory.load import EXAMPLE, Inventory, find_inventory
+from lom.inventory.load import EXAMPLE, find_inventory
+from lom.inventory.model import Inventory
 from lom.inventory.selectors import select
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lom.documents.read import Document
+from lom.documents.document import Document
 from lom.documents.trust import refuse_foreign
 from lom.settings.policy.schema import (
     approvals_of,

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from lmm.errors import RequestError
-from lom.documents.read import Document, Location, refuse
-from lom.inventory.schema import M, PathText, Strict, validate
+from lom.documents.document import Document, Location, refuse
+from lom.documents.model import M, PathText, Strict, validate
 from lom.inventory.selector_syntax import names_file, parse
 from lom.settings.policy.hours import Window, parse_window
 from lom.settings.policy.rules import Approval, Policy, Rule

@@ -13,7 +13,8 @@ import pytest
 
 from lmm.model import Become, SecretRef, SshSettings, Target
 from lmm.register import AUTO, names
-from lom.inventory.load import Inventory, load_inventory
+from lom.inventory.load import load_inventory
+from lom.inventory.model import Inventory
 from lom.inventory.schema import SshModel
 from lom.planning.options import RunOptions
 from lom.planning.targets import adjusted

@@ -17,8 +17,9 @@ from lmm.aws.session import AwsAccount
 from lmm.errors import RequestError
 from lmm.model import SsmSettings, Target
 from lom.inventory.files import read
-from lom.inventory.load import Inventory, load_inventory
+from lom.inventory.load import load_inventory
 from lom.inventory.merge import asked_of_aws
+from lom.inventory.model import Inventory
 from lom.inventory.schema import SsmModel
 from lom.inventory.selectors import select
 from lom.inventory.sources import SourceModel

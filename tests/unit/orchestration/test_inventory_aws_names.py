@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lmm.aws.discovery import FoundInstance
 from lmm.aws.names import is_instance_id
 from lmm.aws.session import AwsAccount
-from lom.documents.read import Document
+from lom.documents.document import Document
 from lom.inventory.sources import Found, Source, SourceModel, gather
 from lom.names import name_fault
 

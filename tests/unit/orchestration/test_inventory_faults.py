@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from lmm.errors import RequestError
 from lmm.register import AUTO, names
 from lom.documents import yaml_values
-from lom.inventory.load import Inventory, load_inventory
+from lom.inventory.load import load_inventory
+from lom.inventory.model import Inventory
 
 Load = Callable[[str], Inventory]
 

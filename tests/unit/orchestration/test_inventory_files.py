@@ -8,7 +8,8 @@ import pytest
 from lmm.errors import RequestError
 from lmm.model import SecretRef
 from lom.inventory import files as inventory_files
-from lom.inventory.load import Inventory, find_inventory, load_inventory
+from lom.inventory.load import find_inventory, load_inventory
+from lom.inventory.model import Inventory
 
 
 def executable(path: Path, text: str) -> Path:

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lom.documents.read import Document
+from lom.documents.document import Document
+from lom.documents.model import validate
 from lom.inventory.load import load_inventory
-from lom.inventory.schema import GroupModel, SettingsModel, SshModel, validate
+from lom.inventory.schema import GroupModel, SettingsModel, SshModel
 from lom.inventory.settings import _GROUP, _SETTINGS, _SSH, group_of, layer_of, over, settings_of
 
 # Values near every bound and of every type, right in one place and wrong in most others.

@@ -8,7 +8,8 @@ import pytest
 
 from lmm.errors import RequestError
 from lmm.model import SshSettings, Target
-from lom.inventory.load import Inventory, load_inventory
+from lom.inventory.load import load_inventory
+from lom.inventory.model import Inventory
 from lom.inventory.selectors import parse, select
 
 DOCS = Path(__file__).parents[3] / "docs" / "inventory.md"

@@ -4,7 +4,7 @@ import pytest
 
 from lmm.errors import RequestError
 from lmm.model import SshSettings, Target
-from lom.inventory.load import Inventory
+from lom.inventory.model import Inventory
 from lom.inventory.selectors import select
 
 INVENTORY = Inventory(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lmm.errors import RequestError
 from lmm.model import SshSettings, Target
-from lom.inventory.load import Inventory
+from lom.inventory.model import Inventory
 from lom.inventory.selector_syntax import And, File, Not, Or, Selector, Variable, Word
 from lom.inventory.selectors import evaluate, parse, select
 

@@ -12,7 +12,7 @@ from lmm.errors import RequestError
 from lmm.model import Become, SshSettings, Target
 from lom.admission.caller import Caller
 from lom.admission.decide import Question, denial, verdicts_of
-from lom.inventory.load import Inventory
+from lom.inventory.model import Inventory
 from lom.settings.policy.hours import parse_window
 from lom.settings.policy.rules import Policy, Rule
 from lom.settings.values import SYSTEM_POLICY
