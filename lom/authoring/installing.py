@@ -1,4 +1,4 @@
-"""Plugins installed from elsewhere: put into one folder, each with a record of where it is from.
+"""Installs plugins from elsewhere: into one folder, each with a record of where it is from.
 
 A plugin is there as a whole or not at all: it is copied beside its place, checked, and renamed.
 """
@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from lmm.envelope import timestamp
@@ -20,9 +18,10 @@ from lom.authoring.findings import Status
 from lom.authoring.review import review
 from lom.authoring.sources import copy_plugin, fetch, plugin_folder
 from lom.names import did_you_mean
-from lom.registry.installed import RECORDS, VERSION, Installed, read_records, tree_sha256
+from lom.registry.files import tree_sha256
+from lom.registry.installed import Installed, read_records, write_records
 from lom.registry.manifest import Plugin, load_plugin
-from lom.registry.registry import installed_plugins
+from lom.registry.places import installed_plugins
 
 
 def install_place() -> Path:
@@ -82,7 +81,7 @@ def install(
         goal = place / plugin.name
         _put(copy, goal, Path(temporary) / "old")
         try:
-            _write_records(place, {**records, plugin.name: record})
+            write_records(place, {**records, plugin.name: record})
         except BaseException:
             _put(Path(temporary) / "old", goal, Path(temporary) / "refused")
             raise
@@ -99,7 +98,7 @@ def remove(name: str, place: Path) -> Installed:
             )
         _put(None, place / name, Path(temporary) / "old")
         rest = {key: record for key, record in records.items() if key != name}
-        _write_records(place, rest)
+        write_records(place, rest)
         return records[name]
 
 
@@ -139,15 +138,3 @@ def _locked(place: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _write_records(place: Path, records: Mapping[str, Installed]) -> None:
-    plugins = {name: asdict(record) for name, record in sorted(records.items())}
-    text = json.dumps({"version": VERSION, "plugins": plugins}, indent=2) + "\n"
-    new = place / f".{RECORDS}"
-    try:
-        new.write_text(text, encoding="utf-8")
-        os.replace(new, place / RECORDS)
-    except OSError as error:
-        why = f"cannot write {place / RECORDS}: {error.strerror}"
-        raise RequestError("local_io_error", why) from None

@@ -13,8 +13,8 @@ from pathlib import Path
 from lmm.contract import BASE_URI, validator_for
 from lmm.errors import RequestError
 from lom.documents.leftovers import walk
+from lom.registry.files import bundled_plugins
 from lom.registry.manifest import MANIFEST
-from lom.registry.registry import bundled_plugins
 
 _BUILD_TIMEOUT_S = 300.0
 

@@ -29,7 +29,8 @@ from lom.planning.params import (
 )
 from lom.planning.plan import Plan, Step, build_request
 from lom.planning.targets import adjusted, check_buckets, check_secrets
-from lom.registry.registry import Registry, full_version
+from lom.registry.registry import Registry
+from lom.registry.versions import full_version
 from lom.settings.values import Settings
 
 LOCAL = Target("local", transport="local")

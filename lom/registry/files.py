@@ -1,7 +1,8 @@
-"""Which files of a plugin are sent to a host, beside its script: its ``files/`` and libraries."""
+"""The files of plugins: which are sent beside the script, ``files/`` and libraries; their hash."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -61,6 +62,23 @@ def read(found: Mapping[str, Path]) -> dict[str, bytes]:
 def is_executable(path: Path) -> bool:
     """Whether its owner may execute a file."""
     return bool(path.stat().st_mode & stat.S_IXUSR)
+
+
+def tree_sha256(folder: Path) -> str:
+    """Return the SHA-256 of a plugin's folder: names, links, contents, and what may be executed."""
+    total = hashlib.sha256()
+    for path in sorted(walk(folder)):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            kind, content = "link", os.readlink(path).encode()
+        elif path.is_file():
+            kind = "program" if os.access(path, os.X_OK) else "file"
+            content = path.read_bytes()
+        else:
+            continue
+        digest = hashlib.sha256(content).hexdigest()
+        total.update(f"{kind}\0{name}\0{digest}\n".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
 
 
 def _tree(directory: Path) -> Iterator[tuple[str, Path]]:

@@ -1,17 +1,17 @@
-"""Where installed plugins are from: the records beside them, and what has changed since."""
+"""The record of installed plugins: where each is from, and whether it is still the same."""
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lmm.contract import validator_for
 from lmm.envelope import loads_request
 from lmm.errors import RequestError
-from lom.documents.leftovers import walk
+from lom.registry.files import tree_sha256
 from lom.registry.manifest import Plugin
 
 RECORDS = "installed.json"
@@ -84,21 +84,17 @@ def change(plugin: Plugin, records: Mapping[str, Installed]) -> str | None:
     return None if same else "its files have changed since it was installed"
 
 
-def tree_sha256(folder: Path) -> str:
-    """Return the SHA-256 of a plugin's folder: names, links, contents, and what may be executed."""
-    total = hashlib.sha256()
-    for path in sorted(walk(folder)):
-        name = str(path.relative_to(folder))
-        if path.is_symlink():
-            kind, content = "link", os.readlink(path).encode()
-        elif path.is_file():
-            kind = "program" if os.access(path, os.X_OK) else "file"
-            content = path.read_bytes()
-        else:
-            continue
-        digest = hashlib.sha256(content).hexdigest()
-        total.update(f"{kind}\0{name}\0{digest}\n".encode("utf-8", "surrogateescape"))
-    return total.hexdigest()
+def write_records(place: Path, records: Mapping[str, Installed]) -> None:
+    """Write the records, all of them or nothing. Raises RequestError (``local_io_error``)."""
+    plugins = {name: asdict(record) for name, record in sorted(records.items())}
+    text = json.dumps({"version": VERSION, "plugins": plugins}, indent=2) + "\n"
+    new = place / f".{RECORDS}"
+    try:
+        new.write_text(text, encoding="utf-8")
+        os.replace(new, place / RECORDS)
+    except OSError as error:
+        why = f"cannot write {place / RECORDS}: {error.strerror}"
+        raise RequestError("local_io_error", why) from None
 
 
 def _unreadable(file: Path, why: str) -> RequestError:

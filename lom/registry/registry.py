@@ -1,10 +1,8 @@
-"""The known plugins: where they are found, which hides which, and which one serves a target."""
+"""The known plugins: which are found, which hides which, and which one serves a target."""
 
 from __future__ import annotations
 
 import os
-import re
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +13,10 @@ from typing import Any
 from lmm.errors import RequestError, RuneError
 from lom.documents.facts import is_same, spelt
 from lom.documents.leftovers import is_leftover
-from lom.documents.places import CONFIG, DATA, home, user_folder
 from lom.documents.trust import refuse_foreign
 from lom.names import did_you_mean
-from lom.registry.files import bundled_plugins as bundled_plugins
 from lom.registry.manifest import MANIFEST, Capability, Plugin, load_plugin, names_action
-
-ENTRY_POINTS = "rune.plugins"
-
-_NUMBER = "(0|[1-9][0-9]*)"
-_VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?")
+from lom.registry.versions import Newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +144,7 @@ class Registry:
         refusals = []
         for plugin, capability in candidates:
             fit = _fit(capability, target_vars)
-            if min_version and _Newest(min_version) < _Newest(plugin.version):
+            if min_version and Newest(min_version) < Newest(plugin.version):
                 refusals.append(
                     f"{plugin.name} of {plugin.origin} is version {plugin.version}, asked for is"
                     f" {min_version} or newer"
@@ -162,7 +154,7 @@ class Registry:
             else:
                 known, unknown = fit
                 place = self._place_of(plugin)
-                rank = (unknown, -known, place, _Newest(plugin.version), plugin.name)
+                rank = (unknown, -known, place, Newest(plugin.version), plugin.name)
                 ranked.append((rank, plugin, capability, known))
         if not ranked:
             raise RequestError(
@@ -236,43 +228,6 @@ def _covers(wide: str, narrow: str) -> bool:
     return narrow == wide or narrow.startswith(f"{wide}/")
 
 
-def full_version(text: str) -> str:
-    """Return a version with all its numbers: 1.2 gives 1.2.0.
-
-    Raises RequestError (``invalid_request``).
-    """
-    core, dash, pre = text.partition("-")
-    version = core + ".0" * (2 - core.count(".")) + dash + pre
-    if len(text) > 255 or not _VERSION.fullmatch(version):
-        raise RequestError(
-            "invalid_request",
-            f"{text!r} is not a version such as 1.2 or 1.2.0 @ $.min_version",
-            field="$.min_version",
-        )
-    return version
-
-
-class _Newest:
-    """Sorts versions the newest first, by the precedence of semver.org."""
-
-    def __init__(self, version: str) -> None:
-        core, _, pre = version.partition("+")[0].partition("-")
-        identifiers = [
-            (0, int(one), "") if re.fullmatch(r"\d+", one) else (1, 0, one)
-            for one in pre.split(".")
-            if one
-        ]
-        self._key = (tuple(map(int, core.split("."))), not pre, identifiers)
-
-    def __lt__(self, other: _Newest) -> bool:
-        return self._key > other._key
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Newest) and self._key == other._key
-
-    __hash__ = None  # type: ignore[assignment]
-
-
 def _obeyed(place: Place, at: Path, files: Iterable[Path], broken: list[BrokenPlugin]) -> bool:
     """Whether files of the plugin ``at`` may be used; if not, that is noted, or an error."""
     try:
@@ -298,92 +253,3 @@ def _plugin_folders(place: Path) -> Iterator[Path]:
     for name in names:
         if not is_leftover(name) and os.path.lexists(place / name / MANIFEST):
             yield place / name
-
-
-# -- places ------------------------------------------------------------------------------------
-
-
-def installed_plugins() -> Path | None:
-    """Return the folder that `rune plugin install` puts plugins into, None without a home."""
-    folder = user_folder(DATA, home=home())
-    return Path(folder, "plugins") if folder else None
-
-
-def default_registry(
-    extra_paths: Sequence[str | Path] = (),
-    cwd: Path | None = None,
-    *,
-    found: Sequence[str | Path] = (),
-) -> Registry:
-    """Return the registry over the places that are searched, the strongest first.
-
-    ``extra_paths`` (``--plugin-path``, ``RUNE_PLUGIN_PATH``), ``./plugins``,
-    ``~/.config/rune/plugins``, what `rune plugin install` has put into
-    ``~/.local/share/rune/plugins``, third-party packages, RUNE's own. ``found`` are those of the
-    first that stand in a file, and were not named for this call. Where others were, a ``./plugins``
-    that is not the user's own is left out; else reading it is an error (``untrusted_path``).
-    """
-    packages, broken = _packages()
-    config, installed = user_folder(CONFIG, home=home()), installed_plugins()
-    paths = [
-        Place("plugin path", Path(os.path.expanduser(one)), one in found) for one in extra_paths
-    ]
-    named = [os.path.realpath(one.path) for one in paths if not one.found]
-    project = Place("project", (cwd or Path.cwd()) / "plugins", found=True, yields=bool(named))
-    places = [
-        *paths,
-        *([project] if os.path.realpath(project.path) not in named else []),
-        *([Place("user", Path(config, "plugins"), found=True)] if config else []),
-        *([Place("installed", installed, found=True)] if installed else []),
-        *packages,
-    ]
-    bundled = bundled_plugins()
-    others = [place for place in places if place.path.resolve() != bundled.resolve()]
-    for place in others[: len(extra_paths)]:
-        if place.origin == "plugin path" and not os.access(place.path / ".", os.R_OK | os.X_OK):
-            why = f"the plugin path {place.path} is no folder that can be read"
-            raise RequestError("config_invalid", why, field="plugin_path")
-    return Registry([*others, Place("bundled", bundled)], broken)
-
-
-def _packages() -> tuple[list[Place], list[BrokenPlugin]]:
-    """Return the plugin folders that installed packages offer by entry point.
-
-    An entry point of the group ``rune.plugins`` names a package whose folder holds plugins, a
-    path, or a function that returns one.
-    """
-    if not any(map(_offers_plugins, sys.path)):
-        return [], []
-    from importlib.metadata import entry_points
-
-    places, broken = [], []
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda one: one.name):
-        origin = f"package {point.name}"
-        try:
-            found: Any = point.load()
-            found = found() if callable(found) else found
-            path = found if isinstance(found, str | Path) else found.__path__[0]
-            places.append(Place(origin, Path(path)))
-        except Exception as error:  # another's package must not break RUNE
-            problem = RequestError(
-                "manifest_invalid", f"the entry point {point.value} cannot be loaded: {error}"
-            )
-            broken.append(BrokenPlugin(Path(point.value), origin, problem))
-    return places, broken
-
-
-def _offers_plugins(folder: str) -> bool:
-    """Whether a package installed there may have our entry points. importlib.metadata would say
-    for certain, but costs more than all other start-up work of a local run."""
-    try:
-        names = [name for name in os.listdir(folder or ".") if name.endswith("-info")]
-    except OSError:
-        return False
-    for name in names:
-        try:
-            with open(os.path.join(folder, name, "entry_points.txt"), "rb") as stream:
-                if f"[{ENTRY_POINTS}]".encode() in stream.read():
-                    return True
-        except OSError:
-            continue
-    return False

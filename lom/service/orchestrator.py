@@ -31,7 +31,8 @@ from lom.planning.options import RunOptions, Start, check_start, options_of
 from lom.planning.plan import Plan
 from lom.planning.planner import Known, PlanRequest, make_plan
 from lom.planning.scripts import load_scripts
-from lom.registry.registry import Registry, default_registry
+from lom.registry.places import default_registry
+from lom.registry.registry import Registry
 from lom.service.executors import Threads
 from lom.settings.load import load_settings
 from lom.settings.values import Settings, is_named, state_folder

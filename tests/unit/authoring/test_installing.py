@@ -18,7 +18,7 @@ from lom.authoring import installing, sources
 from lom.authoring.installing import install, remove
 from lom.registry.installed import RECORDS, change, read_records
 from lom.registry.manifest import load_plugin
-from lom.registry.registry import default_registry, installed_plugins
+from lom.registry.places import default_registry, installed_plugins
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_a_record_that_cannot_be_written_puts_the_old_one_back(
     def full(*_: Any) -> None:
         raise RequestError("local_io_error", "no space left on device")
 
-    monkeypatch.setattr(installing, "_write_records", full)
+    monkeypatch.setattr(installing, "write_records", full)
     with pytest.raises(RequestError, match="no space"):
         install(str(folder), place, replace=True)
     assert plugin.entrypoint.read_text() == before

@@ -15,9 +15,9 @@ from lom.cli.completion import candidates
 from lom.documents import leftovers
 from lom.inventory.load import load_inventory
 from lom.registry import files as bundle
-from lom.registry.installed import tree_sha256
+from lom.registry.files import bundled_plugins, tree_sha256
 from lom.registry.manifest import load_plugin
-from lom.registry.registry import Place, Registry, bundled_plugins
+from lom.registry.registry import Place, Registry
 
 LEFT = ["__pycache__/x.cpython-311.pyc", "x.pyc", "main.sh~", "#x#", ".#x", ".x.swp", ".DS_Store"]
 LEFT += [".git/HEAD", ".hg/store", ".svn/entries", "._main.sh", ".main.sh.swo"]

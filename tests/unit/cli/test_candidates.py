@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lom.inventory.load import find_inventory
-from lom.registry.registry import default_registry
+from lom.registry.places import default_registry
 from lom.service.candidates import inventory_places, plugin_places
 from lom.settings.values import Settings
 

@@ -13,7 +13,7 @@ from lmm.errors import RequestError
 from lmm.model import Target
 from lom import Inventory, Orchestrator
 from lom.planning.planner import Known, PlanRequest, make_plan
-from lom.registry.registry import default_registry
+from lom.registry.places import default_registry
 from lom.settings.load import load_settings
 
 MANY = 12

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from lmm.errors import RequestError
-from lom.registry.registry import Place, Registry, bundled_plugins, default_registry
+from lom.registry.files import bundled_plugins
+from lom.registry.places import default_registry
+from lom.registry.registry import Place, Registry
 
 
 def add(place: Path, name: str, version: str = "1.0.0", **capability: Any) -> Path:
@@ -244,7 +246,7 @@ def test_packages_offer_plugins_by_entry_point(tmp_path: Path) -> None:
         "[rune.plugins]\nacme = acme_plugins\nbad = acme_missing\n"
     )
     code = (
-        "from lom.registry.registry import default_registry as d\nr = d()\n"
+        "from lom.registry.places import default_registry as d\nr = d()\n"
         "print([p.origin for p in r.plugins if p.name == 'acme'],"
         " [(b.origin, 'acme_missing' in b.error.message) for b in r.broken if 'bad' in b.origin])"
     )

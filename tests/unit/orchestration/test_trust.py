@@ -14,7 +14,7 @@ import pytest
 from lmm.errors import RequestError
 from lom.documents.trust import distrust, is_own, refuse_foreign, trust, trusted_folders
 from lom.inventory.load import load_inventory
-from lom.registry.registry import default_registry
+from lom.registry.places import default_registry
 from lom.settings.load import load_settings
 
 pytestmark = pytest.mark.needs_root  # only root can give files away

@@ -15,7 +15,7 @@ import pytest
 
 from lmm.contract import spec_validator
 from lmm.envelope import EVENT_PREFIX, build_message, encode_message, loads_strict
-from lom.registry.registry import bundled_plugins
+from lom.registry.files import bundled_plugins
 
 TIMEOUT_S = 60
 CONFORM = Path(__file__).parent / "conform"

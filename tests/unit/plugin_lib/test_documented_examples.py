@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lmm.envelope import EVENT_PREFIX
-from lom.registry.registry import bundled_plugins
+from lom.registry.files import bundled_plugins
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "plugin-lib.md"
 EXAMPLES = dict(re.findall(r"```(\w+)\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lom.registry.registry import bundled_plugins
+from lom.registry.files import bundled_plugins
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lmm.envelope import build_message, encode_message, loads_strict
-from lom.registry.registry import bundled_plugins
+from lom.registry.files import bundled_plugins
 from tests.unit.plugin_lib.conftest import CONFORM
 
 LIB = bundled_plugins() / "lib"

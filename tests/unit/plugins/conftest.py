@@ -20,8 +20,8 @@ from lmm.envelope import build_message, encode_message, environment, read_answer
 from lmm.errors import PluginFailed
 from lmm.model import Invocation, Script, Target
 from lom.planning.params import resolve_parameters
+from lom.registry.files import bundled_plugins
 from lom.registry.manifest import Plugin, load_plugin
-from lom.registry.registry import bundled_plugins
 
 TIMEOUT_S = 60
 

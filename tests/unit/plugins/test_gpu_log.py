@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lom.registry.registry import bundled_plugins
+from lom.registry.files import bundled_plugins
 
 LIB = bundled_plugins() / "lib"
 

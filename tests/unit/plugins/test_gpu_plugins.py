@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 
 from lom.planning.params import resolve_parameters
+from lom.registry.files import bundled_plugins
 from lom.registry.manifest import load_plugin
-from lom.registry.registry import Place, Registry, bundled_plugins
+from lom.registry.registry import Place, Registry
 
 PLUGINS = bundled_plugins()
 LIB = PLUGINS / "lib"

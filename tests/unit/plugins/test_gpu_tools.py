@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lom.registry.registry import bundled_plugins
+from lom.registry.files import bundled_plugins
 
 NVIDIA = bundled_plugins() / "gpu-health" / "cases"
 AMD = bundled_plugins() / "gpu-health-amd" / "cases"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lom.registry.registry import bundled_plugins
+from lom.registry.files import bundled_plugins
 
 FUNCTION = re.compile(r"^(json_\w+)\(\) \{.*?^\}$", re.MULTILINE | re.DOTALL)
 few = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])

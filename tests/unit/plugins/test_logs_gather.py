@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmm.errors import RequestError
-from lom.registry.registry import bundled_plugins
+from lom.registry.files import bundled_plugins
 
 SCRIPT = bundled_plugins() / "logs-gather" / "main.sh"
 LIBRARY = bundled_plugins() / "lib" / "json.sh"

@@ -11,7 +11,7 @@ from lom.authoring.cases import load_case, load_cases
 from lom.authoring.kit import KIT, checks_of, run_case
 from lom.authoring.review import review
 from lom.authoring.trials import Trials
-from lom.registry.registry import bundled_plugins
+from lom.registry.files import bundled_plugins
 
 PLUGINS = sorted(file.parent.name for file in bundled_plugins().glob("*/plugin.json"))
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lmm.errors import RequestError
-from lom.registry.registry import bundled_plugins
+from lom.registry.files import bundled_plugins
 
 CASES = bundled_plugins() / "service-restart" / "cases"
 COMMANDS = {

@@ -14,7 +14,7 @@ from lom.authoring.kit import KIT, checks_of
 from lom.authoring.review import review
 from lom.authoring.trials import Trials
 from lom.registry.manifest import load_plugin
-from lom.registry.registry import default_registry
+from lom.registry.places import default_registry
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "writing-a-plugin.md"
 FILE = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
