@@ -39,7 +39,7 @@ _CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")  # json escapes those below 0x
 _NO_ANSWER = frozenset({"output_not_json", "output_not_one_object", "output_not_utf8"})
 
 
-class _Refused(ValueError):
+class _NotStrict(ValueError):
     """Why bytes are not one strict JSON object; ``reason`` is a row of the code table.
 
     ``<it>`` in the message stands for ``quoted``, a part of them.
@@ -67,7 +67,7 @@ def loads_strict(data: bytes, redactor: Redactor = NOTHING) -> JSON:
     """
     try:
         return _parse(data)
-    except _Refused as error:
+    except _NotStrict as error:
         first = first_bytes(data, redactor)
         began = _beginning(first) if error.reason in _NO_ANSWER else ""
         raise OutputError(
@@ -88,7 +88,7 @@ def loads_request(data: bytes, what: str) -> JSON:
     """
     try:
         return _parse(data)
-    except _Refused as error:
+    except _NotStrict as error:
         raise RequestError("parse_error", f"{what}: {error.told()}") from None
 
 
@@ -96,33 +96,33 @@ def _parse(data: bytes) -> JSON:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _Refused(
+        raise _NotStrict(
             "output_not_utf8", f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8"
         ) from None
     if text.startswith("\ufeff"):
-        raise _Refused("output_not_json", "a byte order mark stands before the JSON")
+        raise _NotStrict("output_not_json", "a byte order mark stands before the JSON")
     start = len(text) - len(text.lstrip(_SPACE))
     if start == len(text):
-        raise _Refused("output_empty", "there is no output where one JSON object should be")
+        raise _NotStrict("output_empty", "there is no output where one JSON object should be")
     try:
         value, end = _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
-        raise _Refused("output_not_json", f"{error.msg} at {where}") from None
-    except _Refused:
+        raise _NotStrict("output_not_json", f"{error.msg} at {where}") from None
+    except _NotStrict:
         raise
     except ValueError:  # sys.get_int_max_str_digits()
-        raise _Refused("output_number_too_long", "an integer has too many digits") from None
+        raise _NotStrict("output_number_too_long", "an integer has too many digits") from None
     except RecursionError:
         raise _too_deep() from None
     rest = text[end:].lstrip(_SPACE)
     if rest:
         line = text.count("\n", 0, len(text) - len(rest)) + 1
-        raise _Refused(
+        raise _NotStrict(
             "output_not_one_object", f"something follows the first JSON value on line {line}"
         )
     if not isinstance(value, dict):
-        raise _Refused("output_not_one_object", "the JSON value is not an object")
+        raise _NotStrict("output_not_one_object", "the JSON value is not an object")
     if data.count(b"{") + data.count(b"[") > DEPTH:
         _check_depth(value)
     if _ESCAPED_SURROGATE.search(data):
@@ -134,19 +134,19 @@ def _pairs(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     value = dict(pairs)
     if len(value) != len(pairs):
         twice = next(key for key, count in Counter(k for k, _ in pairs).items() if count > 1)
-        raise _Refused("output_duplicate_key", "the key <it> stands twice in one object", twice)
+        raise _NotStrict("output_duplicate_key", "the key <it> stands twice in one object", twice)
     return value
 
 
 def _float(digits: str) -> float:
     value = float(digits)
     if math.isinf(value):
-        raise _Refused("output_not_finite", "the number <it> is out of range", digits)
+        raise _NotStrict("output_not_finite", "the number <it> is out of range", digits)
     return value
 
 
 def _constant(name: str) -> JSON:
-    raise _Refused("output_not_finite", f"{name} is not JSON")
+    raise _NotStrict("output_not_finite", f"{name} is not JSON")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_float=_float, parse_constant=_constant)
@@ -170,13 +170,13 @@ def _check_surrogates(value: JSON) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise _Refused(
+        raise _NotStrict(
             "output_not_utf8", "a \\ud800 to \\udfff escape without its other half is no character"
         ) from None
 
 
-def _too_deep() -> _Refused:
-    return _Refused("output_too_deep", f"more than {DEPTH} levels of nesting")
+def _too_deep() -> _NotStrict:
+    return _NotStrict("output_too_deep", f"more than {DEPTH} levels of nesting")
 
 
 def _shown(text: str) -> str:
@@ -313,7 +313,7 @@ def parse_event(line: bytes, redactor: Redactor = NOTHING) -> dict[str, JSON] | 
         return None
     try:
         event = _parse(line[len(EVENT_PREFIX) :])
-    except _Refused:
+    except _NotStrict:
         return None
     if spec_validator("bpcs_event_v2").violations(event):
         return None

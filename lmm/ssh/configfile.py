@@ -183,7 +183,7 @@ def _is_shadowed(item: Setting, found: FoundSettings) -> bool:
 # -- parsing -----------------------------------------------------------------------------------
 
 
-class _Parser:
+class _ConfigParser:
     """Reads one set of files and notes all that its result depends on."""
 
     def __init__(self) -> None:
@@ -278,7 +278,7 @@ def load(config_file: str | None = None) -> Config:
     with _lock:
         if (cached := _current(config_file)) is not None:
             return cached
-        parser = _Parser()
+        parser = _ConfigParser()
         if config_file is None:
             user_file = expand_home(USER_FILE)
             files = [

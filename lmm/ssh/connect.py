@@ -55,7 +55,7 @@ def connect_shared(
     parent: paramiko.Transport | None = None,
 ) -> paramiko.Transport:
     """Return what ``connect`` does, for a jump host: many threads may use it at once."""
-    return _connect(_Shared, config, credentials, on_cancel, parent)
+    return _connect(_JumpedTransport, config, credentials, on_cancel, parent)
 
 
 T = TypeVar("T", bound=paramiko.Transport)
@@ -92,7 +92,7 @@ def _connect(
     return transport
 
 
-class _Shared(paramiko.Transport):
+class _JumpedTransport(paramiko.Transport):
     """paramiko's, whose thread dies with a traceback when the jump host's channel is gone."""
 
     def run(self) -> None:
@@ -103,7 +103,7 @@ class _Shared(paramiko.Transport):
 def hang_up(connections: Sequence[paramiko.Transport]) -> None:
     """Close connections, waking all their threads first: one by one would wait for each."""
     for connection in connections:
-        if isinstance(connection, _Shared):
+        if isinstance(connection, _JumpedTransport):
             connection.active = False  # type: ignore[attr-defined]
             with contextlib.suppress(AttributeError, *LOST):
                 connection.sock.shutdown(socket.SHUT_RDWR)

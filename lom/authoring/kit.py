@@ -39,7 +39,7 @@ _HARMFUL = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class KitCheck:
     """One check of one action, ready to run; ``name`` is unique for the action.
 
     ``run`` raises Cancelled.
@@ -50,7 +50,7 @@ class Check:
     run: Callable[[], Finding]
 
 
-def checks_of(trials: Trials, cases: Sequence[Case], most_risk: str = "read") -> list[Check]:
+def checks_of(trials: Trials, cases: Sequence[Case], most_risk: str = "read") -> list[KitCheck]:
     """Return all checks of a plugin, for each action its own cases first.
 
     An action of a greater risk than ``most_risk`` is run with the parameters of its cases only
@@ -64,9 +64,9 @@ def checks_of(trials: Trials, cases: Sequence[Case], most_risk: str = "read") ->
         for case in cases:
             if case.action == action:
                 run = partial(run_case, trials, case, most_risk)
-                checks.append(Check(f"case {case.name}", action, run))
+                checks.append(KitCheck(f"case {case.name}", action, run))
         for name, check in KIT.items():
-            checks.append(Check(name, action, partial(_guarded, name, check, subject)))
+            checks.append(KitCheck(name, action, partial(_guarded, name, check, subject)))
     return checks
 
 
@@ -128,7 +128,7 @@ def _too_risky(capability: Capability) -> str:
     )
 
 
-def chosen(checks: Sequence[Check], only: Sequence[str]) -> list[Check]:
+def chosen(checks: Sequence[KitCheck], only: Sequence[str]) -> list[KitCheck]:
     """Return the checks named in ``only``, all without any. Raises RequestError for another one."""
     known = {one.name for one in checks}
     for name in only:

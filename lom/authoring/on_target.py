@@ -14,7 +14,7 @@ from lom.authoring.cases import Case
 from lom.authoring.kit_endings import find_orphans
 from lom.authoring.trials import Trials
 from lom.planning.options import Start
-from lom.registry.registry import Place, Registry
+from lom.registry.registry import PluginPlace, Registry
 
 if TYPE_CHECKING:
     from lom.planning.plan import Plan
@@ -38,7 +38,7 @@ def trials_on(
     reached, and for a plugin without an action that can be tried there; PolicyDenied as a run
     would.
     """
-    orchestrator.registry = Registry([Place("tested", plugin.directory)])
+    orchestrator.registry = Registry([PluginPlace("tested", plugin.directory)])
     start = Start(yes=yes, confirm=confirm)
     plans: list[Plan] = []
     for capability in plugin.capabilities:

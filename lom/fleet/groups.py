@@ -18,7 +18,7 @@ _NAMED = 3  # hosts, in one remark
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class HostGroup:
     """Hosts that are compared with each other; ``facts`` is JSON text in one form."""
 
     plugin: str
@@ -34,13 +34,13 @@ class Group:
         return dict(sorted(found.items()))
 
 
-def groups_of(measurements: Iterable[Measurement]) -> list[Group]:
+def groups_of(measurements: Iterable[Measurement]) -> list[HostGroup]:
     """Return the groups of what can be compared, the largest first."""
     found: dict[tuple[str, str], list[Measurement]] = {}
     for one in measurements:
         if one.measured is not None and one.measured.invalid is None and one.measured.metrics:
             found.setdefault((one.plugin or "", one.measured.facts), []).append(one)
-    groups = [Group(*key, tuple(hosts)) for key, hosts in found.items()]
+    groups = [HostGroup(*key, tuple(hosts)) for key, hosts in found.items()]
     return sorted(groups, key=lambda group: (-len(group.hosts), group.plugin, group.facts))
 
 
@@ -105,7 +105,7 @@ def facts_change(before: str, after: str) -> str:
     )
 
 
-def remarks(groups: Sequence[Group], measurements: Sequence[Measurement]) -> Iterator[str]:
+def remarks(groups: Sequence[HostGroup], measurements: Sequence[Measurement]) -> Iterator[str]:
     """Yield what a reader must know of the groups before believing a verdict."""
     small = [group for group in groups if len(group.hosts) < MIN_HOSTS]
     alone = sum(len(group.hosts) for group in small)

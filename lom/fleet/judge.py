@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lom.fleet.groups import Group
+from lom.fleet.groups import HostGroup
 from lom.fleet.statistics import (
     MIN_HOSTS,
     MIN_RUNS,
@@ -36,7 +36,7 @@ class Beside:
 
 
 @dataclass(slots=True)
-class Standing:
+class MetricStanding:
     """One metric of one host beside its yardsticks.
 
     ``few`` says of what there was too little to judge; ``verdict`` is the judgement.
@@ -65,12 +65,12 @@ class SeriesRow:
 class Judged:
     """What came of one group."""
 
-    group: Group
+    group: HostGroup
     rows: list[SeriesRow] = field(default_factory=list)
-    standings: dict[str, list[Standing]] = field(default_factory=dict)
+    standings: dict[str, list[MetricStanding]] = field(default_factory=dict)
 
 
-def judge(group: Group, history: History, baseline: Sequence[BaselineMetric]) -> Judged:
+def judge(group: HostGroup, history: History, baseline: Sequence[BaselineMetric]) -> Judged:
     """Compare the group's hosts in every series they have."""
     saved = {
         one.series: one
@@ -96,7 +96,7 @@ def judge(group: Group, history: History, baseline: Sequence[BaselineMetric]) ->
         past = {name: history.get(name, {}).get(series, []) for name in metrics}
         pasts = _pasts(past, errors)
         for name, metric in metrics.items():
-            standing = Standing(metric, few=_few(metric, len(values)))
+            standing = MetricStanding(metric, few=_few(metric, len(values)))
             enough = metric.samples >= MIN_SAMPLES
             if yardstick:
                 standing.peers = _beside(metric, yardstick, enough, MIN_HOSTS)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lom.fleet.groups import Group, facts_change, facts_of, facts_words, groups_of, remarks
-from lom.fleet.judge import Beside, Judged, SeriesRow, Standing, judge
+from lom.fleet.groups import HostGroup, facts_change, facts_of, facts_words, groups_of, remarks
+from lom.fleet.judge import Beside, Judged, MetricStanding, SeriesRow, judge
 from lom.fleet.statistics import (
     ALPHA,
     ALPHA_DRIFT,
@@ -104,7 +104,7 @@ def _verdicts(judged: Sequence[Judged]) -> dict[str, HostVerdict]:
     }
 
 
-def _baseline_remarks(groups: Sequence[Group], baseline: Baseline | None) -> Iterator[str]:
+def _baseline_remarks(groups: Sequence[HostGroup], baseline: Baseline | None) -> Iterator[str]:
     """Yield which groups the baseline does not know, and what differs from one that it does."""
     if baseline is None:
         return
@@ -117,7 +117,9 @@ def _baseline_remarks(groups: Sequence[Group], baseline: Baseline | None) -> Ite
         yield words + (f"; nearest: {min(near, key=lambda one: (len(one), one))}" if near else "")
 
 
-def _host(verdict: HostVerdict, group: int | None, standings: Sequence[Standing]) -> dict[str, Any]:
+def _host(
+    verdict: HostVerdict, group: int | None, standings: Sequence[MetricStanding]
+) -> dict[str, Any]:
     return {
         "target": verdict.target,
         "group": group,
@@ -130,7 +132,7 @@ def _host(verdict: HostVerdict, group: int | None, standings: Sequence[Standing]
     }
 
 
-def _standing(one: Standing) -> dict[str, Any]:
+def _standing(one: MetricStanding) -> dict[str, Any]:
     return {
         **series_document(one.metric.series),
         "value": one.metric.value,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lom.fleet.judge import Beside, SeriesRow, Standing
+from lom.fleet.judge import Beside, MetricStanding, SeriesRow
 from lom.fleet.statistics import ALPHA, ALPHA_DRIFT, Deviation, adjusted
 from lom.ledger.measurements import Measurement
 from lom.ledger.metrics import Series
@@ -34,7 +34,7 @@ class HostVerdict:
     q: float | None = None
 
 
-def set_verdicts(standings: Sequence[Standing]) -> tuple[float | None, float | None]:
+def set_verdicts(standings: Sequence[MetricStanding]) -> tuple[float | None, float | None]:
     """Set the verdict of each of a host's metrics; return p among peers and p of drift.
 
     Each is the smallest adjusted p: of all metrics of a host that is as the others, or as it was,
@@ -64,7 +64,7 @@ def _found(one: Deviation, p: float, limit: float) -> bool:
 
 def verdict_of(
     target: str,
-    standings: Sequence[Standing],
+    standings: Sequence[MetricStanding],
     rows: Sequence[SeriesRow],
     chances: tuple[float | None, float | None],
     rates: tuple[float | None, float | None],
@@ -120,7 +120,7 @@ def measure(number: float, unit: str) -> str:
     return f"{number:.4g}" if unit == "1" else f"{number:.4g} {unit}"
 
 
-def _told(one: Standing) -> str:
+def _told(one: MetricStanding) -> str:
     series = one.metric.series
     side = "below" if series.better == "higher" else "above"
     parts = []
@@ -134,7 +134,7 @@ def _told(one: Standing) -> str:
     return f"{series_words(series)} {value} is {' and '.join(parts)}"
 
 
-def _told_of(one: Standing) -> list[tuple[Beside | None, str]]:
+def _told_of(one: MetricStanding) -> list[tuple[Beside | None, str]]:
     if one.verdict == "slow":
         return [(one.peers, "the group's median")]
     return [
@@ -143,11 +143,11 @@ def _told_of(one: Standing) -> list[tuple[Beside | None, str]]:
     ]
 
 
-def _drifts(one: Standing) -> list[Beside]:
+def _drifts(one: MetricStanding) -> list[Beside]:
     return [beside for beside in (one.history, one.baseline) if beside]
 
 
-def _badness(one: Standing) -> tuple[float, Series]:
+def _badness(one: MetricStanding) -> tuple[float, Series]:
     found = [beside.deviation for beside, _ in _told_of(one) if beside and beside.deviation]
     return -max(each.z for each in found), one.metric.series
 

@@ -28,7 +28,7 @@ TOP_KEYS = ("defaults", "targets", "sources", "groups")
 
 
 @dataclass(slots=True)
-class _Group:
+class _GroupParts:
     """A group as its files give it: where each member was named, and the merged settings."""
 
     targets: list[tuple[Document, Location, str]] = field(default_factory=list)
@@ -78,7 +78,7 @@ class _Builder:
         self.defaults: Layer = {}
         self.layers: dict[str, Layer] = {}
         self.homes: dict[str, tuple[Document, Location]] = {}  # where a target is defined
-        self.groups: dict[str, _Group] = {}
+        self.groups: dict[str, _GroupParts] = {}
         self.members: dict[str, dict[str, None]] = {}  # group -> its targets, without nesting
         self.has_sources = False  # valid or not
         self.sources: dict[str, Source] = {}
@@ -121,11 +121,11 @@ class _Builder:
                 document.fault(here, f"{LOCAL!r} is this machine; its transport is local")
             self.layers[LOCAL] = {**layer, "transport": LOCAL}
 
-    def _group(self, document: Document, here: Location, key: str) -> _Group:
+    def _group(self, document: Document, here: Location, key: str) -> _GroupParts:
         fault = name_fault(key)
         if fault:
             document.fault(here, fault)
-        group = self.groups.setdefault(key, _Group())
+        group = self.groups.setdefault(key, _GroupParts())
         group.home = group.home or (document, here)
         return group
 

@@ -44,7 +44,7 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class FileWord:
     """The selectors in a file, one a line, united."""
 
     path: str
@@ -77,7 +77,7 @@ class Or:
         return " or ".join(map(_inner, self.operands))
 
 
-Selector = Word | Variable | File | Not | And | Or
+Selector = Word | Variable | FileWord | Not | And | Or
 
 
 def _inner(selector: Selector) -> str:
@@ -87,7 +87,7 @@ def _inner(selector: Selector) -> str:
 def names_file(selector: Selector) -> bool:
     """Whether ``@file`` stands anywhere in it."""
     match selector:
-        case File():
+        case FileWord():
             return True
         case Not(operand):
             return names_file(operand)
@@ -194,7 +194,7 @@ class _Parser:
         if token.startswith("@"):
             if token == "@":
                 self.fail("expected a file name after '@'", at)
-            return File(token[1:])
+            return FileWord(token[1:])
         variable = _VARIABLE.fullmatch(token)
         if variable:
             self.expand(variable[3], at + variable.start(3))

@@ -17,7 +17,7 @@ from lom.documents.facts import is_same, spelt
 from lom.inventory.hosts import ad_hoc_target
 from lom.inventory.model import Inventory
 from lom.inventory.ranges import expand
-from lom.inventory.selector_syntax import And, File, Not, Or, Selector, Variable, Word, parse
+from lom.inventory.selector_syntax import And, FileWord, Not, Or, Selector, Variable, Word, parse
 from lom.names import did_you_mean, shown
 
 __all__ = ["evaluate", "parse", "select"]
@@ -51,7 +51,7 @@ def select(expressions: Sequence[str], inventory: Inventory) -> list[Target]:
 def _with_files(selector: Selector) -> Selector:
     """Return the selector with every ``@file`` replaced by what stands in the file."""
     match selector:
-        case File(path):
+        case FileWord(path):
             return _read(path)
         case Not(operand):
             return Not(_with_files(operand))
@@ -84,7 +84,7 @@ def _read(path: str) -> Selector:
             raise RequestError(
                 error.reason, f"{path}:{number}: {error.message}", **error.data
             ) from None
-        if any(isinstance(part, File) for part in _parts(selector)):
+        if any(isinstance(part, FileWord) for part in _parts(selector)):
             raise RequestError(
                 "selector_invalid", f"{path}:{number}: a file of selectors names no other file"
             )

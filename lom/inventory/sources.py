@@ -85,7 +85,7 @@ class Source:
 
 
 @dataclass(slots=True)
-class Found:
+class FoundTarget:
     """A target that sources found: its name, its settings, and the sources it belongs to."""
 
     instance: FoundInstance
@@ -134,7 +134,7 @@ def queries(source: Source, ssm: Mapping[str, Any]) -> list[Query]:
 
 def find(
     sources: Sequence[Source], asked: Sequence[Sequence[Query]], taken: Set[str]
-) -> list[Found]:
+) -> list[FoundTarget]:
     """Ask AWS and return the targets, source by source, sorted by name.
 
     ``asked`` are the queries of each source, ``taken`` the names that stand for something else. An
@@ -157,14 +157,16 @@ def find(
     return gather(found, taken)
 
 
-def gather(found: Sequence[tuple[Source, Sequence[FoundInstance]]], taken: Set[str]) -> list[Found]:
+def gather(
+    found: Sequence[tuple[Source, Sequence[FoundInstance]]], taken: Set[str]
+) -> list[FoundTarget]:
     """Return one target for each instance, with its name: the wanted one where that can be a
     name, no other instance wants it, and neither it nor the id is taken, else the instance's id."""
-    known: dict[str, Found] = {}
+    known: dict[str, FoundTarget] = {}
     for source, instances in found:
         for instance in instances:
             name = _wanted(source, instance)
-            new = Found(instance, _host(source, instance), name)
+            new = FoundTarget(instance, _host(source, instance), name)
             one = known.setdefault(instance.instance_id, new)
             one.wanted = one.wanted or name
             one.vars |= instance.vars

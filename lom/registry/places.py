@@ -11,7 +11,7 @@ from typing import Any
 from lmm.errors import RequestError
 from lom.documents.places import CONFIG, DATA, home, user_folder
 from lom.registry.files import bundled_plugins
-from lom.registry.registry import BrokenPlugin, Place, Registry
+from lom.registry.registry import BrokenPlugin, PluginPlace, Registry
 
 ENTRY_POINTS = "rune.plugins"
 
@@ -39,15 +39,18 @@ def default_registry(
     packages, broken = _packages()
     config, installed = user_folder(CONFIG, home=home()), installed_plugins()
     paths = [
-        Place("plugin path", Path(os.path.expanduser(one)), one in found) for one in extra_paths
+        PluginPlace("plugin path", Path(os.path.expanduser(one)), one in found)
+        for one in extra_paths
     ]
     named = [os.path.realpath(one.path) for one in paths if not one.found]
-    project = Place("project", (cwd or Path.cwd()) / "plugins", found=True, yields=bool(named))
+    project = PluginPlace(
+        "project", (cwd or Path.cwd()) / "plugins", found=True, yields=bool(named)
+    )
     places = [
         *paths,
         *([project] if os.path.realpath(project.path) not in named else []),
-        *([Place("user", Path(config, "plugins"), found=True)] if config else []),
-        *([Place("installed", installed, found=True)] if installed else []),
+        *([PluginPlace("user", Path(config, "plugins"), found=True)] if config else []),
+        *([PluginPlace("installed", installed, found=True)] if installed else []),
         *packages,
     ]
     bundled = bundled_plugins()
@@ -56,10 +59,10 @@ def default_registry(
         if place.origin == "plugin path" and not os.access(place.path / ".", os.R_OK | os.X_OK):
             why = f"the plugin path {place.path} is no folder that can be read"
             raise RequestError("config_invalid", why, field="plugin_path")
-    return Registry([*others, Place("bundled", bundled)], broken)
+    return Registry([*others, PluginPlace("bundled", bundled)], broken)
 
 
-def _packages() -> tuple[list[Place], list[BrokenPlugin]]:
+def _packages() -> tuple[list[PluginPlace], list[BrokenPlugin]]:
     """Return the plugin folders that installed packages offer by entry point.
 
     An entry point of the group ``rune.plugins`` names a package whose folder holds plugins, a
@@ -76,7 +79,7 @@ def _packages() -> tuple[list[Place], list[BrokenPlugin]]:
             found: Any = point.load()
             found = found() if callable(found) else found
             path = found if isinstance(found, str | Path) else found.__path__[0]
-            places.append(Place(origin, Path(path)))
+            places.append(PluginPlace(origin, Path(path)))
         except Exception as error:  # another's package must not break RUNE
             problem = RequestError(
                 "manifest_invalid", f"the entry point {point.value} cannot be loaded: {error}"

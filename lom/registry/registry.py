@@ -20,7 +20,7 @@ from lom.registry.versions import Newest
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PluginPlace:
     """A folder of plugin folders; ``origin`` says how it came to be searched. What was ``found``,
     not named, must be the user's own (``lom.documents.trust``): what is not is an error, or left
     out if the place ``yields`` to one that was named."""
@@ -56,7 +56,7 @@ class Registry:
     (``untrusted_path``) for a plugin that was found and that others may change.
     """
 
-    def __init__(self, places: Iterable[Place], broken: Iterable[BrokenPlugin] = ()) -> None:
+    def __init__(self, places: Iterable[PluginPlace], broken: Iterable[BrokenPlugin] = ()) -> None:
         self.places = tuple(places)
         self._broken = tuple(broken)
         self._lock = threading.RLock()
@@ -228,7 +228,9 @@ def _covers(wide: str, narrow: str) -> bool:
     return narrow == wide or narrow.startswith(f"{wide}/")
 
 
-def _obeyed(place: Place, at: Path, files: Iterable[Path], broken: list[BrokenPlugin]) -> bool:
+def _obeyed(
+    place: PluginPlace, at: Path, files: Iterable[Path], broken: list[BrokenPlugin]
+) -> bool:
     """Whether files of the plugin ``at`` may be used; if not, that is noted, or an error."""
     try:
         for file in files if place.found else ():

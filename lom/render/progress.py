@@ -84,7 +84,7 @@ def live(descriptor: int, color: bool) -> Progress:
         # The last column stays free: what terminals do with the cursor after it differs.
         return block(state, now, Screen(columns - 1, color), min(HEIGHT, rows // 2))
 
-    return Progress(look, _Place(descriptor).draw, _REDRAW_S, in_place=True)
+    return Progress(look, _DrawnLines(descriptor).draw, _REDRAW_S, in_place=True)
 
 
 def plain(descriptor: int, every_s: float = _LOG_EVERY_S) -> Progress:
@@ -97,7 +97,7 @@ def plain(descriptor: int, every_s: float = _LOG_EVERY_S) -> Progress:
     return Progress(lambda state, now: [log_line(state, now)], write, every_s, in_place=False)
 
 
-class _Place:
+class _DrawnLines:
     """Lines on a terminal that are drawn over themselves, the cursor always below them."""
 
     def __init__(self, descriptor: int) -> None:

@@ -17,7 +17,7 @@ from lom.inventory.load import load_inventory
 from lom.registry import files as bundle
 from lom.registry.files import bundled_plugins, tree_sha256
 from lom.registry.manifest import load_plugin
-from lom.registry.registry import Place, Registry
+from lom.registry.registry import PluginPlace, Registry
 
 LEFT = ["__pycache__/x.cpython-311.pyc", "x.pyc", "main.sh~", "#x#", ".#x", ".x.swp", ".DS_Store"]
 LEFT += [".git/HEAD", ".hg/store", ".svn/entries", "._main.sh", ".main.sh.swo"]
@@ -83,7 +83,7 @@ def test_what_is_sent(folder: Path) -> None:
 def test_plugins_and_cases(folder: Path) -> None:
     shutil.copytree(folder, folder.parent / "x~")
     shutil.copytree(folder, folder.parent / ".git" / "x")
-    assert [one.name for one in Registry([Place("here", folder.parent)]).plugins] == ["x"]
+    assert [one.name for one in Registry([PluginPlace("here", folder.parent)]).plugins] == ["x"]
     plugin = load_plugin(folder, "here")
     ours = cases.case_files(plugin)
     strew(folder / "cases", ["._default.json", ".#default.json"])

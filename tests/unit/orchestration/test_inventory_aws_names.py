@@ -12,7 +12,7 @@ from lmm.aws.discovery import FoundInstance
 from lmm.aws.names import is_instance_id
 from lmm.aws.session import AwsAccount
 from lom.documents.document import Document
-from lom.inventory.sources import Found, Source, SourceModel, gather
+from lom.inventory.sources import FoundTarget, Source, SourceModel, gather
 from lom.names import name_fault
 
 
@@ -35,7 +35,7 @@ def instance(number: int, tag: str | None = None, **known: str | None) -> FoundI
     )
 
 
-def names(found: list[Found]) -> list[str]:
+def names(found: list[FoundTarget]) -> list[str]:
     return [one.name for one in found]
 
 

@@ -14,7 +14,7 @@ import pytest
 from lmm.errors import RequestError
 from lom.registry.files import bundled_plugins
 from lom.registry.places import default_registry
-from lom.registry.registry import Place, Registry
+from lom.registry.registry import PluginPlace, Registry
 
 
 def add(place: Path, name: str, version: str = "1.0.0", **capability: Any) -> Path:
@@ -52,7 +52,7 @@ def weak(tmp_path: Path) -> Path:
 
 
 def registry(*places: Path) -> Registry:
-    return Registry(Place(place.name, place) for place in places)
+    return Registry(PluginPlace(place.name, place) for place in places)
 
 
 def test_an_earlier_place_hides_the_same_name(strong: Path, weak: Path) -> None:
@@ -259,7 +259,7 @@ def test_packages_offer_plugins_by_entry_point(tmp_path: Path) -> None:
 
 
 def test_bundled_manifests_are_good() -> None:
-    found = Registry([Place("bundled", bundled_plugins())])
+    found = Registry([PluginPlace("bundled", bundled_plugins())])
     assert [str(b.directory.name) for b in found.broken] in ([], ["noop-c"])
     assert {"host.info", "host.exec", "gpu.info", "service.restart", "logs.gather", "noop"} <= set(
         found.actions()

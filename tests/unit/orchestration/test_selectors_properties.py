@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lmm.errors import RequestError
 from lmm.model import SshSettings, Target
 from lom.inventory.model import Inventory
-from lom.inventory.selector_syntax import And, File, Not, Or, Selector, Variable, Word
+from lom.inventory.selector_syntax import And, FileWord, Not, Or, Selector, Variable, Word
 from lom.inventory.selectors import evaluate, parse, select
 
 VARS: dict[str, dict[str, Any]] = {
@@ -52,7 +52,7 @@ def composed(inner: st.SearchStrategy[Selector]) -> st.SearchStrategy[Selector]:
 
 SELECTORS: st.SearchStrategy[Selector] = st.recursive(LEAVES, composed, max_leaves=12)
 WITH_FILES: st.SearchStrategy[Selector] = st.recursive(
-    LEAVES | st.sampled_from([File("list"), File("/a/b-c")]), composed, max_leaves=12
+    LEAVES | st.sampled_from([FileWord("list"), FileWord("/a/b-c")]), composed, max_leaves=12
 )
 
 

@@ -22,7 +22,7 @@ import pytest
 from lom.planning.params import resolve_parameters
 from lom.registry.files import bundled_plugins
 from lom.registry.manifest import load_plugin
-from lom.registry.registry import Place, Registry
+from lom.registry.registry import PluginPlace, Registry
 
 PLUGINS = bundled_plugins()
 LIB = PLUGINS / "lib"
@@ -222,7 +222,7 @@ def test_precisions_need_the_same_gpu_in_python_and_in_cuda(precision: str) -> N
     [("gpu.info", "gpu-info", "gpu-info-amd"), ("gpu.health", "gpu-health", "gpu-health-amd")],
 )
 def test_the_vendor_of_the_target_chooses_the_plugin(action: str, nvidia: str, amd: str) -> None:
-    registry = Registry([Place("bundled", PLUGINS)])
+    registry = Registry([PluginPlace("bundled", PLUGINS)])
     assert registry.choose(action, {"gpu_vendor": "amd"}).plugin.name == amd
     assert registry.choose(action, {"gpu_vendor": "nvidia"}).plugin.name == nvidia
     assert registry.choose(action, {}).plugin.name == nvidia  # as before there was another
@@ -230,7 +230,7 @@ def test_the_vendor_of_the_target_chooses_the_plugin(action: str, nvidia: str, a
 
 @pytest.mark.parametrize("action", ["gpu.info", "gpu.health"])
 def test_both_vendors_answer_in_one_form(action: str) -> None:
-    registry = Registry([Place("bundled", PLUGINS)])
+    registry = Registry([PluginPlace("bundled", PLUGINS)])
     nvidia, amd = (capability.output_schema for _, capability in registry.candidates(action))
     assert _undescribed(nvidia) == _undescribed(amd)
 
