@@ -15,15 +15,15 @@ from lmm.errors import PolicyDenied, RuneError
 from lom.admission import judges
 from lom.admission.audit.logs import write
 from lom.admission.caller import Caller
-from lom.admission.judges import Grounds
 from lom.admission.safeguards import approvals_folder, audit_logs
+from lom.admission.verdict import Grounds
 from lom.planning.options import Start
 from lom.planning.plan import Plan
 from lom.settings.values import Settings
 
 if TYPE_CHECKING:
-    from lom.admission.approvals.check import Consent
     from lom.admission.approvals.standing import Demand
+    from lom.admission.verdict import Consent
 
 
 @dataclass(frozen=True, slots=True)

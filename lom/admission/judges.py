@@ -1,57 +1,14 @@
-"""Who is asked whether a plan may run. Each judge says so by itself; the first refusal stands."""
+"""Who is asked whether a plan may run: the list, to which the next judge is added."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from lmm.errors import PolicyDenied
-from lmm.model import Script
 from lom.admission.caller import Caller
 from lom.admission.safeguards import safeguards_of
-from lom.inventory.model import Inventory
+from lom.admission.verdict import Grounds, Judge, Scripts, Verdict
 from lom.planning.plan import Plan
-from lom.registry.manifest import Plugin
-from lom.settings.values import Settings
-
-if TYPE_CHECKING:
-    from lom.admission.approvals.check import Consent
-    from lom.admission.approvals.standing import Demand
-
-Scripts = Mapping[Plugin, Script]
-
-
-class Verdict(NamedTuple):
-    """What a judge says to a plan; ``error`` is why it may not run.
-
-    ``rows`` are JSON objects for the audit log and ``--dry-run``: policy, rule, effect, targets
-    (their number), why. ``demands`` are approvals without which it may not run either; ``consent``
-    is what became of those.
-    """
-
-    error: PolicyDenied | None = None
-    rows: Sequence[Mapping[str, Any]] = ()
-    demands: tuple[Demand, ...] = ()
-    consent: Consent | None = None
-
-
-class Judge(Protocol):
-    """Says whether a plan may run. Connects to nothing, asks nobody and records nothing."""
-
-    def judge(self, plan: Plan, caller: Caller, now: datetime) -> Verdict:
-        """Return the verdict. Raises RequestError (``config_invalid``) where none can be made."""
-
-
-class Grounds(NamedTuple):
-    """What a judge may need beside the plan.
-
-    ``scripts`` are the bytes that would be sent, ``inventory`` gives the one in use.
-    """
-
-    settings: Settings
-    scripts: Scripts
-    inventory: Callable[[], Inventory]
 
 
 def _rules(grounds: Grounds) -> Judge | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from lom.admission.approvals.standing import Demand
 from lom.admission.caller import Caller
 from lom.admission.decide import Question, RuleVerdict, denial, verdicts_of
-from lom.admission.judges import Verdict
+from lom.admission.verdict import Verdict
 from lom.inventory.load import load_inventory
 from lom.inventory.model import Inventory
 from lom.planning.plan import Plan

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lom.cli.common import Common, columns
+from lom.cli.common import Common
 from lom.cli.faults import Answered
 from lom.cli.output import STDERR, STDOUT, ReaderGone, write_pieces, write_stderr, write_stdout
 from lom.exit_codes import ExitCode
@@ -19,22 +19,6 @@ if TYPE_CHECKING:
     from lom.render.table import Screen
 
 _ASK_S = 0.1  # how often a person who is asked is looked at
-
-
-def carry_out(
-    common: Common, orchestrator: Orchestrator, plan: Plan, start: Start, dry_run: bool
-) -> int:
-    """Carry out the plan; with ``dry_run`` print it, and what the policy says to it."""
-    if not dry_run and start.idempotency_key is None:
-        return execute(common, orchestrator, plan, start)
-    if not dry_run:
-        from lom.cli.once import once
-
-        return once(common, orchestrator, plan, start)
-    decision = orchestrator.judge(plan, start)
-    document = {**plan.document(), "policy": decision.document()}
-    common.emit(document, document["targets"], lambda view: _plan_text(document, view))
-    return ExitCode.DENIED if decision.error else ExitCode.OK
 
 
 def execute(
@@ -145,22 +129,3 @@ def _progress(common: Common) -> Progress | None:
     if is_terminal(STDERR) and os.environ.get("TERM") not in (None, "", "dumb"):
         return live(STDERR, common.stderr.color)
     return plain(STDERR)
-
-
-def _plan_text(document: Mapping[str, Any], view: Screen) -> str:
-    from lom.render.table import table
-    from lom.render.text import clean
-
-    rows, policy = document["targets"], document["policy"]
-    names = ["target", "transport", "ping_status", "plugin", "risk", "timeout_s"]
-    names += ["peer", "error", "why"]
-    for name in ("ping_status", "peer", "error"):
-        if all(row[name] is None for row in rows):
-            names.remove(name)
-    text = table(names, columns(rows, names), view)
-    if document["concurrency_bound"]:
-        text += f"\n{document['concurrency_bound']}\n"
-    if policy["verdicts"] or not policy["allowed"]:
-        said = policy["message"] or f"allowed for user {policy['user']}"
-        text += f"\npolicy: {clean(said)}\n"
-    return text

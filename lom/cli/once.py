@@ -1,17 +1,32 @@
-"""A request whose idempotency key has a run already: its answer, once it is there."""
+"""What a request comes to: its plan, its run, or the answer of the run that its key has already."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lom.cli.common import Common
+from lom.cli.common import Common, columns
 from lom.cli.execute import execute
 from lom.cli.output import write_pieces, write_stdout
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from lom import Orchestrator, Plan, Start
+    from lom.render.table import Screen
+
+
+def carry_out(
+    common: Common, orchestrator: Orchestrator, plan: Plan, start: Start, dry_run: bool
+) -> int:
+    """Carry out the plan; with ``dry_run`` print it, and what the policy says to it."""
+    if not dry_run and start.idempotency_key is None:
+        return execute(common, orchestrator, plan, start)
+    if not dry_run:
+        return once(common, orchestrator, plan, start)
+    decision = orchestrator.judge(plan, start)
+    document = {**plan.document(), "policy": decision.document()}
+    common.emit(document, document["targets"], lambda view: _plan_text(document, view))
+    return ExitCode.DENIED if decision.error else ExitCode.OK
 
 
 def once(common: Common, orchestrator: Orchestrator, plan: Plan, start: Start) -> int:
@@ -42,3 +57,22 @@ def once(common: Common, orchestrator: Orchestrator, plan: Plan, start: Start) -
         on_event,
         answer,
     )
+
+
+def _plan_text(document: Mapping[str, Any], view: Screen) -> str:
+    from lom.render.table import table
+    from lom.render.text import clean
+
+    rows, policy = document["targets"], document["policy"]
+    names = ["target", "transport", "ping_status", "plugin", "risk", "timeout_s"]
+    names += ["peer", "error", "why"]
+    for name in ("ping_status", "peer", "error"):
+        if all(row[name] is None for row in rows):
+            names.remove(name)
+    text = table(names, columns(rows, names), view)
+    if document["concurrency_bound"]:
+        text += f"\n{document['concurrency_bound']}\n"
+    if policy["verdicts"] or not policy["allowed"]:
+        said = policy["message"] or f"allowed for user {policy['user']}"
+        text += f"\npolicy: {clean(said)}\n"
+    return text

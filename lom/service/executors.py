@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lmm.transports import TransportPool
-from lom.admission.judges import Scripts
+from lom.admission.verdict import Scripts
 from lom.execution import locks
 from lom.execution.events import Event
 from lom.execution.run import Run

@@ -18,8 +18,8 @@ from lom.admission.admit import Admission, Decision, admit, judge, refuse
 from lom.admission.audit.records import waits
 from lom.admission.bound import Bound, bound_account, chosen_place
 from lom.admission.caller import Caller
-from lom.admission.judges import Grounds, Scripts
 from lom.admission.safeguards import caller_of
+from lom.admission.verdict import Grounds, Scripts
 from lom.documents.places import home
 from lom.execution.events import Event
 from lom.execution.run import Run

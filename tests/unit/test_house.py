@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+
 MODULES = sorted(path for name in ("lom", "lmm") for path in (ROOT / name).rglob("*.py"))
 
 
@@ -51,3 +52,33 @@ def test_no_file_and_no_class_is_too_large_to_read() -> None:
                     and not any(ast.unparse(by) == "property" for by in one.decorator_list)
                 ]
                 assert len(public) <= 12, (path, node.name, public)
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of ours that a file imports, also those that it imports late."""
+    found: set[str] = set()
+    known = {".".join(one.relative_to(ROOT).with_suffix("").parts) for one in MODULES}
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & known
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    arrows = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}
+    below = {name: imports(path) - {name} for name, path in arrows.items()}
+    while ends := {name for name, found in below.items() if not found & below.keys()}:
+        below = {name: found for name, found in below.items() if name not in ends}
+    assert not below, sorted(below)
+
+
+def test_no_class_name_means_two_things() -> None:
+    homes: dict[str, set[Path]] = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, set()).add(path)
+    twice = {name: found for name, found in homes.items() if len(found) > 1}
+    assert not twice, twice

@@ -6,7 +6,6 @@ What answers come to is in ``standing`` beside this module, the files in ``folde
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,26 +14,9 @@ from lom.admission.approvals.folder import ApprovalFolder, ApprovalRequest
 from lom.admission.approvals.standing import Answer, Demand, differences, plan_hash, standing
 from lom.admission.approvals.subject import subject_of
 from lom.admission.caller import Caller
-from lom.admission.judges import Grounds, Verdict
 from lom.admission.safeguards import approvals_folder
+from lom.admission.verdict import Consent, Grounds, Verdict
 from lom.planning.plan import Plan
-
-
-@dataclass(frozen=True, slots=True)
-class Consent:
-    """Who has approved of the plan with this hash.
-
-    ``request`` is what could be approved, where nothing was asked for yet.
-    """
-
-    plan_hash: str
-    approved_by: tuple[Answer, ...] = ()
-    request: ApprovalRequest | None = None
-
-    def document(self) -> dict[str, Any]:
-        """Return what the audit log and ``--dry-run`` tell of it, as JSON values."""
-        answers = [one.document() for one in self.approved_by]
-        return {"plan_hash": self.plan_hash, "approved_by": answers}
 
 
 class Approvals:

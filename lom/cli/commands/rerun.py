@@ -7,7 +7,8 @@ from dataclasses import replace
 import click
 
 from lom.cli.common import Common, common_options
-from lom.cli.execute import carry_out, confirmation
+from lom.cli.execute import confirmation
+from lom.cli.once import carry_out
 from lom.cli.options import (
     OUTCOMES,
     approved_option,

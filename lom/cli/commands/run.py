@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from lom.cli.common import Common, common_options, completing
-from lom.cli.execute import carry_out, confirmation
+from lom.cli.execute import confirmation
+from lom.cli.once import carry_out
 from lom.cli.options import (
     approved_option,
     concurrency_option,

@@ -10,7 +10,7 @@ from lmm.aws.discovery import NOT_MANAGED, agents
 from lmm.aws.session import AwsAccount, Clients
 from lmm.errors import RuneError, code_table
 from lmm.model import SsmSettings, Target
-from lom.service.doctor.examine import Check, advice_of
+from lom.service.doctor.check import Check, advice_of
 
 if TYPE_CHECKING:
     from lmm.aws.discovery import Query

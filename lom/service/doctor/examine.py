@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,21 +21,12 @@ from lmm.transports import advice
 from lom.inventory.load import EXAMPLE, find_inventory
 from lom.inventory.model import Inventory
 from lom.inventory.selectors import select
+from lom.service.doctor.check import Check, advice_of
 
 if TYPE_CHECKING:
     from lom.service.orchestrator import Orchestrator
 
 OLDEST_PYTHON = (3, 11)
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at; ``status`` is ``ok``, ``warn`` or ``fail``."""
-
-    check: str
-    status: str
-    found: str
-    advice: str = ""
 
 
 def examine(
@@ -220,11 +210,6 @@ def _needs(target: Target) -> Iterator[str]:
     with contextlib.suppress(RuneError):  # then that is what kept it from being reached
         if words := advice(target):
             yield words
-
-
-def advice_of(error: RuneError) -> str:
-    """Return what the code table says to do about an error."""
-    return " ".join(error.row["recovery_actions"])
 
 
 def _output(argv: Sequence[str]) -> tuple[int, str]:

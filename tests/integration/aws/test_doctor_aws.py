@@ -17,7 +17,8 @@ from lmm.aws.session import AwsAccount
 from lmm.model import SsmSettings, Target
 from lmm.testing.aws import FakeAws
 from lom.service.doctor.aws import examine_aws
-from lom.service.doctor.examine import Check, examine
+from lom.service.doctor.check import Check
+from lom.service.doctor.examine import examine
 from lom.service.orchestrator import Orchestrator
 from lom.settings.values import Settings
 

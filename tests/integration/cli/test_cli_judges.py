@@ -14,7 +14,7 @@ from lmm.errors import PolicyDenied
 from lom import Orchestrator
 from lom.admission import judges
 from lom.admission.caller import Caller
-from lom.admission.judges import Grounds, Judge, Verdict
+from lom.admission.verdict import Grounds, Judge, Verdict
 from lom.cli.app import run
 from lom.exit_codes import ExitCode
 from lom.planning.plan import Plan
