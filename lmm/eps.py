@@ -25,6 +25,8 @@ _VOLATILE = tuple(
     for pattern, mark in (
         # the offending value that a schema's violation begins with
         (r"^(['\"]).*\1(?= (?:is (?:not|too|less|greater)|does not|should|differs) )", "<value>"),
+        # an instant as people read it, in any zone
+        (r"\b[^\W\d]{1,10}\.? \d{4}-\d\d-\d\d \d\d:\d\d [A-Z+-][A-Z0-9]{1,5}\b", "<time>"),
         (r"(?:/tmp|/var/tmp|/dev/shm|/run/user/\d+)/[^\s'\",:;)]+", "<file>"),
         (r"\b(?:SHA256:[A-Za-z0-9+/]+=*|MD5:[0-9a-f:]+)", "<key>"),
         (r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<id>"),

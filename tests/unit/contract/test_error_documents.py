@@ -269,3 +269,16 @@ def test_a_fingerprint_is_hexadecimal(message: str, host: str) -> None:
     found = fingerprint(RuneError("no_route", message, host=host))
     assert len(found) == 32
     assert int(found, 16) >= 0
+
+
+def test_a_fingerprint_knows_no_weekday_and_no_zone() -> None:
+    instants = (
+        "Mon 2026-11-30 14:19 UTC",
+        "Tue 2026-12-01 20:04 +0545",
+        "Mi. 2026-12-02 09:00 CET",
+    )
+    prints = {
+        fingerprint(RuneError("policy_denied", f"seen: user ann, risk read, {instant}"))
+        for instant in instants
+    }
+    assert len(prints) == 1
