@@ -1,8 +1,8 @@
 """What a store of the ledger promises: all that runs, commands and comparisons rely on.
 
-A store is a ``Ledger``. ``tests/conformance/test_store.py`` is parametrised over the stores. All
-methods raise RequestError (``ledger_corrupt``, ``ledger_newer``, ``ledger_unavailable``), save
-those of a ``Recorder``: a run goes on without its record.
+A store is a ``Ledger``; one suite of tests holds every store to this page. All methods raise
+RequestError (``ledger_corrupt``, ``ledger_newer``, ``ledger_unavailable``), save those of a
+``Recorder``: a run goes on without its record.
 """
 
 from __future__ import annotations
