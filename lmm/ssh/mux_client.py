@@ -13,7 +13,6 @@ import struct
 import time
 from dataclasses import dataclass, field
 from io import FileIO
-from types import TracebackType
 from typing import Self
 
 from lmm.ssh import mux
@@ -114,12 +113,7 @@ class MuxConnection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.socket.close()
 
 
@@ -178,12 +172,7 @@ class MuxSession:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for pipe in (self.stdin, self.stdout, self.stderr):
             pipe.close()
         self.connection.socket.close()

@@ -8,7 +8,6 @@ RequestError (``ledger_corrupt``, ``ledger_newer``, ``ledger_unavailable``), sav
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Protocol
 
 from lom.ledger.measurements import Baseline, BaselineMetric, History, Measurement
@@ -65,12 +64,7 @@ class LedgerReader(Protocol):
 
     def __enter__(self) -> LedgerReader: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def runs(
         self, *, limit: int | None = None, action: str | None = None, status: str | None = None

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from lmm.testing.aws.moto import Moto
@@ -41,12 +40,7 @@ class Cloud:
         self._uploads.submit(lambda: self.client("s3", REGION).list_buckets()).result()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._uploads.shutdown()
         for client in self._clients.values():
             client.close()
