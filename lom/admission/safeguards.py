@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lmm.errors import RequestError
@@ -21,6 +22,15 @@ AUDIT_FILE = "audit.jsonl"
 def safeguards_of(settings: Settings) -> Safeguards:
     """Return what stands between plans and runs. Raises RequestError (``config_invalid``)."""
     return system_safeguards() if settings.safeguards is None else settings.safeguards
+
+
+def settled(settings: Settings) -> Settings:
+    """Return the settings with what stands between plans and runs at this moment.
+
+    One decision looks at them several times, and must see the same each time. Raises RequestError
+    (``config_invalid``).
+    """
+    return replace(settings, safeguards=safeguards_of(settings))
 
 
 def caller_of(settings: Settings) -> Caller:

@@ -39,9 +39,8 @@ def find(
     Raises RequestError (``unknown_run``, ``local_io_error``, ``config_invalid``); PolicyDenied
     (``approval_void``) where its plan has another hash than the one expected.
     """
-    identities = safeguards_of(settings).identities
     folder = approvals_folder(settings)
-    request = folder.find(name, lambda one: _may_see(one, caller, identities))
+    request = folder.find(name, lambda one: _may_see(one, caller, folder.identities))
     if plan_hash is not None and plan_hash != request.plan_hash:
         raise PolicyDenied(
             "approval_void",
@@ -59,7 +58,7 @@ def waiting(settings: Settings, caller: Caller) -> list[dict[str, Any]]:
     """
     if safeguards_of(settings).approvals is None:
         return []
-    folder, identities = approvals_folder(settings), safeguards_of(settings).identities
+    folder = approvals_folder(settings)
     return [
         {
             **listed(one),
@@ -70,7 +69,7 @@ def waiting(settings: Settings, caller: Caller) -> list[dict[str, Any]]:
             ],
         }
         for one in folder.requests()
-        if _may_see(one, caller, identities)
+        if _may_see(one, caller, folder.identities)
     ]
 
 

@@ -17,8 +17,8 @@ from lom.admission.admit import Admission, Decision, admit, judge, refuse
 from lom.admission.audit.records import waits
 from lom.admission.bound import Bound, bound_account, chosen_place
 from lom.admission.caller import Caller
-from lom.admission.safeguards import caller_of
-from lom.admission.verdict import Grounds, Scripts
+from lom.admission.safeguards import caller_of, settled
+from lom.admission.verdict import Grounds
 from lom.documents.places import home
 from lom.execution.events import Event
 from lom.execution.run import Run
@@ -194,16 +194,14 @@ class Orchestrator:
         (``idempotency_key_used``), or the run of a plan that ``resumes`` goes on or is through
         (``run_not_resumable``)."""
         check_start(start, plan.options)
-        scripts = load_scripts(plan)
-        settings, key = self.settings, start.idempotency_key
-        caller = caller or caller_of(settings)
-        ledger = self._ledger(caller)
+        caller, grounds = self._asked(plan, caller)
+        key, ledger = start.idempotency_key, self._ledger(caller)
         if ledger is not None and key is not None:
             ledger.check_key(plan.run_id, key)
         elif ledger is None and (plan.resumes or key is not None):
             raise RequestError("invalid_request", "without a ledger no run is found again")
         try:
-            admission = admit(plan, start, caller, self._grounds(scripts))
+            admission = admit(plan, start, caller, grounds)
         except PolicyDenied as error:
             if ledger and waits(plan, start, error):
                 from lom.execution.facts import facts_of
@@ -214,9 +212,9 @@ class Orchestrator:
             ledger.approved(plan.run_id, admission.approved_by)
         return self._executor.start(
             plan,
-            scripts,
+            grounds.scripts,
             start,
-            settings=settings,
+            settings=grounds.settings,
             ledger=ledger,
             on_event=on_event,
             on_end=admission.record_end,
@@ -227,15 +225,13 @@ class Orchestrator:
     ) -> Decision:
         """Return whether the judges would admit a plan, and why; nothing is recorded."""
         check_start(start, plan.options)
-        grounds = self._grounds(load_scripts(plan))
-        return judge(plan, start, caller or caller_of(self.settings), grounds)
+        return judge(plan, start, *self._asked(plan, caller))
 
     def admit(
         self, plan: Plan, start: Start = Start(), *, caller: Caller | None = None
     ) -> Admission:
         """Have a plan admitted, and that recorded, for who carries it out by other means."""
-        grounds = self._grounds(load_scripts(plan))
-        return admit(plan, start, caller or caller_of(self.settings), grounds)
+        return admit(plan, start, *self._asked(plan, caller))
 
     def run(
         self,
@@ -261,8 +257,11 @@ class Orchestrator:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _grounds(self, scripts: Scripts) -> Grounds:
-        return Grounds(self.settings, scripts, lambda: self.inventory)
+    def _asked(self, plan: Plan, caller: Caller | None) -> tuple[Caller, Grounds]:
+        """Return who asks for the plan, and what judges may need, as it is at this moment."""
+        scripts = load_scripts(plan)
+        grounds = Grounds(settled(self.settings), scripts, lambda: self.inventory)
+        return caller or caller_of(grounds.settings), grounds
 
     def _ledger(self, caller: Caller) -> Ledger | None:
         if not self.settings.ledger:

@@ -57,7 +57,7 @@ class ApprovalFolder:
 
     def __init__(self, path: str, identities: Mapping[str, str]) -> None:
         self.path = path
-        self._identities = identities
+        self.identities = identities
 
     def ask(self, request: ApprovalRequest) -> None:
         """Leave a request.
@@ -193,7 +193,7 @@ class ApprovalFolder:
         if key not in document:
             raise _Unfit(f"it has no {key}")
         claimed = document["user"]
-        user, groups = owner(found.st_uid, claimed, self._identities)
+        user, groups = owner(found.st_uid, claimed, self.identities)
         if user != claimed:
             raise _Unfit(f"it says that {claimed!r} wrote it, and it belongs to {user!r}")
         return document, user, groups, datetime.fromtimestamp(found.st_ctime, UTC)

@@ -116,6 +116,20 @@ def test_whom_the_machine_cannot_name_gets_in_only_where_nobody_is_bound(fleet: 
     assert "has no name on this machine" in done.stderr
 
 
+def test_a_decision_reads_the_machines_policy_once(fleet: Any) -> None:
+    """Also for a program that made its settings by itself: who asks, rules and log must agree."""
+    system = fleet.write("etc/policy.yaml", "default: allow\n")
+    code = (
+        "import sys, lom.settings.values\nlom.settings.values.SYSTEM_POLICY = sys.argv[1]\n"
+        "from lom import Orchestrator\nfrom lom.settings import load\n"
+        "rune = Orchestrator(settings=lom.settings.values.Settings())\n"
+        "plan, read, count = rune.plan('noop'), load.system_file, []\n"
+        "load.system_file = lambda: count.append(1) or read()\n"
+        "rune.start(plan).wait()\nprint(len(count))\nrune.close()\n"
+    )
+    assert fleet.python(code, str(system)).text == "1\n"
+
+
 def test_with_the_machines_inventory_other_hosts_are_denied(fleet: Any) -> None:
     fleet.write("etc/hosts.yaml", "targets:\n  web1: {transport: local, vars: {rack: r1}}\n")
     system = fleet.write("etc/policy.yaml", "inventory: hosts.yaml\n")
