@@ -47,9 +47,14 @@ def names() -> tuple[str, ...]:
     return (*_OWN, *(name for name in _added() if name not in _OWN))
 
 
-def is_known(name: str) -> bool:
-    """Whether there is a transport of this name."""
-    return name in _OWN or name in _added()
+def choices() -> tuple[str, ...]:
+    """Return what a target or a run may ask for: the transports, and ``AUTO``."""
+    return (*names(), AUTO)
+
+
+def is_choice(name: str) -> bool:
+    """Whether ``choices`` has it; of a name that is RUNE's packages are not asked."""
+    return name == AUTO or name in _OWN or name in _added()
 
 
 def kind_of(name: str) -> Kind:

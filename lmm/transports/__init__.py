@@ -13,7 +13,6 @@ from lmm.register import AUTO, kind_of
 from lmm.transports.base import Job, Transport
 
 __all__ = [
-    "AUTO",
     "Job",
     "Transport",
     "TransportPool",

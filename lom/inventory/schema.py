@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from lmm.aws import names as aws
 from lmm.model import SecretRef
-from lmm.register import AUTO, names
+from lmm.register import choices
 from lom.documents.model import PathText, Strict, checked, folder_of, mapping
 from lom.documents.values import line
 from lom.inventory import values as values
@@ -38,7 +38,7 @@ def _list(value: Any) -> Any:
 if TYPE_CHECKING:
     TransportName = str
 else:
-    TransportName = Literal[(*names(), AUTO)]
+    TransportName = Literal[choices()]
 WordText = Annotated[str, AfterValidator(values.word)]
 HostText = Annotated[str, AfterValidator(values.host)]
 ConfigFileText = Annotated[str, AfterValidator(_config_file)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmm.model import JSON
-from lmm.register import AUTO, is_known
+from lmm.register import is_choice
 from lom.documents.document import Document, Location
 from lom.documents.values import path
 from lom.inventory import values as values
@@ -158,7 +158,7 @@ def _config_file(value: Any, folder: Path) -> str:
 
 
 def _transport(value: Any, folder: Path) -> Any:
-    if value is not None and (type(value) is not str or not (value == AUTO or is_known(value))):
+    if value is not None and (type(value) is not str or not is_choice(value)):
         raise ValueError
     return value
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lmm.errors import RequestError
 from lmm.model import Become, Limits, OnDisconnect, SecretRef
-from lmm.register import AUTO, is_known, names
+from lmm.register import AUTO, is_choice, names
 from lom.registry.manifest import Capability
 from lom.settings.values import LONGEST_S, ON_LOCKED, WAIT, Settings
 
@@ -119,9 +119,7 @@ def checked(options: RunOptions) -> RunOptions:
             f"{options.on_locked!r} is neither {' nor '.join(ON_LOCKED)} @ $.on_locked",
             field="$.on_locked",
         )
-    if options.transport is not None and not (
-        options.transport == AUTO or is_known(options.transport)
-    ):
+    if options.transport is not None and not is_choice(options.transport):
         raise RequestError(
             "invalid_request",
             f"there is no transport {options.transport!r} @ $.transport;"

@@ -33,9 +33,9 @@ def candidates(kind: str, flags: Mapping[str, Any], action: str) -> Mapping[str,
     if kind in ("run", "baseline"):
         return _recorded(settings, kind)
     if kind == "transport":
-        from lmm.register import AUTO, names
+        from lmm.register import choices
 
-        return dict.fromkeys((*names(), AUTO), "")
+        return dict.fromkeys(choices(), "")
     manifests = list(_manifests(settings))
     if kind == "action":
         return dict(_actions(manifests))

@@ -14,7 +14,7 @@ from lmm import register
 from lmm.errors import RequestError
 from lmm.model import Outcome
 from lmm.opening import shell_argv
-from lmm.register import is_known, names
+from lmm.register import is_choice, names
 from lmm.transports import Job
 from lom import Orchestrator
 from lom.settings.values import Settings
@@ -66,7 +66,7 @@ def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 @pytest.mark.usefixtures("container")
 def test_an_added_transport_carries_a_run(tmp_path: Path) -> None:
-    assert is_known("container")
+    assert is_choice("container")
     assert names()[-1] == "container"
     inventory = tmp_path / "inventory.yaml"
     inventory.write_text("targets: {box: {transport: container}}\n")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lmm.register import AUTO, names
+from lmm.register import choices
 
 
 def complete(rune: Any, line: str, **env: str) -> list[str]:
@@ -38,7 +38,7 @@ def complete(rune: Any, line: str, **env: str) -> list[str]:
         ("rune run noop -t @no", []),
         ("rune run t.typed -p g", ["gpu_index="]),
         ("rune run noop -o j", ["json"]),
-        ("rune run noop --transport ", [*names(), AUTO]),
+        ("rune run noop --transport ", list(choices())),
         ("rune plugin check t-", ["t-broken", "t-garbage", "t-typed", "t-wipe"]),
         ("rune completion z", ["zsh"]),
     ],

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lmm.model import Become, SecretRef, SshSettings, Target
-from lmm.register import AUTO, names
+from lmm.register import choices
 from lom.inventory.load import load_inventory
 from lom.inventory.model import Inventory
 from lom.inventory.schema import SshModel
@@ -273,7 +273,7 @@ def test_every_inventory_of_the_docs_loads(tmp_path: Path) -> None:
 
 def test_the_docs_name_every_key() -> None:
     text = DOCS.read_text()
-    fields = [*SshModel.model_fields, *names(), AUTO]
+    fields = [*SshModel.model_fields, *choices()]
     assert [name for name in fields if f"`{name}`" not in text] == []
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmm.errors import RequestError
-from lmm.register import AUTO, names
+from lmm.register import choices
 from lom.documents import yaml_values
 from lom.inventory.load import load_inventory
 from lom.inventory.model import Inventory
@@ -332,4 +332,4 @@ def test_any_document_is_an_inventory_or_a_request_error(
     file.write_text(json.dumps(document))
     with contextlib.suppress(RequestError):
         inventory = load_inventory(file)
-        assert all(target.transport in (*names(), AUTO) for target in inventory.targets.values())
+        assert all(target.transport in choices() for target in inventory.targets.values())
