@@ -19,10 +19,9 @@ def carry_out(
     common: Common, orchestrator: Orchestrator, plan: Plan, start: Start, dry_run: bool
 ) -> int:
     """Carry out the plan; with ``dry_run`` print it, and what the policy says to it."""
-    if not dry_run and start.idempotency_key is None:
-        return execute(common, orchestrator, plan, start)
     if not dry_run:
-        return once(common, orchestrator, plan, start)
+        run = execute if start.idempotency_key is None else once
+        return run(common, orchestrator, plan, start)
     decision = orchestrator.judge(plan, start)
     document = {**plan.document(), "policy": decision.document()}
     common.emit(document, document["targets"], lambda view: _plan_text(document, view))

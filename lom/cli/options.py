@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -28,6 +29,19 @@ def target_option(name: str, help_text: str, *, multiple: bool = True) -> _Optio
         metavar="SELECTOR",
         shell_complete=completing("target"),
         help=help_text,
+    )
+
+
+def param_option(shell_complete: Callable[..., Any] | None = None) -> _Option:
+    """Return ``-p``."""
+    return click.option(
+        "-p",
+        "--param",
+        "assignments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        shell_complete=shell_complete,
+        help="A parameter, typed by the action's input schema; a.b=1 for nested ones.",
     )
 
 

@@ -10,7 +10,7 @@ import click
 from lmm.errors import PolicyDenied
 from lom.cli.commands.plugins import cancelling
 from lom.cli.common import Common, common_options, completing
-from lom.cli.options import new_secret_option, params_option, timeout_option
+from lom.cli.options import new_secret_option, param_option, params_option, timeout_option
 from lom.cli.types import secret_references
 from lom.exit_codes import ExitCode
 
@@ -26,14 +26,7 @@ _CODES = {
 @click.argument("path", metavar="PATH|NAME", shell_complete=completing("plugin"))
 @click.option("--action", metavar="NAME", help="Which of its actions.  [default: the first]")
 @click.option("--case", "case_name", metavar="NAME", help="Run one of its cases, on its host.")
-@click.option(
-    "-p",
-    "--param",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A parameter, typed by the action's input schema; a.b=1 for nested ones.",
-)
+@param_option()
 @params_option
 @new_secret_option
 @timeout_option("Seconds until it is killed.  [default: as the plugin says]", "limit_s")

@@ -13,6 +13,7 @@ from lom.cli.options import (
     connect_timeout_option,
     ledger_options,
     new_secret_option,
+    param_option,
     params_option,
     target_option,
     timeout_option,
@@ -43,15 +44,7 @@ class RunCommand(click.Command):
     "Which targets: names, groups, `and or not`, ranges, globs, variables, user@host:port, @file;"
     " may be repeated. Without it: this machine.",
 )
-@click.option(
-    "-p",
-    "--param",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=completing("parameter"),
-    help="A parameter, typed by the action's input schema; a.b=1 for nested ones.",
-)
+@param_option(completing("parameter"))
 @params_option
 @new_secret_option
 @timeout_option("Seconds for each target.  [default: as the plugin says]")
