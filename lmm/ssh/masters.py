@@ -50,7 +50,7 @@ def directory() -> Path:
     others may change.
     """
     failed = ""
-    for path in _places():
+    for path, is_shared in _places():
         try:
             path.mkdir(mode=0o700)
         except FileExistsError:
@@ -58,8 +58,9 @@ def directory() -> Path:
         except OSError as error:
             failed = f": {path}: {error.strerror}"
             continue
-        if path.parent != Path(os.environ.get("XDG_RUNTIME_DIR", "")) and _is_anothers(path):
-            path = _beside(path)
+        if is_shared and os.lstat(path).st_uid != os.getuid():
+            own = next(_beside(path), None)
+            path = own or Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
         if problem := _exposure(path):
             raise RequestError(
                 "local_io_error",
@@ -75,30 +76,26 @@ def directory() -> Path:
     )
 
 
-def _places() -> Iterator[Path]:
-    """Yield the directories to choose from whose names leave room for sockets."""
+def _places() -> Iterator[tuple[Path, bool]]:
+    """Yield the directories to choose from whose names leave room for sockets, and whether they
+    are where anybody can make some."""
     name = f"rune-{os.getuid()}"
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     temporary = (Path(base, name) for base in (tempfile.gettempdir(), "/tmp"))
     if _is_own(runtime) and _has_room(Path(runtime, "rune")):
-        yield Path(runtime, "rune")
-    yield from itertools.islice(filter(_has_room, temporary), 1)
+        yield Path(runtime, "rune"), False
+    yield from ((path, True) for path in itertools.islice(filter(_has_room, temporary), 1))
 
 
-def _is_anothers(path: Path) -> bool:
-    return os.lstat(path).st_uid != os.getuid()
-
-
-def _beside(path: Path) -> Path:
-    """Return the first private directory whose name begins like the path's, made if there is none.
+def _beside(path: Path) -> Iterator[Path]:
+    """Yield the private directories whose names begin like the path's.
 
     In a temporary directory anybody can take a name first.
     """
     for other in sorted(path.parent.glob(f"{path.name}-*")):
         with contextlib.suppress(OSError):
             if _exposure(other) is None:
-                return other
-    return Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
+                yield other
 
 
 def _is_own(folder: str) -> bool:
@@ -205,7 +202,8 @@ def disconnect(targets: Iterable[Target] | None = None) -> Disconnected:
     signs = "" if targets is None else tuple({_host_signs(target) for target in targets})
     found = [
         str(path)
-        for folder in _places()
+        for place, is_shared in _places()
+        for folder in (place, *(_beside(place) if is_shared else ()))
         if folder.exists() and not _exposure(folder)
         for path in sorted(folder.iterdir())
         if path.is_socket() and path.name.startswith(signs) and not path.suffix

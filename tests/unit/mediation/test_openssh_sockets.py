@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +136,10 @@ def test_a_name_that_somebody_else_has_taken_stops_nobody(spoil: Callable[[Path]
     before = link(in_temporary().with_name(f"{in_temporary().name}-0"))
     assert directory() == found
     before.unlink()
+    with socket.socket(socket.AF_UNIX) as master:
+        master.bind(str(found / ("a" * 24)))
+        master.listen()
+        assert masters.disconnect().silent == 1
     found.rmdir()
     if in_temporary().is_symlink():
         in_temporary().unlink()
