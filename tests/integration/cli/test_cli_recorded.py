@@ -48,6 +48,7 @@ _VARYING = (
     (r"(?<=,)0\.\d{3,6}(?=,)", "SECONDS"),  # a duration in CSV
     (r"(?<=\S)   +", "  "),  # the widths of columns follow from durations
     (r"duration_s: [\d.e-]+", "duration_s: SECONDS"),
+    (r"\b(files|bytes)=\d+", r"\1=COUNT"),  # what the host keeps is of all runs of the account
 )
 
 
@@ -92,4 +93,4 @@ def test_a_transcript(fleet: Rune, transcript: Path, monkeypatch: pytest.MonkeyP
     now = "\n".join(shown(line, fleet.folder, fleet(*shlex.split(line)[1:])) for line in lines)
     if RECORD:
         transcript.write_text(now, "utf-8")
-    assert now == recorded
+    assert now.split("\n\n$ ") == recorded.split("\n\n$ ")
