@@ -16,7 +16,6 @@ import re
 import secrets
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from lmm import files
@@ -176,8 +175,7 @@ def _receipt_times(invocation: Invocation) -> tuple[str, str]:
     return str(patience), str(math.ceil(invocation.limits.timeout_s) + KEPT_S)
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """The host's last word: the plugin's exit status, and why it ended.
 
     ``reason`` is exit, timeout, cancel, disconnect or flood after the plugin ran; missing, short,

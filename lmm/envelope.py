@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-import secrets
 import signal
 import uuid
 from collections import Counter
@@ -239,7 +239,7 @@ def build_message(
                 "timeout_s": timeout_s,
             },
         },
-        "observability": {"trace_id": trace_id, "span_id": span_id or secrets.token_hex(8)},
+        "observability": {"trace_id": trace_id, "span_id": span_id or os.urandom(8).hex()},
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import replace
-from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
 
 from lmm.envelope import build_message
@@ -30,7 +30,7 @@ def shell_functions(*names: str) -> bytes:
 
 @functools.cache
 def _functions(name: str) -> bytes:
-    text = (resources.files("lmm") / name).read_text(encoding="ascii")
+    text = Path(__file__).with_name(name).read_text(encoding="ascii")
     lines = (line.strip() for line in text.splitlines())
     return "".join(f"{line}\n" for line in lines if line and not line.startswith("#")).encode()
 

@@ -14,15 +14,18 @@ from lmm.errors import code_table
 from lmm.files import SHELL_FILES, shell_functions
 from lmm.register import kind_of
 
-_MODULES = ("tenacity", "encodings.idna", "traceback")
 
-
-def preload(transports: Iterable[str]) -> None:
-    """Load what calls of these transports may need once they have begun."""
+def preload(transports: Iterable[str], *, retries: bool) -> None:
+    """Load what calls of these transports, and attempts after them, need once they have begun."""
     code_table()
     for name in ("bpcs_output_v2", "bpcs_event_v2"):
         spec_validator(name)
     shell_functions(*SHELL_FILES)
-    modules = [kind_of(name).module for name in transports]
-    for name in (*_MODULES, *modules):
+    kinds = [kind_of(name) for name in transports]
+    modules = ["traceback", *(kind.module for kind in kinds)]
+    if retries:
+        modules.append("tenacity")
+    if not all(kind.is_here for kind in kinds):
+        modules.append("encodings.idna")  # of names that are looked up
+    for name in modules:
         import_module(name)

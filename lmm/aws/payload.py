@@ -17,7 +17,7 @@ import shlex
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 
 from lmm.bootstrap import Stream
 
@@ -33,7 +33,7 @@ SLACK_BYTES = 256 * 1024  # noise and frame lines around the plugin's own output
 
 @functools.cache
 def _functions() -> str:
-    text = (resources.files("lmm.aws") / "agent.sh").read_text(encoding="ascii")
+    text = Path(__file__).with_name("agent.sh").read_text(encoding="ascii")
     lines = (line.strip() for line in text.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("#"))
 

@@ -18,13 +18,14 @@ from typing import ClassVar
 from lmm.aws import payload
 from lmm.aws.commands import EXECUTION_S, InvalidInstances, OutputBucket, SystemsManager, Timeouts
 from lmm.aws.discovery import NOT_MANAGED, agents
+from lmm.aws.pool import Pool
 from lmm.aws.session import AwsAccount, Clients
 from lmm.aws.storage import Storage
 from lmm.errors import HostError, InternalError, RequestError, RuneError, Unreachable
 from lmm.model import Limits, SsmSettings
 from lmm.opening import shell_argv
 from lmm.redact import has_secrets
-from lmm.threads import Pool, side_by_side
+from lmm.threads import side_by_side
 from lmm.transports.base import Job
 from lmm.transports.ssm_watch import SentCommand, Watch
 

@@ -7,7 +7,6 @@ what is destructive.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from lom.admission.verdict import Consent
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What the judges say to a plan; ``error`` is why it may not run.
 
     ``verdicts`` are JSON objects: policy, rule, effect, targets (their number), why. ``consent``

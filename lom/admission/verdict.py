@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 Scripts = Mapping[Plugin, Script]
 
 
-@dataclass(frozen=True, slots=True)
-class Consent:
+class Consent(NamedTuple):
     """Who has approved of the plan with this hash.
 
     ``request`` is what could be approved, where nothing was asked for yet.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from importlib import resources
+from pathlib import Path
 
 from lmm.model import OnDisconnect, Outcome, Script
 from lom.authoring.findings import Finding, failed, ok
@@ -53,7 +53,7 @@ def orphans(subject: Subject) -> Finding:
 
 def find_orphans(trials: Trials, mark: str) -> TrialResult:
     """Return the host's answer which processes carry ``RUNE_KIT=MARK``; they are killed."""
-    content = resources.files("lom.authoring").joinpath("orphans.sh").read_bytes()
+    content = Path(__file__).with_name("orphans.sh").read_bytes()
     script = Script("orphans.sh", content)
     return trials.run(_PROBE, {"mark": mark}, None, TrialOptions(script=script))
 

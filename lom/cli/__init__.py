@@ -7,8 +7,11 @@ to ``rune --help``: no module here imports more than click at its top.
 
 from __future__ import annotations
 
+import atexit
 import gc
+import os
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -24,4 +27,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     hold()
     from lom.cli.app import run
 
-    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+    if arguments is None:
+        _leave(run(sys.argv[1:]))
+    sys.exit(run(list(arguments)))
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without taking its modules apart, which would be 15 ms of CPU."""
+    if all(thread.daemon for thread in threading.enumerate()[1:]):
+        try:
+            atexit._run_exitfuncs()
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+        except (OSError, ValueError):
+            sys.exit(code)
+        os._exit(code)
+    sys.exit(code)

@@ -6,8 +6,8 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from lmm.errors import ConnectionLost, InternalError, RuneError, Unreachable
 from lmm.failures import failed_result
@@ -74,8 +74,7 @@ def not_run(plan: Plan, step: Step, error: RuneError) -> Result:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """Where a result stands: its document as JSON, behind it the whole of a longer log."""
 
     at: int

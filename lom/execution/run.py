@@ -74,7 +74,7 @@ class Run:
         self._started_at = timestamp()
         self._finished_at: str | None = None
         self._earlier: Earlier | None = None
-        preload({step.target.transport for step in plan.steps})
+        preload({step.target.transport for step in plan.steps}, retries=plan.options.retries > 0)
         self._results = Results(plan)
         self._locks = Locks(lock_file, plan.run_id) if lock_file and _changes(plan) else None
         try:

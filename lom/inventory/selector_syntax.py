@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from lmm.errors import RequestError
 from lom.inventory.ranges import MAX_NAMES, RangeError, expand
@@ -22,8 +22,7 @@ _FOREIGN = re.compile(r"[^A-Za-z0-9_.\-*?\[\],:@/\\+%$]")
 _PASSWORD = re.compile(r"(?<![^\s(),])([a-z]+://)?[^\s(),@=:]*:(?!//)[^\s(),@]*@")
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """A target, group, range, glob, ``all`` or a host that is not in the inventory."""
 
     text: str
@@ -32,8 +31,7 @@ class Word:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(NamedTuple):
     """Targets whose variable ``key`` (dotted for nested ones) matches ``value``."""
 
     key: str
@@ -43,8 +41,7 @@ class Variable:
         return f"{self.key}={self.value}"
 
 
-@dataclass(frozen=True, slots=True)
-class FileWord:
+class FileWord(NamedTuple):
     """The selectors in a file, one a line, united."""
 
     path: str

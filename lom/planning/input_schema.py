@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from lmm.model import JSON
@@ -21,8 +20,7 @@ _NONE: Any = object()
 _OPEN: Schema = {"additionalProperties": True}  # a reference that leads out of the schema
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """All schemas that speak about one place in an instance.
 
     With ``certain`` only those that hold in every case: alternatives are left out.

@@ -10,8 +10,7 @@ import copy
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lmm.contract import Violation, json_path, validator_for
 from lmm.envelope import loads_request
@@ -121,8 +120,7 @@ class _Refused(Exception):
         self.violation = Violation(json_path(path), message)
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
+class _Text(NamedTuple):
     """What stands after ``key=``, or with ``forced`` after ``key:=``."""
 
     text: str

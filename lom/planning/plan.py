@@ -5,11 +5,11 @@ Nothing here connects, writes or asks; ``rune run --dry-run`` prints what this m
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 from lmm.envelope import timestamp
 from lmm.errors import RequestError, RuneError
@@ -30,8 +30,7 @@ class Step:
     pair: Pair | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """Whom a target meets, where that is reached, and on which port."""
 
     server: Step
@@ -157,5 +156,5 @@ def build_request(
             "content_type": "application/json",
             "data": {"input_parameters": dict(params), "context": dict(context)},
         },
-        "observability": {"trace_id": secrets.token_hex(16), "span_id": secrets.token_hex(8)},
+        "observability": {"trace_id": os.urandom(16).hex(), "span_id": os.urandom(8).hex()},
     }

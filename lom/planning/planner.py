@@ -5,7 +5,7 @@ Nothing here connects. A secret that the targets refer to is looked up, to be th
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,7 +120,7 @@ def make_plan(request: PlanRequest, known: Known) -> Plan:
 
 def new_run_id() -> str:
     """Return a run id that sorts by time and is safe in file names."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}"
 
 
 def _step(registry: Registry, action: str, target: Target, min_version: str | None) -> Step:

@@ -7,7 +7,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 from lmm.errors import RequestError
@@ -21,8 +20,9 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]*")
 
 def bundled_plugins() -> Path:
     """Return the folder of RUNE's own plugins, installed or beside the checkout."""
-    packaged = Path(str(resources.files("lom"))) / "plugins"
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "plugins"
+    room = Path(__file__).resolve().parents[1]
+    packaged = room / "plugins"
+    return packaged if packaged.is_dir() else room.parent / "plugins"
 
 
 def sources(directory: Path, entrypoint: str, lib: Sequence[str]) -> dict[str, Path]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lmm.errors import RequestError, RuneError
 from lom.documents.facts import is_same, spelt
@@ -19,8 +18,7 @@ from lom.registry.manifest import MANIFEST, Capability, Plugin, load_plugin, nam
 from lom.registry.versions import Newest
 
 
-@dataclass(frozen=True, slots=True)
-class PluginPlace:
+class PluginPlace(NamedTuple):
     """A folder of plugin folders; ``origin`` says how it came to be searched. What was ``found``,
     not named, must be the user's own (``lom.documents.trust``): what is not is an error, or left
     out if the place ``yields`` to one that was named."""
@@ -31,8 +29,7 @@ class PluginPlace:
     yields: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BrokenPlugin:
+class BrokenPlugin(NamedTuple):
     """A folder that looks like a plugin and may not be run, and why."""
 
     directory: Path
@@ -40,8 +37,7 @@ class BrokenPlugin:
     error: RuneError
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """The plugin that serves an action on a target, and why this one."""
 
     plugin: Plugin

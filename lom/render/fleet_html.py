@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from lom.render.fleet import counted, facts_words, number, percent, series_name
@@ -30,7 +30,7 @@ def page(document: Mapping[str, Any], paths: Sequence[Sequence[Mapping[str, Any]
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: clean(value) if type(value) is str else value,
     )
-    text = resources.files("lom.render").joinpath("fleet.html").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("fleet.html").read_text(encoding="utf-8")
     order = list(document["summary"])
     hosts = sorted(
         document["hosts"], key=lambda one: (order.index(one["verdict"]), one["p_value"] or 0.0)

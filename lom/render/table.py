@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lom.render.text import clean, clip, paint, width
 
 _GAP = "  "
 
 
-@dataclass(frozen=True, slots=True)
-class Screen:
+class Screen(NamedTuple):
     """What a stream can show: its width in columns (``None``: no limit) and colours."""
 
     columns: int | None = None
