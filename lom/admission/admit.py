@@ -50,9 +50,13 @@ class Decision(NamedTuple):
 
 
 class Admission(NamedTuple):
-    """A plan may run: ``record_end`` takes its summary; ``approved_by`` are names of users."""
+    """A plan may run: ``record_end`` takes its summary; ``approved_by`` are names of users.
+
+    ``record_failure`` takes why it has not begun; with True what was approved still ``waits``.
+    """
 
     record_end: Callable[[Mapping[str, Any]], None]
+    record_failure: Callable[[RuneError, bool], None]
     approved_by: tuple[str, ...]
 
 
@@ -120,7 +124,12 @@ def admit(plan: Plan, start: Start, caller: Caller, grounds: Grounds) -> Admissi
     def record_end(summary: Mapping[str, Any]) -> None:
         write(logs, finished(summary, caller))
 
-    return Admission(record_end, tuple(answer.user for answer in approved_by))
+    def record_failure(error: RuneError, waits: bool) -> None:
+        record(error)
+        if waits:
+            approvals_folder(settings).give_back(plan.run_id)
+
+    return Admission(record_end, record_failure, tuple(answer.user for answer in approved_by))
 
 
 def refuse(settings: Settings, caller: Caller, command: str, why: str) -> PolicyDenied:

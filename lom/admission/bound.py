@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import signal
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -66,9 +67,10 @@ def bound_account() -> Bound | None:
 
 
 def settle(account: Bound | None) -> None:
-    """Make this process what a login of its account would be: environment, home and folder.
+    """Make this process what a login of its account would be: environment, home, folder and umask.
 
-    Of the environment stay who asks, what only looks, and ``RUNE_SECRET_…``.
+    Of the environment stay who asks, what only looks, and ``RUNE_SECRET_…``. A terminal cannot stop
+    the process: it may hold a lock that the runs of all callers wait for.
     """
     own_home = _home()
     kept = {
@@ -86,6 +88,9 @@ def settle(account: Bound | None) -> None:
         os.chdir(own_home)
     except OSError:
         os.chdir("/")
+    os.umask(0o022)
+    for stop in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(stop, signal.SIG_IGN)
 
 
 def refuse_command(account: Bound, command: str, why: str) -> PolicyDenied:

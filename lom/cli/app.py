@@ -43,7 +43,7 @@ def rune() -> None:
 
     \b
     rune run host.info                       on this machine
-    rune run host.info -t 'gpu and not r3'   on the targets that the selector picks
+    rune run host.info -t 'gpu and not r3'   on the targets that this picks
     rune action list                         what can be run
     rune doctor                              what is missing
     """

@@ -10,10 +10,13 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# C0 and C1 controls (ESC and the one-byte CSI among them), line and paragraph separators, the
-# characters that turn the writing direction, the byte order mark, lone surrogates.
+# C0 and C1 controls (ESC and the one-byte CSI among them), line and paragraph separators, what
+# turns the writing direction or cannot be seen (format characters, fillers), lone surrogates.
 _HARMFUL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160"
+    "\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\u3164\ud800-\udfff\ufeff"
+    "\uffa0\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
 )
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -52,7 +55,10 @@ def clean(text: str) -> str:
 def _spell(match: re.Match[str]) -> str:
     character = match[0]
     code = ord(character)
-    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+    form = (
+        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+    )
+    return _SHORT.get(character) or form
 
 
 def paint(text: str, style: str, color: bool) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmm.envelope import timestamp
-from lmm.errors import PolicyDenied, RequestError
+from lmm.errors import PolicyDenied, RequestError, RuneError
 from lmm.model import SecretRef, Target
 from lom.admission.admit import Admission, Decision, admit, judge, refuse
 from lom.admission.audit.records import waits
@@ -208,17 +208,23 @@ class Orchestrator:
 
                 ledger.wait(facts_of(plan, timestamp(), key), error.data["plan_hash"])
             raise
-        if ledger and start.approved and not plan.resumes:
-            ledger.approved(plan.run_id, admission.approved_by)
-        return self._executor.start(
-            plan,
-            grounds.scripts,
-            start,
-            settings=grounds.settings,
-            ledger=ledger,
-            on_event=on_event,
-            on_end=admission.record_end,
-        )
+        has_waited = ledger is not None and start.approved and not plan.resumes
+        try:
+            if ledger and has_waited:
+                ledger.approved(plan.run_id, admission.approved_by)
+                has_waited = False
+            return self._executor.start(
+                plan,
+                grounds.scripts,
+                start,
+                settings=grounds.settings,
+                ledger=ledger,
+                on_event=on_event,
+                on_end=admission.record_end,
+            )
+        except RuneError as error:
+            admission.record_failure(error, has_waited)
+            raise
 
     def judge(
         self, plan: Plan, start: Start = Start(), *, caller: Caller | None = None

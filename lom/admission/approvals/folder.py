@@ -95,6 +95,11 @@ class ApprovalFolder:
             raise self._io_error(error) from None
         return True
 
+    def give_back(self, run_id: str) -> None:
+        """Let a request that was marked as used wait again: the run has not begun."""
+        with contextlib.suppress(OSError):
+            os.rename(self._path(run_id, USED), self._path(run_id, REQUEST))
+
     def is_used(self, run_id: str) -> bool:
         """Whether a run was started on this request."""
         return os.path.lexists(self._path(run_id, USED))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,19 @@ def test_another_plan_was_not_approved(office: Office, killed: str) -> None:
     assert data(done)["differences"]
     [row] = office.ann("runs", "list", "-o", "json").document["runs"]
     assert row["status"] == "interrupted"
+
+
+def test_what_could_not_begin_still_waits(office: Office) -> None:
+    wipe = ("run", "t.wipe", "-t", "web1", "-o", "json")
+    run_id = office.ask(*wipe)
+    assert office.admin("approve", run_id, "--yes").code == 0
+    with closing(sqlite3.connect(office.ann.home / ".local/state/rune/ledger.sqlite")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        done = office.ann(*wipe, "--approved", run_id)
+        assert (done.code, reason(done)) == (2, "ledger_unavailable")
+    assert office.ann(*wipe, "--approved", run_id).document["status"] == "ok"
+    events = [line["event"] for line in office.ann.audit]
+    assert events == ["run.waiting", "run.admitted", "run.denied", "run.admitted", "run.finished"]
 
 
 def test_nobody_else_finishes_it(office: Office, killed: str) -> None:

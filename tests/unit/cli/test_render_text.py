@@ -18,13 +18,14 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
 
 def harmless(text: str) -> bool:
     return not any(
-        unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") or one in "\u202e\u2066\ufeff"
+        unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp") or one in "\u115f\u3164"
         for one in text
     )
 
 
 def test_clean_spells_out_what_steers_a_terminal() -> None:
     assert clean(HOSTILE) == (r"\x1b]0;owned\x07 \x9b31m a\nb\tc\r\u202egnp.exe \x00 \u2028 \ud800")
+    assert clean("a\u200bb\U000e0041") == r"a\u200bb\U000e0041"  # nobody sees these
     assert clean("gpu01 42 °C, 日本") == "gpu01 42 °C, 日本"
 
 
