@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 4
 
-.PHONY: help demo test soak check bench clean system-deps
+.PHONY: help demo test soak check docs bench clean system-deps
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -29,6 +29,9 @@ check: system-deps .venv/dev ## lint, format, types, import layers, shell script
 	$(BIN)/lint-imports
 	shellcheck --shell=bash lmm/*.sh lmm/aws/agent.sh lom/authoring/*.sh plugins/lib/*.sh
 	shellcheck .ci/run .ci/install-system $$(grep -rlIE '^#!.*[/ ](ba|da)?sh$$' plugins)
+
+docs: .venv/dev ## write the pages that are made from data: command line, errors, decisions
+	$(BIN)/python docs/generate.py
 
 bench: .venv/bench ## time RUNE against other ways to do the same, as ratios
 	$(BIN)/python benchmarks/fleet.py

@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that are made from data: ``python docs/generate.py``.
+"""Writes the pages of docs/ that are made from data: ``make docs``.
 
 Each page is a function that returns its text; the tests compare it with the file.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,7 +119,35 @@ def _option_table(options: list[click.Option]) -> list[str]:
     return lines
 
 
-GENERATED: dict[str, Callable[[], str]] = {"cli.md": cli_md, "errors.md": errors_md}
+def decisions_md() -> str:
+    """Return the list of decisions, made from the first lines of their pages."""
+    lines = [
+        "# Decisions",
+        "",
+        "<!-- Made by docs/generate.py from the pages beside it; edit those. -->",
+        "",
+        "One short page each: what, why, what else was tried, how it was measured. Below the title",
+        "stand the date of the decision and its status: `in force`, or `replaced by` another one.",
+        "",
+        "| decision | date | status |",
+        "|---|---|---|",
+    ]
+    rows = []
+    for page in sorted((DOCS / "decisions").glob("*.md")):
+        if page.name != "README.md":
+            title, _, status, *_ = page.read_text(encoding="utf-8").splitlines()
+            found = re.fullmatch(r"Date: ([\d-]{10})\. Status: (in force|replaced by .+)\.", status)
+            if not found:
+                raise ValueError(f"{page.name} has no date and status below its title")
+            rows.append((found[1], f"| [{title[2:]}]({page.name}) | {found[1]} | {found[2]} |"))
+    return "\n".join([*lines, *(row for _, row in sorted(rows))]) + "\n"
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "cli.md": cli_md,
+    "errors.md": errors_md,
+    "decisions/README.md": decisions_md,
+}
 
 
 def main() -> None:

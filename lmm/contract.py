@@ -31,9 +31,17 @@ SPECS = (
     "eps_v2",
     "result_v1",
     "event_v1",
+    "plan_v1",
     "runs_v1",
-    "approval_v1",
     "fleet_v1",
+    "actions_v1",
+    "plugins_v1",
+    "targets_v1",
+    "approval_v1",
+    "approvals_v1",
+    "audit_v1",
+    "settings_v1",
+    "doctor_v1",
 )
 BASE_URI = "https://rune.dev/specs/"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -166,7 +166,7 @@ def _proxy_command(ssh: SshSettings, config: HostConfig, proxy_log: str | None) 
 # -- what ssh says -----------------------------------------------------------------------------
 
 # reason and words of OpenSSH 8 to 10, the more telling ones first (sshconnect.c, packet.c, misc.c,
-# clientloop.c, mux.c, kex.c, sshconnect2.c). tests/unit/mediation/test_openssh_pure.py has an
+# clientloop.c, mux.c, kex.c, sshconnect2.c). tests/unit/mediation/test_openssh_messages.py has an
 # example of each, most of them seen from a real ssh.
 _ROWS: Sequence[tuple[str, str]] = (
     ("host_key_revoked", r"is marked as revoked|[Hh]ost key .* revoked"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import secrets
 import shutil
 import signal
 import subprocess
@@ -16,65 +15,15 @@ from typing import Any
 
 import pytest
 
-from lmm.model import Become, Limits, Outcome, SecretRef, Target
-from lmm.testing import Account, Sshd, TcpProxy, processes
+from lmm.model import Limits, Outcome, Target
+from lmm.testing import Sshd, TcpProxy
 from tests.conformance.conftest import GUARD
 from tests.support.errors import reason
 
+from .stubborn import STUBBORN, all_running, gone, pids, tidied
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 OK = '{"payload":{"result":"success","output_data":{"from":"%s"}}}'
-
-# Leaves nothing out: ignores TERM and HUP, forks, double-forks and calls setsid.
-STUBBORN = """
-import os, signal, sys, time
-open("%(place)s/where", "w").write(os.path.dirname(sys.argv[0]))
-for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-    signal.signal(number, signal.SIG_IGN)
-def hold(name):
-    open("%(place)s/" + name, "w").write(str(os.getpid()))
-    time.sleep(600)
-if os.fork() == 0:
-    hold("forked")
-if os.fork() == 0:
-    os.setsid()
-    hold("setsid")
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        os.chdir("/")
-        hold("double")
-    os._exit(0)
-hold("main")
-"""
-NAMES = ("forked", "setsid", "double", "main")
-
-
-def all_running(scratch: Path) -> bool:
-    return all((scratch / name).exists() and (scratch / name).read_text() for name in NAMES)
-
-
-def pids(scratch: Path) -> list[int]:
-    return [int((scratch / name).read_text()) for name in NAMES]
-
-
-def gone(found: list[int], patience_s: float = 30.0) -> bool:
-    until = time.monotonic() + patience_s
-    while time.monotonic() < until:
-        if not any(processes.is_alive(pid) for pid in found):
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def tidied(scratch: Path, patience_s: float = 30.0) -> bool:
-    """Whether the private directory that the script noted is gone, or soon is."""
-    where = Path((scratch / "where").read_text().strip()).parent  # the plugin has a folder in it
-    assert where.name.startswith(".rune-")
-    until = time.monotonic() + patience_s
-    while where.exists() and time.monotonic() < until:
-        time.sleep(0.02)
-    return not where.exists()
-
 
 # -- starting ----------------------------------------------------------------------------------
 
@@ -357,77 +306,3 @@ def test_kill_9_of_rune_leaves_no_process(host: Any, scratch: Path) -> None:
     for control in Path(os.environ["TMPDIR"]).glob("rune-*/*"):
         subprocess.run(["ssh", "-O", "exit", "-S", control, "x"], capture_output=True, check=True)
         shutil.rmtree(control.parent)
-
-
-# -- accounts ----------------------------------------------------------------------------------
-
-
-NOISE = (
-    "echo 'Welcome to the host!'; printf 'no newline'; echo '{\"a\": 1}'; echo warning >&2; "
-    "printf '##rune-' ; head -c 20000 /dev/zero | tr '\\0' n"
-)
-
-
-@pytest.mark.parametrize("transport", ["ssh", "openssh"])
-def test_login_noise_does_not_break_a_result(host_factory: Any, sshd: Sshd, transport: str) -> None:
-    with Account(bashrc=NOISE) as noisy:
-        host = host_factory(sshd.target("noisy", user=noisy.name, transport=transport))
-        result = host.run(f"echo '{OK}'; echo log >&2".replace("%s", "x"))
-        assert result.output_data == {"from": "x"}, result.error
-        assert result.stderr == "log\n"
-
-
-@pytest.mark.parametrize("transport", ["ssh", "openssh"])
-@pytest.mark.parametrize("shell", ["/bin/sh", "/usr/sbin/nologin", "/bin/false"])
-def test_login_shells(host_factory: Any, sshd: Sshd, transport: str, shell: str) -> None:
-    with Account(shell=shell) as made:
-        host = host_factory(sshd.target("x", user=made.name, transport=transport))
-        result = host.run(f"echo '{OK}'".replace("%s", "x"))
-        if shell == "/bin/sh":
-            assert result.output_data == {"from": "x"}
-        else:
-            assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "no_shell")
-
-
-@pytest.mark.parametrize("transport", ["ssh", "openssh"])
-@pytest.mark.parametrize("sudo", ["nopasswd", "password", "wrong", "none"])
-def test_become(host_factory: Any, sshd: Sshd, scratch: Path, transport: str, sudo: str) -> None:
-    password = secrets.token_hex(8)
-    rule = {"nopasswd": "nopasswd", "none": None}.get(sudo, "password")
-    os.environ["SUDO_PASSWORD"] = "wrong" if sudo == "wrong" else password
-    secret = SecretRef("env:SUDO_PASSWORD") if sudo != "none" else None
-    with Account(password=password, sudo=rule) as made:
-        become = Become("root", secret)
-        target = sshd.target("x", user=made.name, transport=transport, become=become)
-        host = host_factory(target)
-        script = f"[[ -s /dev/stdin ]]; cat >/dev/null; printf '{OK}' \"$(id -un)\""
-        result = host.run(script, {"x": "$(id)"})
-        if sudo in ("nopasswd", "password"):
-            assert result.output_data == {"from": "root"}, result.error
-        else:
-            assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "become_failed")
-        assert password not in str(result)
-        assert os.environ["SUDO_PASSWORD"] not in str(result).replace("wrong password", "")
-
-
-@pytest.mark.parametrize("transport", ["ssh", "openssh"])
-def test_become_leaves_no_process(
-    host_factory: Any, sshd: Sshd, scratch: Path, transport: str
-) -> None:
-    scratch.chmod(0o777)
-    with Account(sudo="nopasswd") as made:
-        target = sshd.target("x", user=made.name, transport=transport, become=Become("root"))
-        host = host_factory(target)
-        watcher = host.cancel_when(lambda: all_running(scratch))
-        result = host.run(STUBBORN % {"place": scratch}, interpreter=("python3",))
-        watcher.join()
-        assert result.outcome is Outcome.CANCELLED
-        assert gone(pids(scratch), 0.5)
-
-
-@pytest.mark.needs_root
-def test_become_locally(host_factory: Any) -> None:
-    assert shutil.which("sudo")
-    target = Target("local", transport="local", become=Become("nobody"))
-    result = host_factory(target).run(f"printf '{OK}' \"$(id -un)\"")
-    assert result.output_data == {"from": "nobody"}, result.error

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from lmm.envelope import timestamp
 from lom.admission.decide import is_one_of
 
 AHEAD = timedelta(minutes=1)  # most that two clocks may differ, the file system's and ours
@@ -49,7 +50,7 @@ class Answer:
         return {
             "user": self.user,
             "approved": self.approved,
-            "at": self.at.isoformat(),
+            "at": timestamp(self.at),
             "reason": self.reason,
         }
 

@@ -15,6 +15,7 @@ import pytest
 
 from lmm.testing import Account
 from tests.integration.clock import clock as clock
+from tests.support.documents import check_document
 from tests.support.forks import ROOT as ROOT
 from tests.support.forks import Forks
 
@@ -78,15 +79,17 @@ class Rune:
         timeout: float = 60,
         **options: Any,
     ) -> Done:
-        """Run ``rune ARGUMENTS`` to its end."""
+        """Run ``rune ARGUMENTS`` to its end; a document of -o json has to match its schema."""
         whole = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
         if self.forks and not options and self.forks.suit(whole):
             code, out, err = self.forks.run(arguments, self.folder, whole, stdin, timeout)
+            check_document(arguments, out)
             return Done(code, out, err.decode())
         if stdin is not None:
             options["stdin"] = subprocess.PIPE
         with self.start(*arguments, env=env, **options) as process:
             out, err = process.communicate(stdin, timeout=timeout)
+        check_document(arguments, out or b"")
         return Done(process.returncode, out or b"", (err or b"").decode())
 
     def python(self, code: str, *arguments: str) -> Done:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lmm.testing import Account
+from tests.support.documents import check_document
 
 from .conftest import ROOT, Done, Rune, success
 
@@ -61,6 +62,7 @@ class Person:
     def __call__(self, *arguments: str, **env: str) -> Done:
         with self.start(*arguments, **env) as process:
             out, err = process.communicate(timeout=60)
+        check_document(arguments, out)
         return Done(process.returncode, out, err.decode())
 
     def writes(self, path: Path, text: str) -> None:

@@ -59,7 +59,7 @@ def test_every_row_of_the_table_is_used() -> None:
 @pytest.mark.parametrize("name", GENERATED)
 def test_page_is_up_to_date(name: str) -> None:
     page = (ROOT / "docs" / name).read_text(encoding="utf-8")
-    assert page == GENERATED[name](), "run python docs/generate.py"
+    assert page == GENERATED[name](), "run make docs"
 
 
 def test_the_page_of_errors_shows_every_row() -> None:

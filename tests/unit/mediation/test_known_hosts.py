@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import os
 import re
-import stat
 import string
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,31 +15,10 @@ from hypothesis import strategies as st
 
 from lmm.errors import Unreachable
 from lmm.ssh.hostfile import HostFile, load_file
-from lmm.ssh.known_hosts import KnownHosts, add, fingerprint, host_name
+from lmm.ssh.known_hosts import KnownHosts, fingerprint, host_name
 from lmm.ssh.patterns import match_list, match_pattern
+from tests.support.host_keys import ED1, ED2, K1, K2, K3, R1, RSA1, numbers, numbers_by_keygen
 
-
-def string_field(data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big") + data
-
-
-def ed25519(seed: int) -> bytes:
-    return string_field(b"ssh-ed25519") + string_field(bytes([seed]) * 32)
-
-
-def rsa(seed: int) -> bytes:
-    modulus = b"\0" + bytes([0x80 | seed]) * 256
-    return string_field(b"ssh-rsa") + string_field(b"\x01\x00\x01") + string_field(modulus)
-
-
-def text(key_type: str, blob: bytes) -> str:
-    return f"{key_type} {base64.b64encode(blob).decode()}"
-
-
-ED1, ED2, ED3 = (ed25519(seed) for seed in (1, 2, 3))
-RSA1 = rsa(1)
-K1, K2, K3 = (text("ssh-ed25519", blob) for blob in (ED1, ED2, ED3))
-R1 = text("ssh-rsa", RSA1)
 HASHED = "|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg="  # 192.168.1.61, sshd(8)
 
 LINES = [
@@ -121,20 +96,6 @@ NAMES = [
     ("last.line.without.newline", 22),
     ("nowhere", 22),
 ]
-
-
-def numbers_by_keygen(file: Path, name: str) -> list[int]:
-    """Return the numbers of the lines whose key ssh-keygen finds for the name."""
-    done = subprocess.run(
-        ["ssh-keygen", "-F", name, "-l", "-f", str(file)],
-        capture_output=True,
-        env={"LC_ALL": "C"},
-    )
-    return [int(number) for number in re.findall(rb"(?m)^# Host .* found: line (\d+)", done.stdout)]
-
-
-def numbers(file: Path, host: str, port: int) -> list[int]:
-    return [line.number for line in KnownHosts.load([file]).lookup(host, port).lines]
 
 
 @pytest.fixture
@@ -324,114 +285,6 @@ def test_a_file_is_parsed_once_until_it_changes(tmp_path: Path) -> None:
     path.unlink()
     assert KnownHosts.load([path]).lookup("h").keys == ()
     assert KnownHosts.load([tmp_path]).lookup("h").keys == ()
-
-
-def test_add_creates_what_is_missing_and_keeps_the_rest(tmp_path: Path) -> None:
-    path = tmp_path / ".ssh" / "known_hosts"
-    add(path, "Host.Example", 22, "ssh-ed25519", ED1)
-    add(path, "::1", 2222, "ssh-rsa", RSA1)
-    assert path.read_text(encoding="utf-8") == f"host.example {K1}\n[::1]:2222 {R1}\n"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-
-
-@pytest.mark.parametrize("before", ["", f"x {K2}\n", f"x {K2}"])
-def test_add_ends_a_torn_line_first(tmp_path: Path, before: str) -> None:
-    path = tmp_path / "known_hosts"
-    path.write_text(before, encoding="utf-8")
-    path.chmod(0o644)
-    known = KnownHosts.load([path])
-    add(path, "h", 22, "ssh-ed25519", ED1)
-    known.check("h", 22, "ssh-ed25519", ED1)
-    expected = before.rstrip("\n") + "\n" * bool(before) + f"h {K1}\n"
-    assert path.read_text(encoding="utf-8") == expected
-    assert numbers(path, "h", 22) == [expected.count("\n")]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
-
-
-def test_add_can_hash_the_name(tmp_path: Path) -> None:
-    path = tmp_path / "known_hosts"
-    add(path, "Secret", 2222, "ssh-ed25519", ED1, hash_names=True)
-    assert b"ecret" not in path.read_bytes()
-    assert numbers_by_keygen(path, "[secret]:2222") == [1]
-    assert numbers(path, "secret", 2222) == [1]
-
-
-@pytest.mark.parametrize(
-    ("before", "reason"),
-    [(f"h {K2}\n", "host_key_changed"), (f"@revoked * {K1}\n", "host_key_revoked")],
-)
-def test_add_refuses_what_was_decided_meanwhile(tmp_path: Path, before: str, reason: str) -> None:
-    path = tmp_path / "known_hosts"
-    path.write_text(before, encoding="utf-8")
-    with pytest.raises(Unreachable) as caught:
-        add(path, "h", 22, "ssh-ed25519", ED1)
-    assert caught.value.reason == reason
-    assert path.read_text(encoding="utf-8") == before
-
-
-def test_add_says_where_it_could_not_write(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(
-        Unreachable, match=r"cannot remember the host key of h in .*file/known_hosts"
-    ):
-        add(tmp_path / "file" / "known_hosts", "h", 22, "ssh-ed25519", ED1)
-
-
-def test_add_to_dev_null_leaves_it_alone() -> None:
-    before = os.stat("/dev/null").st_mode
-    add("/dev/null", "h", 22, "ssh-ed25519", ED1)
-    assert os.stat("/dev/null").st_mode == before
-
-
-def test_threads_and_processes_add_side_by_side(tmp_path: Path) -> None:
-    path = tmp_path / ".ssh" / "known_hosts"
-    code = (
-        "import sys\n"
-        "from lmm.ssh.known_hosts import add\n"
-        "for i in range(20): add(sys.argv[1], f'{sys.argv[2]}{i}', 22, 'ssh-ed25519',"
-        " bytes.fromhex(sys.argv[3]))\n"
-    )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code, str(path), prefix, ED1.hex()])
-        for prefix in ("p", "q", "same")
-    ]
-
-    def work(prefix: str) -> None:
-        for number in range(20):
-            add(path, f"{prefix}{number}", 22, "ssh-ed25519", ED1)
-
-    threads = [threading.Thread(target=work, args=(prefix,)) for prefix in ("t", "u", "same")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [process.wait() for process in processes] == [0, 0, 0]
-    names = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines()]
-    wanted = [f"{prefix}{i}" for prefix in ("p", "q", "t", "u", "same") for i in range(20)]
-    assert sorted(names) == sorted(wanted)
-    for name in wanted:
-        KnownHosts.load([path]).check(name, 22, "ssh-ed25519", ED1)
-
-
-def test_of_two_keys_that_come_at_once_one_is_accepted(tmp_path: Path) -> None:
-    path = tmp_path / "known_hosts"
-    verdicts: list[str] = []
-
-    def work(blob: bytes) -> None:
-        try:
-            add(path, "h", 22, "ssh-ed25519", blob)
-            verdicts.append("added")
-        except Unreachable as error:
-            verdicts.append(error.reason)
-
-    threads = [threading.Thread(target=work, args=(ed25519(seed),)) for seed in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(verdicts) == ["added"] + ["host_key_changed"] * 5
-    assert len(path.read_text(encoding="utf-8").splitlines()) == 1
 
 
 def test_a_large_file_answers_for_every_host(tmp_path: Path) -> None:
