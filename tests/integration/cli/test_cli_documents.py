@@ -100,13 +100,13 @@ def wait_for(rune: Any, status: str) -> str:
 
 
 def test_every_document_matches_its_schema(busy: Any) -> None:
-    killed = busy.start("run", "t.held", "-t", "web1")
+    killed = busy.start("run", "t.held", "-t", "web1", "--timeout", "900")
     with killed:
         wait_for(busy, "running")
         killed.kill()
         killed.communicate()
     runs = {"killed": wait_for(busy, "interrupted")}
-    with busy.start("run", "t.held", "-t", "web2") as held:
+    with busy.start("run", "t.held", "-t", "web2", "--timeout", "900") as held:
         runs["held"] = wait_for(busy, "running")
         assert busy("run", "t.wipe", "-t", "db1", "-o", "json").code == 3
         runs["waiting"] = wait_for(busy, "waiting")

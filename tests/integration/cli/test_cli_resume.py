@@ -16,7 +16,7 @@ import pytest
 from lmm.receipts import receipt_key
 from lmm.testing import processes
 
-TARGETS = 500
+TARGETS = 200
 # Notes its target the moment it runs; ends when there is the file $RUNE_PARAM_GO, if that is given.
 NOTE = """\
 m=$(cat); m=${m#*'"target":"'}; m=${m#*'"target": "'}
@@ -66,9 +66,9 @@ def test_killed_again_and_again_each_target_runs_once(
 ) -> None:
     moments = random.Random(20260102)
     run = ("run", "note", "-t", "all", "-p", f"file={noted}", "--concurrency", "16")
-    killed(moments.randrange(1, 60), *run, "--on-disconnect", mode)
-    for share in (100, 200, 350):
-        killed(moments.randrange(share, share + 60), "runs", "resume", "last")
+    killed(moments.randrange(1, 24), *run, "--on-disconnect", mode)
+    for share in (40, 80, 140):
+        killed(moments.randrange(share, share + 24), "runs", "resume", "last")
     done = rune("runs", "resume", "last", "-o", "json", timeout=120)
     ran = noted.read_text().split()
     assert len(ran) == len(set(ran)), "a target ran twice"
