@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ SPECS = (
     "audit_v1",
     "settings_v1",
     "doctor_v1",
+    "inventory_v1",
+    "config_v1",
+    "policy_v1",
 )
 BASE_URI = "https://rune.dev/specs/"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -60,6 +64,18 @@ class Violation:
 
     def __str__(self) -> str:
         return f"{self.message} @ {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One rule of a schema that is broken: ``keyword`` and what it asks, in ``schema``, by the
+    ``value`` at ``location``."""
+
+    location: tuple[str | int, ...]
+    keyword: str
+    asked: Any
+    value: JSON
+    schema: Mapping[str, Any]
 
 
 class SchemaValidator:
@@ -91,6 +107,31 @@ class SchemaValidator:
             Violation(json_path(error.instance_path), _short(hide(error.message)))
             for error in _first(_compile(self.schema, mask="the value").iter_errors(instance))
         ]
+
+    def breaches(self, instance: JSON) -> list[Breach]:
+        """Return every rule that ``instance`` breaks, for who words them otherwise.
+
+        Raises ValueError for what is no JSON value.
+        """
+        if self._fast.is_valid(instance):
+            return []
+        return [self._breach(error) for error in self._fast.iter_errors(instance)]
+
+    def _breach(self, error: jsonschema_rs.ValidationError) -> Breach:
+        root: Any = self.schema
+        rule = root
+        for part in error.evaluation_path[:-1]:
+            if part == "$ref":
+                file, _, pointer = rule["$ref"].partition("#")
+                root = _retrieve(file) if file else root
+                rule = functools.reduce(operator.getitem, pointer.split("/")[1:], root)
+            else:
+                rule = rule[part]
+        location = tuple(error.instance_path)
+        if error.kind.name == "propertyNames":
+            error = error.kind.value
+            location = (*location, str(error.instance))
+        return Breach(location, error.kind.name, error.kind.value, error.instance, rule)
 
 
 def validator_for(schema: Mapping[str, JSON]) -> SchemaValidator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,10 @@ class Document:
         """Note a fault, with its line where the file is YAML."""
         line = line or self.line(location)
         self.problems.append(Problem(message, location, self.file, line, column))
+
+    def path(self, text: str) -> str:
+        """Return a path that stands in the file as it is from its folder, with ``~`` expanded."""
+        return str(self.folder / os.path.expanduser(text))
 
     def line(self, location: Location) -> int | None:
         """Return the line where a place of a YAML file stands, or the nearest place around it."""

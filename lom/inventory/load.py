@@ -1,7 +1,7 @@
 """Loads the inventory: the known targets and their groups, from files, folders and executables.
 
-Reading files is in ``files``, their schema in ``schema`` and ``sources``, groups and precedence in
-``merge`` and ``layers``: all imported only when there is an inventory to load.
+Reading files is in ``files``, what stands in them in ``settings`` and ``sources``, groups and
+precedence in ``merge`` and ``layers``: all imported only when there is an inventory to load.
 """
 
 from __future__ import annotations

@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING
 from lmm.aws.names import is_instance_id
 from lmm.model import JSON, Target
 from lom.documents.document import Document, Location, refuse
+from lom.documents.schema import check
 from lom.inventory.layers import Base, target_of
 from lom.inventory.model import Inventory
 from lom.inventory.ranges import RangeError, expand, has_range
-from lom.inventory.settings import Layer, group_of, layer_of, over, settings_of
+from lom.inventory.settings import Layer, group_of, over, settings_of, shared_of
 from lom.names import LOCAL, did_you_mean, name_fault, shown
 
 if TYPE_CHECKING:
     from lmm.aws.discovery import Query
     from lom.inventory.sources import Source
-
-TOP_KEYS = ("defaults", "targets", "sources", "groups")
 
 
 @dataclass(slots=True)
@@ -88,25 +87,35 @@ class _Builder:
     # --- collecting ------------------------------------------------------------------------
 
     def add(self, document: Document) -> None:
-        """Take in one file, noting in it what is wrong with it by itself."""
-        top = _mapping(document, (), document.data)
-        for key in top:
-            if key not in TOP_KEYS:
-                hint = did_you_mean(key, TOP_KEYS) or f"; known are {', '.join(TOP_KEYS)}"
-                document.fault((key,), f"unknown key {key!r}{hint}")
-        defaults = settings_of(top.get("defaults"), document, ("defaults",))
-        if defaults:
-            self.defaults = over(self.defaults, defaults)
-        for key, data in _mapping(document, ("targets",), top.get("targets")).items():
-            self._add_targets(document, key, data)
-        for key, data in _mapping(document, ("sources",), top.get("sources")).items():
-            self._add_source(document, key, data)
-        for key, data in _mapping(document, ("groups",), top.get("groups")).items():
-            self._add_group(document, key, data)
+        """Take in one file, noting in it what is wrong with it by itself.
 
-    def _add_targets(self, document: Document, key: str, data: JSON) -> None:
+        Settings that break the schema are left out, so that nothing else looks broken.
+        """
+        faults = check(document, "inventory_v1")
+        wrong = {place[:depth] for place in faults for depth in (2, 3)}
+
+        def right(data: JSON, *place: str) -> dict[str, JSON]:
+            if not isinstance(data, dict):
+                return {}
+            if not wrong:
+                return data
+            return {key: data[key] for key in data if (*place, key) not in wrong}
+
+        top = (document.data or {}) if () not in faults else {}
+        defaults = settings_of(right(top.get("defaults"), "defaults"), document, ("defaults",))
+        self.defaults = over(self.defaults, defaults)
+        for section, add in (
+            ("targets", self._add_targets),
+            ("sources", self._add_source),
+            ("groups", self._add_group),
+        ):
+            entries = top.get(section)
+            for key, data in entries.items() if isinstance(entries, dict) else ():
+                add(document, key, right(data, section, key))
+
+    def _add_targets(self, document: Document, key: str, data: dict[str, JSON]) -> None:
         here: Location = ("targets", key)
-        layer = settings_of(data, document, here) or {}
+        layer = settings_of(data, document, here)
         names = _names(document, here, key)
         hosts = _hosts(document, (*here, "host"), layer.get("host"), len(names))
         for name, host in zip(names, hosts, strict=True):
@@ -129,34 +138,28 @@ class _Builder:
         group.home = group.home or (document, here)
         return group
 
-    def _add_group(self, document: Document, key: str, data: JSON) -> None:
+    def _add_group(self, document: Document, key: str, data: dict[str, JSON]) -> None:
         here: Location = ("groups", key)
         group = self._group(document, here, key)
         settings = group_of(data, document, here)
-        if settings is None:
-            return
         for index, text in enumerate(settings.targets):
             group.targets.append((document, (*here, "targets", index), text))
         for index, text in enumerate(settings.groups):
             group.groups.append((document, (*here, "groups", index), text))
         group.layer = over(group.layer, settings.layer)
 
-    def _add_source(self, document: Document, key: str, data: JSON) -> None:
-        from lom.documents.model import validate
-        from lom.inventory.sources import Source, SourceModel
+    def _add_source(self, document: Document, key: str, data: dict[str, JSON]) -> None:
+        from lom.inventory.sources import Source
 
         here: Location = ("sources", key)
         self.has_sources = True
         group = self._group(document, here, key)
-        model = validate(SourceModel, data, document, here)
         if key in self.sources:
             other = self.sources[key].document.file
             document.fault(here, f"source {key!r} is already defined in {other}")
-        if model is None:
-            return
-        self.sources[key] = Source(key, model, document, here)
-        layer = over(layer_of(model.defaults), {"vars": model.vars} if model.vars else {})
-        group.layer = over(over(group.layer, {"transport": "ssm"}), layer)
+        shared = shared_of(data, document, here)
+        self.sources[key] = Source(key, data, document, here)
+        group.layer = over(over(group.layer, {"transport": "ssm"}), shared)
 
     # --- sources ---------------------------------------------------------------------------
 
@@ -316,13 +319,6 @@ class _Builder:
                     waiting[child] -= 1
             inside = {child for group in level for child in self._children(group)}
             level = [name for name in self.groups if name in inside and waiting[name] == 0]
-
-
-def _mapping(document: Document, here: Location, data: JSON) -> dict[str, JSON]:
-    if data is None or isinstance(data, dict):
-        return data or {}
-    document.fault(here, "not a mapping of names to settings")
-    return {}
 
 
 def _names(document: Document, here: Location, text: str) -> list[str]:

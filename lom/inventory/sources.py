@@ -1,4 +1,4 @@
-"""Sources of an inventory: what they may say, and the targets that they find in AWS.
+"""Sources of an inventory: what they ask AWS, and the targets that they find there.
 
 A source becomes a group of its name. What was found are settings of the targets themselves, so
 the usual precedence holds; AWS itself is asked in ``lmm.aws.discovery``, imported only then.
@@ -9,77 +9,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import AfterValidator, BeforeValidator, Field
+from typing import TYPE_CHECKING, Any
 
 from lmm.aws import names as aws
 from lmm.errors import RequestError, RuneError
 from lmm.model import JSON
 from lom.documents.document import Document, Location, Problem
-from lom.documents.model import Strict, checked, mapping
-from lom.inventory.schema import ExternalId, Profile, Region, RoleArn, SettingsModel, Vars
 from lom.names import LOCAL, name_fault
 
 if TYPE_CHECKING:
     from lmm.aws.discovery import FoundInstance, Query
 
 ACCOUNT = ("profile", "role_arn", "external_id")
-NAMES = ("computer_name", "name")  # variables that may name a target, beside tags
 TAGS = "tags."
-
-
-def _values(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _filled(values: list[str]) -> list[str]:
-    if not values:
-        raise ValueError("a filter without values matches nothing; name some or leave it out")
-    return values
-
-
-def _naming_fault(value: str) -> str | None:
-    if value in NAMES or (value.startswith(TAGS) and value != TAGS):
-        return None
-    return f"a target is named by tags.KEY, {' or '.join(NAMES)}"
-
-
-def _without_account(defaults: SettingsModel) -> SettingsModel:
-    given = defaults.ssm.model_fields_set if defaults.ssm else set()
-    twice = [name for name in ("region", *ACCOUNT) if name in given]
-    if twice:
-        name = "regions" if twice[0] == "region" else twice[0]
-        raise ValueError(f"ssm.{twice[0]} is where it was found; write {name} beside source")
-    return defaults
-
-
-class SourceModel(Strict):
-    """One entry of ``sources``."""
-
-    source: Literal["ec2", "ssm"]
-    regions: list[Region] = Field(default=[])
-    profile: Profile | None = None
-    role_arn: RoleArn | None = None
-    external_id: ExternalId | None = None
-    filters: dict[str, Annotated[list[str], BeforeValidator(_values), AfterValidator(_filled)]] = (
-        Field(default={})
-    )
-    resource_group: Annotated[str, checked(aws.group_fault)] | None = None
-    name: Annotated[str, checked(_naming_fault)] | None = None
-    address: Literal["private", "public"] = "private"
-    vars: Vars = Field(default={})
-    defaults: Annotated[
-        SettingsModel, BeforeValidator(mapping), AfterValidator(_without_account)
-    ] = SettingsModel()
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An entry of ``sources`` and where it stands."""
+    """An entry of ``sources`` as ``specs/inventory_v1.json`` has it, and where it stands."""
 
     name: str
-    model: SourceModel
+    data: Mapping[str, Any]
     document: Document
     location: Location
 
@@ -116,17 +66,20 @@ def queries(source: Source, ssm: Mapping[str, Any]) -> list[Query]:
     from lmm.aws.discovery import Query
     from lmm.aws.session import AwsAccount
 
-    model = source.model
-    own = {name: getattr(model, name) for name in ACCOUNT if name in model.model_fields_set}
+    given = source.data
+    own = {name: given[name] for name in ACCOUNT if name in given}
     account = AwsAccount(**{name: ssm.get(name) for name in ACCOUNT} | own)
-    regions: list[str | None] = [*model.regions] or [ssm.get("region")]
+    regions: list[str | None] = given.get("regions") or [ssm.get("region")]
     return [
         Query(
-            service=model.source,
+            service=given["source"],
             account=replace(account, region=region),
-            filters=model.filters,
-            resource_group=model.resource_group,
-            agents=(model.defaults.transport or "ssm") == "ssm",
+            filters={
+                name: [value] if isinstance(value, str) else value
+                for name, value in given.get("filters", {}).items()
+            },
+            resource_group=given.get("resource_group"),
+            agents=((given.get("defaults") or {}).get("transport") or "ssm") == "ssm",
         )
         for region in dict.fromkeys(regions)
     ]
@@ -185,7 +138,7 @@ def gather(
 
 def _wanted(source: Source, instance: FoundInstance) -> str | None:
     """Return the name that the source gives to an instance, None where it cannot be one."""
-    path = source.model.name
+    path = source.data.get("name")
     if path is None:
         return None
     if path.startswith(TAGS):
@@ -199,7 +152,7 @@ def _wanted(source: Source, instance: FoundInstance) -> str | None:
 
 def _host(source: Source, instance: FoundInstance) -> str:
     """Return the address; without one the id, which never is the name of another host."""
-    public = source.model.address == "public"
+    public = source.data.get("address") == "public"
     address = instance.public_address if public else instance.private_address
     return address or instance.instance_id
 

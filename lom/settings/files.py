@@ -74,7 +74,7 @@ def system_file() -> Document | None:
     from lom.documents.trust import refuse_foreign
 
     refuse_foreign(values.SYSTEM_POLICY, machine=True)
-    file = read_config(Path(values.SYSTEM_POLICY))
+    file = read_config(Path(values.SYSTEM_POLICY), "policy_v1")
     if not file.data:  # as a full disk, or who has not written it to its end, leaves it
         raise RequestError(
             "config_invalid",
@@ -83,8 +83,9 @@ def system_file() -> Document | None:
     return file
 
 
-def read_config(path: Path, unchecked: bool = False) -> Document:
-    """Return a configuration file, ``data`` a mapping; ``unchecked`` lets small faults pass.
+def read_config(path: Path, spec: str, unchecked: bool = False) -> Document:
+    """Return a file of settings as the schema of ``spec`` has it, ``data`` a mapping; ``unchecked``
+    lets pass what is not as it has it.
 
     Raises RequestError (``config_invalid``) naming file and line.
     """
@@ -98,4 +99,9 @@ def read_config(path: Path, unchecked: bool = False) -> Document:
         document.data = {}
     if not isinstance(document.data, dict):
         raise RequestError("config_invalid", f"{path} must hold a mapping of settings")
+    if not unchecked and document.data:
+        from lom.documents.schema import check
+
+        check(document, spec)
+        refuse(document, "config_invalid")
     return document

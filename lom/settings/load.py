@@ -3,9 +3,8 @@
 Flags win over the environment, the environment over ``./rune.yaml``, that over
 ``~/.config/rune/config.yaml``, and all of them over the defaults. ``RUNE_CONFIG`` names a file
 that is read instead of the two. What decides whether a run is admitted is no setting: it adds up
-over these files and the machine's own ``/etc/rune/policy.yaml``, which nothing replaces. pydantic,
-in ``lom.settings.schema``, is imported only when there is a file: it costs more than all the rest
-of a start-up.
+over these files and the machine's own ``/etc/rune/policy.yaml``, which nothing replaces. What may
+stand in them is for ``specs/config_v1.json`` and ``policy_v1.json`` to say.
 """
 
 from __future__ import annotations
@@ -56,11 +55,14 @@ def load_settings(
     """
     given: dict[str, Any] = {}
     sources = dict.fromkeys(KEYS, "default")
-    files = [read_config(path, unchecked) for path in config_files(environ, cwd, home, unchecked)]
+    files = [
+        read_config(path, "config_v1", unchecked)
+        for path in config_files(environ, cwd, home, unchecked)
+    ]
     safeguards = None if unchecked else _safeguards(files, cwd)
     layers = [
         _system(safeguards),
-        *(_layer(file, unchecked) for file in files),
+        *map(_layer, files),
         _environment(environ),
         _flags(flags),
     ]
@@ -100,11 +102,7 @@ def _system(safeguards: Safeguards | None) -> _Layer:
     return {}
 
 
-def _layer(file: Document, unchecked: bool) -> _Layer:
-    if not unchecked:
-        from lom.settings.schema import check
-
-        check(file)
+def _layer(file: Document) -> _Layer:
     layer: _Layer = {}
     for key, value in file.data.items():
         if key not in KEYS or value is None:
@@ -113,6 +111,8 @@ def _layer(file: Document, unchecked: bool) -> _Layer:
             listed = (value,) if isinstance(value, str) else value
             value = tuple(str(file.folder / os.path.expanduser(one)) for one in listed)
             value = value if key in _PATHS else value[0]
+        elif isinstance(value, float) and value.is_integer():
+            value = int(value)  # 8.0 is a whole number, too
         layer[key] = (value, f"{file.file}:{file.line((key,))}")
     return layer
 

@@ -8,13 +8,7 @@ from pathlib import Path
 
 from lom.documents.document import Document
 from lom.documents.trust import refuse_foreign
-from lom.settings.policy.schema import (
-    approvals_of,
-    audit_of,
-    lock_of,
-    policy_of,
-    system_safeguards,
-)
+from lom.settings.policy.parse import audit_of, path_of, policy_of, system_safeguards
 from lom.settings.policy.values import AuditLog, Safeguards
 
 
@@ -35,15 +29,14 @@ def gather(system: Document | None, files: Sequence[Document], lock: Path | None
     silent = False
     approvals: str | None = None
     for document in files:
-        if document.data.get("policy") is not None:
-            policies.append(policy_of(document))
-        if document.data.get("plugin_lock") is not None:
-            locks.append(lock_of(document))
-            refuse_foreign(locks[-1])
+        if (policy := document.data.get("policy")) is not None:
+            policies.append(policy_of(document, policy, ("policy",)))
+        if (named := path_of(document, "plugin_lock")) is not None:
+            locks.append(named)
+            refuse_foreign(named)
         if document.data.get("audit") is not None:
             own, silent = audit_of(document)
-        if document.data.get("approvals") is not None:
-            approvals = approvals_of(document)
+        approvals = path_of(document, "approvals") or approvals
     if own is not None:  # not the log itself, which people may share
         refuse_foreign(os.path.dirname(own.path))
     if lock is not None:

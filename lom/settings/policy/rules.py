@@ -1,4 +1,4 @@
-"""The rules of a policy as values; made from files by ``lom.settings.policy.schema``."""
+"""The rules of a policy as values; made from files by ``lom.settings.policy.parse``."""
 
 from __future__ import annotations
 

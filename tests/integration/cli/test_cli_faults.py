@@ -163,7 +163,7 @@ def test_a_wrong_key_in_the_configuration(fleet: Any) -> None:
     fleet.write("rune.yaml", "output: json\nconcurency: 3\n")
     done = fleet("run", "noop")
     assert done.code == 2
-    assert "did you mean 'concurrency'? @ $.concurency, line 2 of" in told(done.stderr)
+    assert "rune.yaml:2: unknown key 'concurency'; did you mean 'concurrency'?" in told(done.stderr)
     assert done.document["error_data"]["error"]["data"]["reason"] == "config_invalid"
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmm.aws import names
+from lmm.contract import BASE_URI, validator_for
 
 
 @pytest.mark.parametrize(
@@ -40,15 +41,15 @@ def test_instance_ids_are_what_the_service_model_takes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "good", "bad"),
+    ("rule", "good", "bad"),
     [
         (
-            names.region_fault,
+            "ssm/properties/region",
             ["eu-west-1", "us-gov-west-1", "us-iso-east-1", "eusc-de-east-1", "ap-southeast-12"],
             ["", "eu-west", "eu_west_1", "EU-WEST-1", "eu-west-1a", "http://x"],
         ),
         (
-            names.role_fault,
+            "ssm/properties/role_arn",
             [
                 "arn:aws:iam::123456789012:role/rune",
                 "arn:aws-us-gov:iam::123456789012:role/a/path/rune@x",
@@ -61,19 +62,19 @@ def test_instance_ids_are_what_the_service_model_takes() -> None:
                 "arn:aws:iam::123456789012:role/a b",
             ],
         ),
-        (names.external_id_fault, ["42", "a:b/c=d@e"], ["", "x", "a b", "y" * 1225]),
+        ("ssm/properties/external_id", ["42", "a:b/c=d@e"], ["", "x", "a b", "y" * 1225]),
         (
-            names.bucket_fault,
+            "ssm/properties/s3_bucket",
             ["abc", "my-bucket.logs", "0" * 63],
             ["ab", "My-Bucket", "s3://abc", "abc/d", "-abc", "abc-", "a..b", "10.0.0.1", "0" * 64],
         ),
         (
-            names.prefix_fault,
+            "ssm/properties/s3_prefix",
             ["", "rune", "a/b c/", "x" * 400],
             ["/rune", "a\nb", "x" * 401],
         ),
         (
-            names.group_fault,
+            "source/properties/resource_group",
             [
                 "gpu-fleet",
                 "a.b_c",
@@ -84,7 +85,7 @@ def test_instance_ids_are_what_the_service_model_takes() -> None:
         ),
     ],
 )
-def test_what_is_taken_and_what_is_told(fault: object, good: list[str], bad: list[str]) -> None:
-    assert callable(fault)
-    assert [text for text in good if fault(text) is not None] == []
-    assert [text for text in bad if not fault(text)] == []
+def test_what_an_inventory_may_say(rule: str, good: list[str], bad: list[str]) -> None:
+    validator = validator_for({"$ref": f"{BASE_URI}inventory_v1.json#/$defs/{rule}"})
+    assert [text for text in good if validator.violations(text)] == []
+    assert [text for text in bad if not validator.violations(text)] == []

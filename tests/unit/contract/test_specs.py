@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from lmm.contract import SPECS, authority, check_schema, spec_validator
 
 SPECS_DIR = Path(__file__).resolve().parents[3] / "specs"
+FILES = ("inventory_v1", "config_v1", "policy_v1")  # that people write
 README = (SPECS_DIR / "README.md").read_text(encoding="utf-8")
 DOCUMENTS: dict[str, Any] = {
     name: json.loads((SPECS_DIR / f"{name}.json").read_text(encoding="utf-8"))
@@ -127,9 +128,10 @@ def required_fields(
         for name in found.get("required", []):
             yield (*path, name), id(found)
         if isinstance(value, dict):
-            for name, child in found.get("properties", {}).items():
-                if name in value:
-                    yield from required_fields(child, home, value[name], (*path, name))
+            named = found.get("properties", {})
+            for name in value:
+                child = named.get(name, found.get("additionalProperties", {}))
+                yield from required_fields(child, home, value[name], (*path, name))
         if isinstance(value, list) and "items" in found:
             for index, item in enumerate(value):
                 yield from required_fields(found["items"], home, item, (*path, index))
@@ -251,8 +253,9 @@ def test_fast_path_and_authority_agree(case: tuple[str, Any]) -> None:
     spec, message = case
     accepted = spec_validator(spec).violations(message) == []
     assert authority(DOCUMENTS[spec]).is_valid(message) is accepted
-    # Python's own $ differs from ECMA-262's before a final newline, so only without those
-    if not re.search(r"\\n\"", json.dumps(message)):
+    # Python's own $ differs from ECMA-262's before a final newline, so only without those; and it
+    # does not read the classes of Unicode, which ECMA-262 has
+    if not re.search(r"\\n\"", json.dumps(message)) and spec not in FILES:
         assert plain_validator(json.dumps(DOCUMENTS[spec])).is_valid(message) is accepted
 
 

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from lmm.contract import spec_validator
 from lmm.model import Become, SecretRef, SshSettings, Target
 from lmm.register import choices
 from lom.inventory.load import load_inventory
 from lom.inventory.model import Inventory
-from lom.inventory.schema import SshModel
 from lom.planning.options import RunOptions
 from lom.planning.targets import adjusted
 
 DOCS = Path(__file__).parents[3] / "docs" / "inventory.md"
+SSH = spec_validator("inventory_v1").schema["$defs"]["ssh"]["properties"]
 
 Load = Callable[[str], Inventory]
 
@@ -112,9 +113,9 @@ def test_every_setting_arrives(load: Load, tmp_path: Path) -> None:
 
 def test_the_schema_and_the_settings_have_the_same_fields_and_defaults() -> None:
     fields = {one.name for one in dataclasses.fields(SshSettings)}
-    assert fields == set(SshModel.model_fields)
+    assert fields == set(SSH)
     for name in fields - {"identity_files", "known_hosts", "options"}:
-        assert SshModel.model_fields[name].default == getattr(SshSettings(), name)
+        assert SSH[name].get("default") == getattr(SshSettings(), name)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +274,7 @@ def test_every_inventory_of_the_docs_loads(tmp_path: Path) -> None:
 
 def test_the_docs_name_every_key() -> None:
     text = DOCS.read_text()
-    fields = [*SshModel.model_fields, *choices()]
+    fields = [*SSH, *choices()]
     assert [name for name in fields if f"`{name}`" not in text] == []
 
 

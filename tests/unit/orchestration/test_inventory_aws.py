@@ -14,20 +14,21 @@ import pytest
 from lmm.aws import checks
 from lmm.aws.discovery import Query
 from lmm.aws.session import AwsAccount
+from lmm.contract import spec_validator
 from lmm.errors import RequestError
 from lmm.model import SsmSettings, Target
 from lom.inventory.files import read
 from lom.inventory.load import load_inventory
 from lom.inventory.merge import asked_of_aws
 from lom.inventory.model import Inventory
-from lom.inventory.schema import SsmModel
 from lom.inventory.selectors import select
-from lom.inventory.sources import SourceModel
 from lom.planning.options import RunOptions
 from lom.service.orchestrator import Orchestrator
 
 ID = "i-0123456789abcdef0"
 DOCS = Path(__file__).parents[3] / "docs"
+RULES = spec_validator("inventory_v1").schema["$defs"]
+SSM = RULES["ssm"]["properties"]
 
 Load = Callable[[str], Inventory]
 
@@ -84,9 +85,9 @@ def test_every_setting_of_ssm_arrives(load: Load) -> None:
 
 def test_the_schema_and_the_settings_have_the_same_fields_and_defaults() -> None:
     fields = {one.name for one in dataclasses.fields(SsmSettings)} - {"ping_status"}
-    assert fields == set(SsmModel.model_fields)
+    assert fields == set(SSM)
     for name in fields:
-        assert SsmModel.model_fields[name].default == getattr(SsmSettings(), name)
+        assert SSM[name].get("default") == getattr(SsmSettings(), name)
 
 
 def test_ssm_merges_per_key(load: Load) -> None:
@@ -175,7 +176,7 @@ def test_ssm_merges_per_key(load: Load) -> None:
         ),
         (
             "sources: {s: {source: ec2, filters: {x: []}}}",
-            "a filter without values matches nothing; name some or leave it out"
+            "a text or a list of texts is needed; a filter without values matches nothing"
             " @ $.sources.s.filters.x",
         ),
         (
@@ -184,7 +185,8 @@ def test_ssm_merges_per_key(load: Load) -> None:
         ),
         (
             "sources: {s: {source: ec2, defaults: {ssm: {profile: x}}}}",
-            "ssm.profile is where it was found; write profile beside source @ $.sources.s.defaults",
+            "it is where the instance was found; write profile beside source"
+            " @ $.sources.s.defaults.ssm.profile",
         ),
         (
             "sources: {s: {source: ec2, defaults: {prot: 1}}}",
@@ -347,5 +349,5 @@ def test_the_policies_of_the_docs_allow_what_doctor_tries() -> None:
 
 def test_the_docs_name_every_key() -> None:
     text = (DOCS / "inventory.md").read_text()
-    fields = [*SsmModel.model_fields, *SourceModel.model_fields]
+    fields = [*SSM, *RULES["source"]["properties"]]
     assert [name for name in fields if f"`{name}`" not in text] == []

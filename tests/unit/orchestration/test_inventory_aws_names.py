@@ -12,14 +12,14 @@ from lmm.aws.discovery import FoundInstance
 from lmm.aws.names import is_instance_id
 from lmm.aws.session import AwsAccount
 from lom.documents.document import Document
-from lom.inventory.sources import FoundTarget, Source, SourceModel, gather
+from lom.inventory.sources import FoundTarget, Source, gather
 from lom.names import name_fault
 
 
 def source(key: str = "s", **settings: object) -> Source:
     given = {"source": "ec2", "name": "tags.Name", **settings}
-    model = SourceModel.model_validate({k: v for k, v in given.items() if v is not None})
-    return Source(key, model, Document("inventory.yaml", Path()), ("sources", key))
+    data = {k: v for k, v in given.items() if v is not None}
+    return Source(key, data, Document("inventory.yaml", Path()), ("sources", key))
 
 
 def instance(number: int, tag: str | None = None, **known: str | None) -> FoundInstance:

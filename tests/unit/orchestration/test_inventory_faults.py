@@ -85,8 +85,8 @@ def faults(tmp_path: Path, load: Load) -> Callable[[str], list[str]]:
         *(
             (
                 f"targets: {{a: {{become: {word}}}}}",
-                f"inventory.yaml:1: {word} is a text here; write true or false, or the name of a"
-                " user @ $.targets.a.become",
+                "inventory.yaml:1: write true or false, the name of a user, or a mapping;"
+                " yes, no, on and off are texts here @ $.targets.a.become",
             )
             for word in ("yes", "No", "on", "off")
         ),
@@ -230,6 +230,8 @@ def test_all_faults_are_told_at_once(faults: Callable[[str], list[str]]) -> None
         "$.targets.a.transport",
         "$.targets.b.user",
         "$.groups.g.color",
+        "$.groups.g.targets[0]",
+        "$.groups.g.groups[0]",
     ]
 
 

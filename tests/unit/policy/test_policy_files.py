@@ -160,6 +160,7 @@ def test_the_machines_inventory_is_used_where_no_other_is_named(
 
 
 RULES = "default: deny\nrules:\n  - name: a\n    effect: allow\n"
+NAMED = "inventory: hosts.yaml\n" + RULES
 
 
 @pytest.mark.parametrize(
@@ -169,12 +170,15 @@ RULES = "default: deny\nrules:\n  - name: a\n    effect: allow\n"
         ("default: maybe\n", ["\"maybe\" is not 'allow' or 'deny'", "@ $.default"]),
         (RULES + "    user: [x]\n", ["did you mean 'users'?", ":5:", "@ $.rules[0].user"]),
         (RULES + "    risks: [chnge]\n", ["did you mean 'change'?", "$.rules[0].risks[0]"]),
-        (RULES + "    risks: []\n", ["$.rules[0].risks"]),
+        (RULES + "    risks: []\n", ["name at least one", "$.rules[0].risks"]),
         (RULES + "    users: ['@']\n", ["a name or a pattern", "$.rules[0].users[0]"]),
-        (RULES + "    targets: 'a and'\n", ["at character", "$.rules[0].targets"]),
-        (RULES + "    targets: '@hosts'\n", ["a rule's selector names no file"]),
+        (NAMED + "    targets: 'a and'\n", ["at character", "$.rules[0].targets"]),
+        (NAMED + "    targets: '@hosts'\n", ["a rule's selector names no file"]),
         (RULES + "    targets: prod\n", ["name the policy's own inventory", ":5:"]),
-        (RULES + "    hours: 8-18\n", ["is not a time window", "$.rules[0].hours[0]"]),
+        (RULES + "    hours: 8-18\n", ["is not a time window", "@ $.rules[0].hours"]),
+        (RULES + "    hours: [8-18]\n", ["is not a time window", "@ $.rules[0].hours[0]"]),
+        (RULES + "    risks: chnge\n", ["did you mean 'change'?", "@ $.rules[0].risks"]),
+        (RULES + "    approval: {approvers: a}\n", ["name the folder of the answers"]),
         (RULES + "    max_targets: 0\n", ["0 is less than the minimum of 1"]),
         (RULES + "    max_targets: true\n", ["true is not a whole number"]),
         (RULES + "  - name: a\n    effect: deny\n", ["'a' stands here a second time", ":5:"]),
@@ -193,15 +197,16 @@ RULES = "default: deny\nrules:\n  - name: a\n    effect: allow\n"
             "rules:\n  - {name: a, effect: deny, approval: {approvers: b}}\n",
             ["it is for what a rule allows", "$.rules[0].approval"],
         ),
-        ("approvals: 3\n", ["$.approvals"]),
+        ("approvals: 3\n", ["3 is not text; put it in quotes @ $.approvals"]),
         ("rules:\n  - effect: deny\n", ["the key 'name' is needed", "$.rules[0].name"]),
         ("rules: {a: 1}\n", ["a mapping is not a list", "$.rules"]),
         ("rules: [deny]\n", ["not a mapping", "$.rules[0]"]),
         ("rules: [2025-01-01]\n", ["not a mapping", "$.rules[0]"]),
         ("rules: &a [*a]\n", ["an alias inside of itself"]),
-        ("identities: {rune: 'A B'}\n", ["$.identities.rune"]),
+        ("identities: {rune: 'A B'}\n", ["an environment variable is needed @ $.identities.rune"]),
         ("audit: {required: true}\n", ["a log that is required has a path"]),
-        ("audit: yes\n", ["$.audit"]),
+        ("audit: yes\n", ["write false for no log, or a mapping", "@ $.audit"]),
+        ("audit: true\n", ["write false for no log, or a mapping", "@ $.audit"]),
         ("- a\n", ["must hold a mapping"]),
     ],
 )
