@@ -20,8 +20,6 @@ from lom.admission.caller import Caller
 from lom.admission.safeguards import caller_of, settled
 from lom.admission.verdict import Grounds
 from lom.documents.places import home
-from lom.execution.events import Event
-from lom.execution.run import Run
 from lom.inventory.load import find_inventory, load_inventory
 from lom.inventory.model import Inventory
 from lom.inventory.selector_syntax import names_file, parse
@@ -32,12 +30,14 @@ from lom.planning.planner import Known, PlanRequest, make_plan
 from lom.planning.scripts import load_scripts
 from lom.registry.places import default_registry
 from lom.registry.registry import Registry
-from lom.service.executors import Threads
 from lom.settings.load import load_settings
 from lom.settings.values import Settings, is_named, state_folder
 
 if TYPE_CHECKING:
+    from lom.execution.events import Event
+    from lom.execution.run import Run
     from lom.ledger.store import Ledger
+    from lom.service.executors import Threads
 
 _STARTS = {field.name for field in fields(Start)}
 
@@ -65,7 +65,7 @@ class Orchestrator:
         self._inventory = inventory
         self._plugin_paths = tuple(plugin_paths)
         self._settings = settings
-        self._executor = Threads()
+        self._threads: Threads | None = None
         self._planned = False
         self._lock = threading.RLock()  # for what is read at the first need
         self._read: Inventory | None = None
@@ -259,9 +259,20 @@ class Orchestrator:
 
     def close(self) -> None:
         """Close all kept connections."""
-        self._executor.close()
+        if self._threads is not None:
+            self._threads.close()
 
     # -- inside --------------------------------------------------------------------------------
+
+    @property
+    def _executor(self) -> Threads:
+        with self._lock:
+            if self._threads is None:
+                # Imported here: a third of what a command costs that only looks.
+                from lom.service.executors import Threads
+
+                self._threads = Threads()
+            return self._threads
 
     def _asked(self, plan: Plan, caller: Caller | None) -> tuple[Caller, Grounds]:
         """Return who asks for the plan, and what judges may need, as it is at this moment."""

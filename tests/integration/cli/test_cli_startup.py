@@ -59,6 +59,13 @@ def test_settings_cost_nothing_without_a_file(rune: Any) -> None:
     assert imported(rune, "config", "show") & HEAVY == {"yaml", "jsonschema_rs"}
 
 
+def test_what_only_looks_imports_nothing_that_runs(rune: Any) -> None:
+    rune.write("inventory.yaml", "targets: {here: {transport: local}}\n")
+    modules = imported(rune, "target", "list")
+    assert modules & HEAVY == {"yaml", "jsonschema_rs"}
+    assert not modules & {"lom.execution.run", "lmm.fanout", "lmm.job"}
+
+
 def test_boto3_is_for_those_who_ask_aws(rune: Any) -> None:
     rune.write(
         "inventory.yaml",
