@@ -104,7 +104,7 @@ class _Tries:
             return False
         if self.number < ssh.connect_attempts:
             return True
-        was_refused = error["error_data"]["error"]["data"].items() >= GREETING.items()
+        was_refused = result.problem["data"].items() >= GREETING.items()
         return was_refused and time.monotonic() < self.began + ssh.banner_timeout_s
 
 
@@ -194,22 +194,19 @@ def _nobody(kind: str, data: Mapping[str, Any]) -> None:
 
 def _not_kept(invocation: Invocation, result: Result) -> Result:
     """Return the result of one whose host has not got a file: nothing of its plugin has run."""
-    assert result.error
     if result.outcome in (Outcome.UNREACHABLE, Outcome.CANCELLED):
         return replace(result, plugin=invocation.plugin)
-    why = result.error["error_data"]["error"]
-    words = f"the host has not kept the plugin's files: {why['message']}"
-    error: RuneError = HostError("files_not_kept", words, cause=why)
+    words = f"the host has not kept the plugin's files: {result.message}"
+    error: RuneError = HostError("files_not_kept", words, cause=result.problem)
     if result.outcome is Outcome.LOST:
-        error = Unreachable("connection_reset", words, cause=why)
+        error = Unreachable("connection_reset", words, cause=result.problem)
     return failure(invocation, error, duration_s=result.duration_s)
 
 
 def _not_asked(result: Result, invocation: Invocation) -> Result:
     """Return the result of one whose host could not be asked, for the reason in ``result``."""
-    problem = result.error["error_data"]["error"] if result.error else {}
-    why = f"the host could not be asked what became of it: {problem.get('message')}"
-    error = ConnectionLost("host_not_asked", why, cause=problem)
+    why = f"the host could not be asked what became of it: {result.message}"
+    error = ConnectionLost("host_not_asked", why, cause=result.problem)
     return failure(invocation, error, duration_s=result.duration_s)
 
 

@@ -309,3 +309,18 @@ class Result:
     @property
     def ok(self) -> bool:
         return self.outcome is Outcome.OK
+
+    @property
+    def problem(self) -> Mapping[str, JSON]:
+        """Code, message and data of the error; empty when ok."""
+        return self.error["error_data"]["error"] if self.error else {}
+
+    @property
+    def reason(self) -> str | None:
+        """The stable name of the error; ``None`` when ok."""
+        return self.problem["data"]["reason"] if self.error else None
+
+    @property
+    def message(self) -> str:
+        """The error in words; empty when ok."""
+        return self.problem["message"] if self.error else ""

@@ -94,7 +94,7 @@ def case_difference(tried: TrialResult, case: Case) -> str | None:
     """Return how an answer differs from what a case expects, None if it does not."""
     if not tried.answered:
         return trouble(tried)
-    own = tried.error["data"]["details"] if tried.error else None
+    own = tried.result.problem.get("data", {}).get("details")
     if tried.result.exit_code != case.exit_code:
         told = f": {own['message']}" if own else ""
         return f"the exit code is {tried.result.exit_code}, not {case.exit_code}{told}"

@@ -28,7 +28,7 @@ def exit_code(subject: Subject) -> Finding:
     if failing is not None and failing is not subject.case:
         runs.append(subject.trials.run(subject.capability, failing.input_parameters, failing))
     for tried in runs:
-        if tried.reason == "output_exit_code_mismatch":
+        if tried.result.reason == "output_exit_code_mismatch":
             remedy = "Exit with 0 after a payload, with error.code after an error."
             return failed("exit-code", trouble(tried), remedy)
     if failing is None:

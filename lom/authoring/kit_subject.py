@@ -55,8 +55,8 @@ def keeps_contract(name: str, tried: TrialResult, what: str, remedy: str) -> Fin
 
 def trouble(tried: TrialResult) -> str:
     """Return in words what RUNE has against an answer."""
-    message = tried.error.get("message", "")
-    first = tried.error.get("data", {}).get("first_bytes")
+    message = tried.result.message
+    first = tried.result.problem.get("data", {}).get("first_bytes")
     is_told = not first or "stdout begins with" in message
     beginning = "" if is_told else f"; stdout begins with {shown(first, 100)}"
     log = tried.result.stderr.strip()

@@ -64,8 +64,8 @@ def trials_on(
     try:
         first = find_orphans(trials, "none")
         if not first.result.ok:  # said once, not by each check
-            why = first.error["message"]
-            raise RequestError(first.reason or "invalid_request", f"{targets[0].name}: {why}")
+            words = f"{targets[0].name}: {first.result.message}"
+            raise RequestError(first.result.reason or "invalid_request", words)
         yield trials
     finally:
         pool.close()

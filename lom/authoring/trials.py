@@ -39,20 +39,9 @@ class TrialResult:
     places: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def reason(self) -> str | None:
-        """The reason of the error, None when the plugin answered with a payload."""
-        return self.error["data"]["reason"] if self.result.error else None
-
-    @property
-    def error(self) -> Mapping[str, Any]:
-        """Code, message and data of RUNE's error; empty when there is none."""
-        found: Mapping[str, Any] = (self.result.error or {}).get("error_data", {}).get("error", {})
-        return found
-
-    @property
     def answered(self) -> bool:
         """Whether the plugin kept the contract: with a payload, or with an error of its own."""
-        return self.reason in (None, "plugin_failed")
+        return self.result.reason in (None, "plugin_failed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,6 @@ def _has_server(job: Job, server: _Server) -> bool:
     ended = server.result
     if ended is None:
         return True
-    problem = ended.error["error_data"]["error"] if ended.error else {}
-    words = f"its server {server.name} ended before it was called: {problem.get('message', 'ok')}"
-    job.fail(HostError("pair_failed", words, cause=problem))
+    words = f"its server {server.name} ended before it was called: {ended.message or 'ok'}"
+    job.fail(HostError("pair_failed", words, cause=ended.problem))
     return False

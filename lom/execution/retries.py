@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmm.model import Outcome, Result
 
@@ -23,13 +22,13 @@ def is_worth_retrying(result: Result, retry_safe: bool) -> bool:
     """
     if result.outcome is Outcome.UNREACHABLE:
         return True
-    may_have_run = result.outcome in _MAY_HAVE_RUN or _reason(result) == "disconnected"
+    may_have_run = result.outcome in _MAY_HAVE_RUN or result.reason == "disconnected"
     return retry_safe and may_have_run and not _declined(result)
 
 
 def is_left_undone(result: Result) -> bool:
     """Tell whether a host, asked what became of a start, has said that RUNE left it undone."""
-    return _reason(result) in ("never_started", "disconnected")
+    return result.reason in ("never_started", "disconnected")
 
 
 def wait_s(first_s: float, retry: int) -> float:
@@ -55,15 +54,5 @@ def _waits(first_s: float) -> tenacity.wait.wait_base:
 
 def _declined(result: Result) -> bool:
     """Whether the plugin's own error says ``retryable: false``."""
-    own = _data(result).get("details")
+    own = result.problem.get("data", {}).get("details")
     return isinstance(own, dict) and own.get("retryable") is False
-
-
-def _reason(result: Result) -> str | None:
-    reason: str | None = _data(result).get("reason")
-    return reason
-
-
-def _data(result: Result) -> Mapping[str, Any]:
-    data: Mapping[str, Any] = result.error["error_data"]["error"]["data"] if result.error else {}
-    return data

@@ -12,7 +12,6 @@ import pytest
 
 from lmm.model import Become, Outcome, SecretRef, Target
 from lmm.testing import Account, Sshd
-from tests.support.errors import reason
 
 from .stubborn import STUBBORN, all_running, gone, pids
 
@@ -41,7 +40,7 @@ def test_login_shells(host_factory: Any, sshd: Sshd, transport: str, shell: str)
         if shell == "/bin/sh":
             assert result.output_data == {"from": "x"}
         else:
-            assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "no_shell")
+            assert (result.outcome, result.reason) == (Outcome.UNREACHABLE, "no_shell")
 
 
 @pytest.mark.parametrize("transport", ["ssh", "openssh"])
@@ -60,7 +59,7 @@ def test_become(host_factory: Any, sshd: Sshd, scratch: Path, transport: str, su
         if sudo in ("nopasswd", "password"):
             assert result.output_data == {"from": "root"}, result.error
         else:
-            assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "become_failed")
+            assert (result.outcome, result.reason) == (Outcome.UNREACHABLE, "become_failed")
         assert password not in str(result)
         assert os.environ["SUDO_PASSWORD"] not in str(result).replace("wrong password", "")
 

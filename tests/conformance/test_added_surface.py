@@ -14,6 +14,7 @@ from lmm.errors import RuneError
 from lom import Orchestrator
 from lom.admission.caller import Caller
 from lom.service import describe, follow, runs
+from tests.support.errors import error_of, reason
 
 POLICY = "policy: {rules: [{name: no-bob, users: bob, actions: noop, effect: deny}]}\n"
 
@@ -73,6 +74,6 @@ def test_it_answers_each_caller(lines: Lines) -> None:
     kinds = [event["kind"] for event in ask("ann", ask="events", run_id=last["run_id"])]
     assert (kinds[0], kinds[-1]) == ("run.started", "run.finished")
     (refused,) = ask("bob", **wanted)
-    assert refused["error_data"]["error"]["data"]["rule"] == "no-bob"
+    assert error_of(refused)["data"]["rule"] == "no-bob"
     (unknown,) = ask("ann", ask="events", run_id="none")
-    assert unknown["error_data"]["error"]["data"]["reason"] == "unknown_run"
+    assert reason(unknown) == "unknown_run"

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from lmm.model import Limits, Outcome
-from tests.support.errors import reason
 
 OK = 'echo \'{"payload":{"result":"success","output_data":{"n":1}}}\''
 
@@ -74,21 +73,21 @@ def test_success(host: Any) -> None:
 )
 def test_outcomes(host: Any, script: str, outcome: Outcome, expected: str) -> None:
     result = host.run(script)
-    assert (result.outcome, reason(result)) == (outcome, expected)
+    assert (result.outcome, result.reason) == (outcome, expected)
 
 
 def test_a_plugins_own_error_travels_unchanged(host: Any) -> None:
     own = {"code": 3, "message": "disk full", "details": {"free": 0, "ü": ["$(x)"]}}
     result = host.run(f"cat <<'EOF'\n{json.dumps({'error': own})}\nEOF\nexit 3")
-    assert result.error["error_data"]["error"]["data"]["details"] == own
+    assert result.problem["data"]["details"] == own
     assert result.exit_code == 3
 
 
 def test_the_plugins_schema_is_enforced(host: Any) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 0}}}
     result = host.run(OK, output_schema=schema)
-    assert (result.outcome, reason(result)) == (Outcome.INVALID_OUTPUT, "output_data_invalid")
-    message = result.error["error_data"]["error"]["message"]
+    assert (result.outcome, result.reason) == (Outcome.INVALID_OUTPUT, "output_data_invalid")
+    message = result.message
     assert "1 is greater than the maximum of 0 @ $" in message
     assert message.endswith(".n")
 
@@ -115,7 +114,7 @@ def test_eight_megabytes_of_stdout_arrive(host: Any) -> None:
 def test_over_the_cap_is_invalid_output(host: Any, script: str, expected: str) -> None:
     limits = Limits(timeout_s=30, stdout_bytes=200_000, stderr_bytes=100_000)
     result = host.run(script, limits=limits)
-    assert (result.outcome, reason(result)) == (Outcome.INVALID_OUTPUT, expected)
+    assert (result.outcome, result.reason) == (Outcome.INVALID_OUTPUT, expected)
     assert len(result.stderr) <= 100_000
 
 
@@ -160,7 +159,7 @@ def test_the_newline_before_an_end_line_is_not_the_plugins(host: Any) -> None:
 
 def test_output_that_looks_like_a_frame_is_output(host: Any) -> None:
     result = host.run("printf '\\n##rune-0 end 0 exit \\n'; " + OK)
-    assert reason(result) == "output_not_json"
+    assert result.reason == "output_not_json"
 
 
 def test_many_at_once(host: Any) -> None:

@@ -164,7 +164,6 @@ def test_nothing_is_left_where_nothing_can_be_kept(
         finally:
             foreign.rmdir()
     assert result.outcome is Outcome.FAILED
-    assert result.error
-    error = result.error["error_data"]["error"]
+    error = result.problem
     assert error["data"]["reason"] == "files_not_kept"
     assert "no directory on the host keeps the files" in error["message"]

@@ -19,7 +19,6 @@ from lmm.testing import Account, Sshd, TcpProxy, processes
 from lmm.transports import disconnect
 from tests.conformance.conftest import REPOSITORY
 from tests.scale import repeats
-from tests.support.errors import reason
 from tests.support.waiting import until
 
 OK = '{"payload":{"result":"success","output_data":{}}}'
@@ -177,7 +176,7 @@ def test_what_forks_all_the_time_is_caught(streaming: Any, scratch: Path) -> Non
     """Each child is in a session of its own and nobody's; a fork may be under way at any time."""
     script = f"while :; do setsid bash -c 'echo $$ >>{scratch}/pids; exec sleep 600' & done"
     result = streaming.run(script, limits=Limits(0.5, grace_s=60.0))
-    assert (result.outcome, reason(result)) == (Outcome.TIMED_OUT, "timed_out")
+    assert (result.outcome, result.reason) == (Outcome.TIMED_OUT, "timed_out")
     pids = {int(pid) for pid in (scratch / "pids").read_text().split()}
     assert not processes.wait_gone(pids, 1.0)
 
@@ -185,7 +184,7 @@ def test_what_forks_all_the_time_is_caught(streaming: Any, scratch: Path) -> Non
 def test_what_has_stopped_itself_gets_its_term(streaming: Any, scratch: Path) -> None:
     script = f"trap 'echo >{scratch}/tidied; exit 0' TERM; kill -STOP $$; echo >{scratch}/went-on"
     result = streaming.run(script, limits=Limits(1.0))
-    assert (result.outcome, reason(result)) == (Outcome.TIMED_OUT, "timed_out")
+    assert (result.outcome, result.reason) == (Outcome.TIMED_OUT, "timed_out")
     assert (scratch / "tidied").exists()
     assert not (scratch / "went-on").exists()
 
@@ -199,7 +198,7 @@ def test_another_users_process_does_not_hold_up_the_end(
         host = host_factory(sshd.target("x", user=made.name, transport=transport))
         script = f"sudo -n sleep 8; echo >{public}/went-on"
         result = host.run(script, limits=Limits(2.0, grace_s=60.0))
-        assert (result.outcome, reason(result)) == (Outcome.TIMED_OUT, "timed_out")
+        assert (result.outcome, result.reason) == (Outcome.TIMED_OUT, "timed_out")
         assert result.duration_s < 8.0
         assert not (public / "went-on").exists()
 
@@ -346,7 +345,7 @@ def test_over_every_transport_a_cancel_is_the_hosts_word(
     watcher = host.cancel_when(lambda: (scratch / "up").exists())
     (result,) = host.carry(keep(host, f"echo >{scratch}/up; sleep 600"))
     watcher.join()
-    assert (result.outcome, reason(result), result.exit_code) == (
+    assert (result.outcome, result.reason, result.exit_code) == (
         Outcome.CANCELLED,
         "cancelled",
         143,

@@ -18,7 +18,6 @@ import pytest
 from lmm.model import Limits, Outcome, Target
 from lmm.testing import Sshd, TcpProxy
 from tests.conformance.conftest import GUARD
-from tests.support.errors import reason
 
 from .stubborn import STUBBORN, all_running, gone, pids, tidied
 
@@ -96,11 +95,11 @@ def test_noexec_directories(
 
 def test_missing_interpreter_and_command_are_named(host: Any) -> None:
     result = host.run("x", interpreter=("no-such-interpreter",))
-    assert (result.outcome, reason(result)) == (Outcome.FAILED, "dependency_missing")
-    assert "no-such-interpreter" in result.error["error_data"]["error"]["message"]
+    assert (result.outcome, result.reason) == (Outcome.FAILED, "dependency_missing")
+    assert "no-such-interpreter" in result.message
     result = host.run("x", requires=("cat", "no-such-command"))
-    assert reason(result) == "dependency_missing"
-    assert "no-such-command" in result.error["error_data"]["error"]["message"]
+    assert result.reason == "dependency_missing"
+    assert "no-such-command" in result.message
 
 
 def test_nothing_is_left_on_the_host(host: Any) -> None:
@@ -130,7 +129,7 @@ def test_no_descriptor_of_ours_is_inherited(host: Any) -> None:
 
 def test_deadline(host: Any) -> None:
     result = host.run("sleep 60", limits=Limits(timeout_s=0.5))
-    assert (result.outcome, reason(result)) == (Outcome.TIMED_OUT, "timed_out")
+    assert (result.outcome, result.reason) == (Outcome.TIMED_OUT, "timed_out")
     assert result.duration_s < 10
 
 
@@ -149,7 +148,7 @@ def test_cancel_leaves_no_process(host: Any, scratch: Path) -> None:
     watcher = host.cancel_when(lambda: all_running(scratch))
     result = host.run(STUBBORN % {"place": scratch}, interpreter=("python3",))
     watcher.join()
-    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "cancelled")
+    assert (result.outcome, result.reason) == (Outcome.CANCELLED, "cancelled")
     assert gone(pids(scratch), host.dies_within_s)
     assert tidied(scratch, host.dies_within_s)
 
@@ -157,7 +156,7 @@ def test_cancel_leaves_no_process(host: Any, scratch: Path) -> None:
 def test_cancel_of_what_has_not_started(host: Any) -> None:
     host.scope.cancel()
     result = host.run("sleep 60")
-    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "cancelled")
+    assert (result.outcome, result.reason) == (Outcome.CANCELLED, "cancelled")
 
 
 def test_a_plugin_may_tidy_up_on_term(host: Any, scratch: Path) -> None:
@@ -199,7 +198,7 @@ def test_main_shell_killed_on_the_host(host: Any, scratch: Path) -> None:
     """kill -9 of the bootstrap itself: its guard works on alone."""
     script = f"echo ${{0%/*}} >{scratch}/where; echo $$ >{scratch}/pid; kill -9 $PPID; sleep 600"
     result = host.run(script)
-    assert (result.outcome, reason(result)) == (Outcome.LOST, "connection_lost")
+    assert (result.outcome, result.reason) == (Outcome.LOST, "connection_lost")
     assert gone([int((scratch / "pid").read_text())])
     assert tidied(scratch)
 
@@ -221,7 +220,7 @@ def test_dropped_connection_leaves_no_process(remote: Any, sshd: Sshd, scratch: 
         result = remote.run(STUBBORN % {"place": scratch}, interpreter=("python3",))
         remote.scope.cancel()
         watcher.join()
-    assert (result.outcome, reason(result)) == (Outcome.LOST, "connection_lost")
+    assert (result.outcome, result.reason) == (Outcome.LOST, "connection_lost")
     assert gone(pids(scratch))
     assert tidied(scratch)
 
@@ -247,7 +246,7 @@ sleep 600"""
     result = remote.run(script, limits=Limits(timeout_s=60))
     remote.scope.cancel()
     watcher.join()
-    assert (result.outcome, reason(result)) == (Outcome.LOST, "connection_lost")
+    assert (result.outcome, result.reason) == (Outcome.LOST, "connection_lost")
     assert gone([int((scratch / "pid").read_text())])
     assert tidied(scratch)
 
@@ -270,7 +269,7 @@ def test_a_plugin_that_is_faster_than_its_shell(
         host = host_factory(server.target("x"))
         result = host.run(script, limits=Limits(timeout_s=3))
         host.pool.close()
-    assert (result.outcome, reason(result)) == (Outcome.TIMED_OUT, "timed_out")
+    assert (result.outcome, result.reason) == (Outcome.TIMED_OUT, "timed_out")
 
 
 def test_kill_9_of_rune_leaves_no_process(host: Any, scratch: Path) -> None:

@@ -45,9 +45,8 @@ WAITING = {
 
 
 def told(result: Result) -> tuple[str, str]:
-    assert result.error is not None, result
-    error = result.error["error_data"]["error"]
-    return str(error["data"]["reason"]), str(error["message"])
+    assert result.reason, result
+    return result.reason, result.message
 
 
 class Login:

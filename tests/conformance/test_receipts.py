@@ -21,7 +21,6 @@ from lmm.model import OnDisconnect, Outcome, Result
 from lmm.opening import shell_argv
 from lmm.testing import Account, Sshd
 from tests.accounts import as_user
-from tests.support.errors import reason
 from tests.support.waiting import until
 
 BOOTSTRAP = Path(lmm.bootstrap.__file__).with_suffix(".sh")
@@ -32,10 +31,9 @@ EVENT = '##rune {"kind":"progress","percent":%d}'
 FOREVER = "while :; do sleep 0.05; done"
 
 
-def same(result: Result) -> tuple[Result, str]:
+def same(result: Result) -> tuple[Result, str | None]:
     """Return the result without what differs between two runs of the same script."""
-    why = reason(result) if result.error else ""
-    return replace(result, duration_s=0.0, error=None), why
+    return replace(result, duration_s=0.0, error=None), result.reason
 
 
 # -- what it is like while nothing goes wrong ----------------------------------------------------
@@ -109,7 +107,7 @@ def test_of_what_was_read_only_the_state_is_left(streaming: Any, keep: Any, mode
     assert result.output_data
     until(lambda: not Path(result.output_data["at"]).parents[1].exists())
     again = keep.ask(streaming, kept)
-    assert (again.outcome, reason(again)) == (Outcome.LOST, "receipt_incomplete")
+    assert (again.outcome, again.reason) == (Outcome.LOST, "receipt_incomplete")
 
 
 @BOTH
@@ -127,9 +125,9 @@ def test_what_never_started_never_will(host: Any, keep: Any, scratch: Path, mode
     kept = keep(host, f"echo x >{scratch}/ran", mode)
     for _ in range(2):
         result = keep.ask(host, kept)
-        assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "never_started")
+        assert (result.outcome, result.reason) == (Outcome.UNREACHABLE, "never_started")
     (result,) = host.carry(kept)  # a stream that was still on its way
-    assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "never_started")
+    assert (result.outcome, result.reason) == (Outcome.UNREACHABLE, "never_started")
     assert not (scratch / "ran").exists()
 
 
@@ -142,7 +140,7 @@ def test_without_a_receipt_not_everything_can_be_known(
     if age_s < 24 * 3600:
         age_s = float(Path("/proc/uptime").read_text().split()[0]) + 600
     result = keep.ask(host, keep(host, ":"), age_s=age_s)
-    assert (result.outcome, reason(result)) == (Outcome.LOST, "receipt_incomplete")
+    assert (result.outcome, result.reason) == (Outcome.LOST, "receipt_incomplete")
 
 
 def test_two_targets_on_one_file_system_do_not_mix(
@@ -287,7 +285,7 @@ def test_the_last_place_is_in_memory(refused: Any, keep: Any) -> None:
     assert host.carry(kept)[0].ok
     assert list(root.glob(f"*/{kept.receipt}.state"))
     result = host.carry(keep(host, f"echo '{OK}'", CONTINUE))[0]
-    assert (result.outcome, reason(result)) == (Outcome.FAILED, "no_writable_directory")
+    assert (result.outcome, result.reason) == (Outcome.FAILED, "no_writable_directory")
 
 
 def test_no_place_takes_a_receipt(refused: Any, keep: Any) -> None:
@@ -295,9 +293,9 @@ def test_no_place_takes_a_receipt(refused: Any, keep: Any) -> None:
     root.touch()
     kept = keep(host, f"echo '{OK}'")
     result = host.carry(kept)[0]
-    assert (result.outcome, reason(result)) == (Outcome.FAILED, "no_writable_directory")
+    assert (result.outcome, result.reason) == (Outcome.FAILED, "no_writable_directory")
     asked = keep.ask(host, kept)
-    assert (asked.outcome, reason(asked)) == (Outcome.LOST, "receipt_incomplete")
+    assert (asked.outcome, asked.reason) == (Outcome.LOST, "receipt_incomplete")
 
 
 def test_what_only_memory_could_have_kept_is_not_called_never_started(
@@ -309,9 +307,9 @@ def test_what_only_memory_could_have_kept_is_not_called_never_started(
     kept = keep(host, f"touch {scratch}/ran")
     for _ in range(2):
         asked = keep.ask(host, kept)
-        assert (asked.outcome, reason(asked)) == (Outcome.LOST, "receipt_incomplete")
+        assert (asked.outcome, asked.reason) == (Outcome.LOST, "receipt_incomplete")
     result = host.carry(kept)[0]
-    assert (result.outcome, reason(result)) == (Outcome.LOST, "receipt_incomplete")
+    assert (result.outcome, result.reason) == (Outcome.LOST, "receipt_incomplete")
     assert not (scratch / "ran").exists()
 
 
@@ -321,10 +319,10 @@ def test_where_no_file_may_grow_that_is_said(host_factory: Any, sshd: Sshd, keep
         host = host_factory(sshd.target("x", user=user.name))
         kept = keep(host, f"echo '{OK}'")
         (result,) = host.carry(kept)
-        assert (result.outcome, reason(result)) == (Outcome.FAILED, "no_writable_directory")
+        assert (result.outcome, result.reason) == (Outcome.FAILED, "no_writable_directory")
         asked = keep.ask(host, kept)
-        assert (asked.outcome, reason(asked)) == (Outcome.LOST, "receipt_incomplete")
-        assert "the host has no disk" in asked.error["error_data"]["error"]["message"]
+        assert (asked.outcome, asked.reason) == (Outcome.LOST, "receipt_incomplete")
+        assert "the host has no disk" in asked.message
         assert not keep.files(kept)
 
 
@@ -336,5 +334,5 @@ def test_a_shell_that_was_killed_before_its_first_word(
     keep.ask(host, kept)
     keep.files(kept)["state"].write_text("")
     asked = keep.ask(host, kept)
-    assert (asked.outcome, reason(asked)) == (Outcome.LOST, "receipt_incomplete")
-    assert "before it had noted a result" in asked.error["error_data"]["error"]["message"]
+    assert (asked.outcome, asked.reason) == (Outcome.LOST, "receipt_incomplete")
+    assert "before it had noted a result" in asked.message

@@ -14,7 +14,6 @@ import pytest
 
 from lmm.model import Limits, OnDisconnect, Outcome
 from lmm.testing import TcpProxy, processes
-from tests.support.errors import reason
 from tests.support.waiting import until
 
 KILL, CONTINUE = OnDisconnect.KILL, OnDisconnect.CONTINUE
@@ -52,7 +51,7 @@ def test_a_cut_at_any_moment(
     if result.outcome is Outcome.OK:
         assert runs == "x\n"
     elif mode is KILL and runs:
-        assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "disconnected")
+        assert (result.outcome, result.reason) == (Outcome.CANCELLED, "disconnected")
         assert runs == "x\n"
     else:
         assert result.outcome is Outcome.UNREACHABLE, result.error
@@ -78,7 +77,7 @@ def test_a_plugin_may_tidy_up_when_the_connection_drops(
     (result,) = remote.carry(keep(remote, script))
     remote.scope.cancel()
     watcher.join()
-    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "disconnected")
+    assert (result.outcome, result.reason) == (Outcome.CANCELLED, "disconnected")
     assert (scratch / "tidied").read_text() == "tidied\n"
 
 
@@ -119,7 +118,7 @@ def test_cancelled_while_the_connection_is_away(
     kept = keep(remote, f"echo $$ >{scratch}/pids; {FOREVER}", CONTINUE)
     (result,) = remote.carry(kept)
     watcher.join()
-    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "cancelled")
+    assert (result.outcome, result.reason) == (Outcome.CANCELLED, "cancelled")
     until(lambda: gone(scratch))
 
 
@@ -128,7 +127,7 @@ def test_a_cancel_reaches_what_would_run_on(host: Any, keep: Any, scratch: Path)
     watcher = host.cancel_when(lambda: written(scratch))
     (result,) = host.carry(kept)
     watcher.join()
-    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "cancelled")
+    assert (result.outcome, result.reason) == (Outcome.CANCELLED, "cancelled")
     assert gone(scratch)
 
 
@@ -142,7 +141,7 @@ def test_killed_rune_kills_by_default(
     with second_rune(kept):
         until(lambda: written(scratch))
     result = keep.ask(streaming, kept)
-    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "disconnected")
+    assert (result.outcome, result.reason) == (Outcome.CANCELLED, "disconnected")
     assert gone(scratch)
 
 
@@ -186,7 +185,7 @@ def test_what_runs_on_can_still_be_cancelled(
         streaming.scope = type(streaming.scope)()
     result = keep.ask(streaming, kept, kill=how == "kill")
     watcher.join()
-    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "cancelled")
+    assert (result.outcome, result.reason) == (Outcome.CANCELLED, "cancelled")
     assert gone(scratch)
 
 
@@ -243,7 +242,7 @@ def test_the_deadline_holds_with_nobody_there(
     until(lambda: gone(scratch))
     until(lambda: not Path((scratch / "at").read_text().strip()).exists())
     result = keep.ask(streaming, kept)
-    assert (result.outcome, reason(result)) == (Outcome.TIMED_OUT, "timed_out")
+    assert (result.outcome, result.reason) == (Outcome.TIMED_OUT, "timed_out")
 
 
 @pytest.mark.parametrize("stream", ["output", "stderr"])
@@ -265,7 +264,7 @@ def test_a_flood_that_nobody_reads_is_stopped(
     assert "flood" in keep.state(kept)
     assert max(path.stat().st_size for path in keep.files(kept).values()) < 110_000
     result = keep.ask(streaming, kept)
-    assert (result.outcome, reason(result)) == (Outcome.INVALID_OUTPUT, f"{stream}_too_large")
+    assert (result.outcome, result.reason) == (Outcome.INVALID_OUTPUT, f"{stream}_too_large")
 
 
 @BOTH
@@ -274,7 +273,7 @@ def test_killed_shell_on_the_host(streaming: Any, keep: Any, scratch: Path, mode
     script = f"echo $$ >{scratch}/pids; kill -9 $PPID; {FOREVER}"
     kept = keep(streaming, script, mode, limits=Limits(timeout_s=60))
     (result,) = streaming.carry(kept)
-    assert (result.outcome, reason(result)) == (Outcome.LOST, "receipt_incomplete")
+    assert (result.outcome, result.reason) == (Outcome.LOST, "receipt_incomplete")
     assert result.duration_s < 40
     assert gone(scratch)
     until(lambda: not processes.marked({"RUNE_INVOCATION": keep.state(kept).split()[2][16:]}))
@@ -295,4 +294,4 @@ def test_a_host_that_was_rebooted(
     for name in ("out", "err"):
         keep.files(kept)[name].write_text("")
     result = keep.ask(streaming, kept)
-    assert (result.outcome, reason(result)) == (Outcome.LOST, "receipt_incomplete")
+    assert (result.outcome, result.reason) == (Outcome.LOST, "receipt_incomplete")

@@ -32,8 +32,8 @@ class Client:
 
 
 def told(result: Result) -> tuple[str, str]:
-    assert result.error is not None, result
-    return str(result.outcome), result.error["error_data"]["error"]["data"]["reason"]
+    assert result.reason, result
+    return str(result.outcome), result.reason
 
 
 def with_ssh(target: Target, **settings: Any) -> Target:

@@ -18,7 +18,6 @@ from lmm.scope import Scope
 from lmm.ssh import masters, mux_client
 from lmm.testing import Sshd, processes
 from lmm.transports import TransportPool, disconnect, with_transport
-from tests.support.errors import reason
 from tests.support.invocations import carry, invocation
 from tests.support.waiting import comes_true
 
@@ -214,7 +213,7 @@ def test_a_master_killed_under_a_script_makes_it_lost(
     assert comes_true((tmp_path / "here").exists)
     os.kill(first, signal.SIGKILL)
     runner.join()
-    assert (results[0].outcome, reason(results[0])) == (Outcome.LOST, "connection_lost")
+    assert (results[0].outcome, results[0].reason) == (Outcome.LOST, "connection_lost")
 
 
 def test_cancel_does_not_wait_for_a_master_that_does_not_answer(run: Run, target: Target) -> None:
@@ -227,7 +226,7 @@ def test_cancel_does_not_wait_for_a_master_that_does_not_answer(run: Run, target
         timer.start()
         (result,) = run(target, scope=scope)
         timer.join()
-        assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "cancelled")
+        assert (result.outcome, result.reason) == (Outcome.CANCELLED, "cancelled")
         assert result.duration_s < mux_client.ANSWER_S
     finally:
         os.kill(first, signal.SIGKILL)
@@ -274,7 +273,7 @@ def test_a_directory_that_is_not_private_stops_the_script(run: Run, target: Targ
     place.chmod(0o770)
     (result,) = run(target)
     place.chmod(0o700)
-    assert (result.outcome, reason(result)) == (Outcome.FAILED, "local_io_error")
+    assert (result.outcome, result.reason) == (Outcome.FAILED, "local_io_error")
     assert str(place) in str(result.error)
 
 

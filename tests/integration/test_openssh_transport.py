@@ -21,7 +21,6 @@ from lmm.scope import Scope
 from lmm.testing import Account, Sshd, processes, refused_port, silent_port
 from lmm.transports import disconnect
 from lmm.transports.openssh import OpensshTransport
-from tests.support.errors import reason
 from tests.support.invocations import invocation
 
 PASSWORD = f"pass word'\"$(x) ü {secrets.token_hex(8)}"  # nobody else's, for those who look
@@ -113,7 +112,7 @@ def test_a_wrong_password_is_tried_once(
     monkeypatch.setenv("RUNE_TEST_PASSWORD", "wrong")
     before = sshd.log.count(f"Failed password for {with_password.name}")
     result = run(by_password(sshd, with_password))
-    assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "authentication_failed")
+    assert (result.outcome, result.reason) == (Outcome.UNREACHABLE, "authentication_failed")
     assert sshd.log.count(f"Failed password for {with_password.name}") - before == 1
     assert "wrong" not in str(result)
 
@@ -126,7 +125,7 @@ def test_a_secret_that_cannot_be_given_is_told(
     if value:
         monkeypatch.setenv("RUNE_TEST_PASSWORD", value)
     result = run(sshd.target("h", settings={"password": SecretRef("env:RUNE_TEST_PASSWORD")}))
-    assert reason(result) == "secret_unavailable"
+    assert result.reason == "secret_unavailable"
     assert value is None or value not in str(result)
 
 
@@ -154,17 +153,15 @@ def test_a_jump_host_never_gets_the_password_of_the_target(
     before = sshd.log.count(accepted)
     # with the password the jump host would let anybody in: it is the same account
     result = run(by_password(sshd, with_password, config_file=str(config)))
-    assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, expected), str(result.error)
+    assert (result.outcome, result.reason) == (Outcome.UNREACHABLE, expected), str(result.error)
     assert sshd.log.count(accepted) == before
 
 
 def test_a_jump_host_that_fails_is_told_by_name(sshd: Sshd, run: Run) -> None:
     with refused_port() as port:
         result = run(sshd.target("h", settings={"proxy_jump": f"localhost:{port}"}))
-    assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "proxy_failed")
-    assert result.error is not None
-    message = result.error["error_data"]["error"]["message"]
-    assert f"connect to host localhost port {port}: Connection refused" in message
+    assert (result.outcome, result.reason) == (Outcome.UNREACHABLE, "proxy_failed")
+    assert f"connect to host localhost port {port}: Connection refused" in result.message
 
 
 def test_a_connection_through_a_jump_host_is_kept_too(sshd: Sshd, run: Run) -> None:
@@ -195,7 +192,7 @@ def test_a_key_with_a_passphrase(
     if expected is None:
         assert result.ok, result.error
     else:
-        assert reason(result) in ("authentication_failed", expected)
+        assert result.reason in ("authentication_failed", expected)
 
 
 def test_accept_new_remembers_the_key(sshd: Sshd, run: Run, tmp_path: Path) -> None:
@@ -212,9 +209,8 @@ def test_without_ssh_the_error_names_it(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     result = run(sshd.target("h"))
-    assert reason(result) == "local_dependency_missing"
-    assert result.error is not None
-    assert "ssh is not installed" in result.error["error_data"]["error"]["message"]
+    assert result.reason == "local_dependency_missing"
+    assert "ssh is not installed" in result.message
 
 
 def test_a_server_that_stops_after_its_banner_is_given_up(sshd: Sshd, run: Run) -> None:
@@ -232,7 +228,7 @@ def test_a_server_that_stops_after_its_banner_is_given_up(sshd: Sshd, run: Run) 
         result = run(replace(target, port=listener.getsockname()[1]))
         thread.join()
         served[0].close()
-    assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "auth_timeout")
+    assert (result.outcome, result.reason) == (Outcome.UNREACHABLE, "auth_timeout")
 
 
 def test_cancel_does_not_wait_for_a_host_that_is_dead(sshd: Sshd, run: Run) -> None:
@@ -242,5 +238,5 @@ def test_cancel_does_not_wait_for_a_host_that_is_dead(sshd: Sshd, run: Run) -> N
         timer.start()
         result = run(replace(sshd.target("h"), port=port), scope=scope)
     timer.join()
-    assert (result.outcome, reason(result)) == (Outcome.CANCELLED, "cancelled")
+    assert (result.outcome, result.reason) == (Outcome.CANCELLED, "cancelled")
     assert result.duration_s < sshd.target("h").ssh.banner_timeout_s

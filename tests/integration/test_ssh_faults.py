@@ -105,10 +105,7 @@ def test_one_attempt_is_one_attempt(client: Client, target: Target, sshd: Sshd) 
         result = client.one(with_ssh(replace(target, port=proxy.port), connect_attempts=1))
         assert told(result) == ("unreachable", "connection_reset")
         if target.transport == "ssh":
-            assert result.error
-            assert (
-                "SSH protocol banner: it hung up" in result.error["error_data"]["error"]["message"]
-            )
+            assert "SSH protocol banner: it hung up" in result.message
         assert result.attempt == proxy.connections == 1
 
 

@@ -44,8 +44,7 @@ def refused(client: Client, server: Sshd, user: str, transport: str, **settings:
     result = client.one(target)
     assert told(result) == ("unreachable", "authentication_failed")
     client.pool.close()
-    assert result.error
-    return str(result.error["error_data"]["error"]["message"])
+    return result.message
 
 
 def test_an_expired_account_is_told_in_the_hosts_own_words(client: Client, target: Target) -> None:

@@ -1,15 +1,15 @@
-"""The error of a result, of a command that has ended, or of a document."""
+"""The error of a command that has ended, or of a document."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
 def error_of(found: Any) -> Any:
-    """Return code, message and data of the error: of a result, or on a command's stdout."""
-    document = found.document if hasattr(found, "document") else found.error
-    assert document is not None, found
-    return document["error_data"]["error"]
+    """Return code, message and data of the error on stdout, of a document or of a result in one."""
+    document = found if isinstance(found, Mapping) else found.document
+    return document.get("error", document)["error_data"]["error"]
 
 
 def reason(found: Any) -> str:

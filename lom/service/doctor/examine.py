@@ -201,9 +201,8 @@ def _targets(orchestrator: Orchestrator, selectors: Sequence[str]) -> Iterator[C
             found = f"answered over {step.target.transport} in {result.duration_s * 1000:.0f} ms"
             yield Check(name, "ok", found)
         else:
-            message = result.error["error_data"]["error"]["message"]
             advice = [*result.error["error_context"]["recovery_actions"], *_needs(step.target)]
-            yield Check(name, "fail", f"{result.outcome}: {message}", " ".join(advice))
+            yield Check(name, "fail", f"{result.outcome}: {result.message}", " ".join(advice))
 
 
 def _needs(target: Target) -> Iterator[str]:

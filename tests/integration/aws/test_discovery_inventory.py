@@ -18,6 +18,7 @@ from lmm.testing.aws import FakeAws
 from lom.inventory.load import load_inventory
 from lom.inventory.selectors import select
 from lom.service.orchestrator import Orchestrator
+from tests.support.errors import reason
 
 TWO_REGIONS = """\
 defaults: {vars: {site: cloud, team: nobody}, ssm: {s3_bucket: rune, region: us-east-1}}
@@ -194,7 +195,7 @@ def test_a_failure_on_the_command_line(
     inventory("sources:\n  nodes: {source: ssm, resource_group: nogroup}\n")
     done = rune("run", "noop", "-t", "nodes", "-o", "json")
     assert done.code == 2
-    assert done.document["error_data"]["error"]["data"]["reason"] == "aws_refused"
+    assert reason(done) == "aws_refused"
     assert done.stderr.startswith(
         "error: inventory.yaml:2: source 'nodes': AWS refused to list the members of resource group"
     )

@@ -17,6 +17,7 @@ from typing import Any
 
 from lmm.testing import Account
 from tests.support.documents import check_document
+from tests.support.errors import reason
 
 from .conftest import ROOT, Done, Rune, success
 
@@ -150,7 +151,3 @@ def open_office(account: Account) -> Iterator[Office]:
 def data(done: Done) -> dict[str, Any]:
     found: dict[str, Any] = done.document["error_data"]["error"]["data"]
     return found
-
-
-def reason(done: Done) -> str:
-    return str(data(done)["reason"])

@@ -14,9 +14,10 @@ import pytest
 
 from lmm.envelope import timestamp
 from tests.integration.clock import Clock
+from tests.support.errors import reason
 
 from .conftest import Done
-from .office import ADMIN, INVENTORY, WIPE, Office, data, reason
+from .office import ADMIN, INVENTORY, WIPE, Office, data
 
 
 def test_a_run_waits_for_another_and_starts_once(office: Office) -> None:

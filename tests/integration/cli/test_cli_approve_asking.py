@@ -6,8 +6,10 @@ import os
 
 import pytest
 
+from tests.support.errors import reason
+
 from .conftest import Rune
-from .office import ADMIN, RULES, WIPE, Office, reason
+from .office import ADMIN, RULES, WIPE, Office
 
 
 def test_a_dry_run_asks_nobody(fleet: Rune) -> None:

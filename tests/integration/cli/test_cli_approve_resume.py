@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from lmm.testing import processes
+from tests.support.errors import reason
 
 from .conftest import Rune, success
-from .office import ADMIN, Office, data, reason
+from .office import ADMIN, Office, data
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from lom.cli.app import rune
+from tests.support.errors import reason
 
 from .conftest import ROOT
 from .everything import attempts
-from .office import data, reason
+from .office import data
 from .service import Service
 
 pytestmark = pytest.mark.needs_root

@@ -10,6 +10,7 @@ import pytest
 
 from lmm.contract import spec_validator
 from lom.cli.app import run
+from tests.support.errors import error_of, reason
 
 SLIPS: list[tuple[list[str], str]] = [
     ([], "`rune` needs a command"),
@@ -109,7 +110,7 @@ def test_programs_get_one_eps_document_too(
     out, err = capfd.readouterr()
     document = json.loads(out)
     assert spec_validator("eps_v2").violations(document) == []
-    assert words in document["error_data"]["error"]["message"]
+    assert words in error_of(document)["message"]
     assert words in told(err)
 
 
@@ -143,7 +144,7 @@ def test_a_wrong_output_format(fleet: Any) -> None:
     done = fleet("run", "noop", "-o", "jsn", env={"RUNE_OUTPUT": "json"})
     assert done.code == 2
     assert "'jsn' is not one of 'table', 'json'" in told(done.stderr)
-    assert done.document["error_data"]["error"]["data"]["reason"] == "invalid_usage"
+    assert reason(done) == "invalid_usage"
 
 
 def test_a_wrong_format_in_the_environment(fleet: Any) -> None:
@@ -156,7 +157,7 @@ def test_parameters_on_stdin_that_never_end(fleet: Any) -> None:
     script = "ulimit -v 1000000; exec rune run noop --params - -o json < /dev/zero"
     done = fleet.shell(script)
     assert done.code == 2
-    assert "larger than 64 MiB" in done.document["error_data"]["error"]["message"]
+    assert "larger than 64 MiB" in error_of(done)["message"]
 
 
 def test_a_wrong_key_in_the_configuration(fleet: Any) -> None:
@@ -164,7 +165,7 @@ def test_a_wrong_key_in_the_configuration(fleet: Any) -> None:
     done = fleet("run", "noop")
     assert done.code == 2
     assert "rune.yaml:2: unknown key 'concurency'; did you mean 'concurrency'?" in told(done.stderr)
-    assert done.document["error_data"]["error"]["data"]["reason"] == "config_invalid"
+    assert reason(done) == "config_invalid"
 
 
 def test_a_secret_given_as_a_value_is_not_repeated(fleet: Any) -> None:
@@ -176,7 +177,7 @@ def test_a_secret_given_as_a_value_is_not_repeated(fleet: Any) -> None:
 def test_a_destructive_action_needs_yes(fleet: Any) -> None:
     done = fleet("run", "t.wipe", "-o", "json")
     assert done.code == 3
-    assert done.document["error_data"]["error"]["data"]["reason"] == "confirmation_required"
+    assert reason(done) == "confirmation_required"
     assert fleet("run", "t.wipe", "--yes").code == 0
 
 
@@ -189,14 +190,14 @@ def test_what_nobody_foresaw_is_an_internal_error(fleet: Any) -> None:
     done = fleet.python(probe, "run", "noop", "-o", "json")
     assert done.code == 70
     assert "unexpected ValueError at <string>:3" in told(done.stderr)
-    assert done.document["error_data"]["error"]["data"]["reason"] == "internal_error"
+    assert reason(done) == "internal_error"
     assert "hunter2" not in done.text + done.stderr
     debugged = fleet.python(probe, "run", "noop", "--debug")
     assert "ValueError: hunter2" in debugged.stderr
 
 
 @pytest.mark.parametrize(
-    ("error", "reason", "words"),
+    ("error", "why", "words"),
     [
         ("MemoryError()", "local_resources", "this machine lacks memory (at <string>:3)"),
         ("OSError(24, 'x', 'y')", "local_resources", "lacks file descriptors (ulimit -n)"),
@@ -204,7 +205,7 @@ def test_what_nobody_foresaw_is_an_internal_error(fleet: Any) -> None:
     ],
 )
 def test_want_of_something_is_no_fault_of_rune(
-    fleet: Any, error: str, reason: str, words: str
+    fleet: Any, error: str, why: str, words: str
 ) -> None:
     probe = (
         "import sys\nfrom lom.cli import app\n"
@@ -214,7 +215,7 @@ def test_want_of_something_is_no_fault_of_rune(
     done = fleet.python(probe, "run", "noop", "-o", "json")
     assert done.code == 70
     assert words in told(done.stderr)
-    assert done.document["error_data"]["error"]["data"]["reason"] == reason
+    assert reason(done) == why
 
 
 def test_debug_shows_where_an_error_came_from(fleet: Any) -> None:

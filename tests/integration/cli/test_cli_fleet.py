@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lmm.contract import spec_validator
+from tests.support.errors import error_of
 
 INVENTORY = 'targets:\n  "n[1-8]": {transport: local}\n'
 # Each target's numbers stand in a file of its own, so that a test says what a host measures.
@@ -55,7 +56,7 @@ def bench(rune: Any, tmp_path: Path) -> Any:
 
 def refused(done: Any, reason: str) -> str:
     assert done.code == 2, done.stderr
-    error = done.document["error_data"]["error"]
+    error = error_of(done)
     assert error["data"]["reason"] == reason
     return str(error["message"])
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lmm.testing import processes
+from tests.support.errors import error_of
 
 from .conftest import success
 
@@ -87,7 +88,7 @@ def test_fail_at_once_and_run_it_later(hosts: Any) -> None:
         assert refused.code == 7
         (result,) = refused.document["results"]
         assert (result["outcome"], result["attempt"]) == ("skipped", 0)
-        error = result["error"]["error_data"]["error"]
+        error = error_of(result)
         shown = hosts("runs", "list", "--action", "t.change", "-o", "json").document["runs"]
         assert error["data"]["reason"] == "target_locked"
         assert error["data"]["target"] == "here"

@@ -6,6 +6,8 @@ import resource
 
 import pytest
 
+from tests.support.errors import error_of
+
 from .conftest import INVENTORY, Done, Rune
 
 HOSTS, MIB = 24, 4
@@ -80,7 +82,7 @@ def test_a_disk_without_room_costs_the_targets_with_large_answers_only(large: Ru
         *("h10", "h11", "h12", "h13")
     }
     for name in ("h08", "h09"):
-        error = found[name]["error"]["error_data"]["error"]
+        error = error_of(found[name])
         assert error["data"]["reason"] == "local_io_error"
         assert "cannot be kept" in error["message"]
     assert done.code == 7
@@ -109,10 +111,7 @@ main()
     done = Done(process.returncode, out, err.decode())
     outcomes = [one["outcome"] for one in done.document["results"]]
     assert outcomes == ["ok", "failed", "failed"]
-    (message,) = {
-        one["error"]["error_data"]["error"]["message"].split(" of ")[0]
-        for one in done.document["results"][1:]
-    }
+    (message,) = {error_of(one)["message"].split(" of ")[0] for one in done.document["results"][1:]}
     assert message == "its result"
 
 

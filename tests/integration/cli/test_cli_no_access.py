@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lmm.testing import Account
+from tests.support.errors import error_of, reason
 
 from .conftest import ROOT, Done, Rune
 from .office import Person
@@ -61,7 +62,7 @@ def test_nobody_needs_a_home(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
+    ("arguments", "why"),
     [
         (["run", "noop", "--no-ledger"], None),
         (["action", "list"], None),
@@ -73,15 +74,15 @@ def test_nobody_needs_a_home(tmp_path: Path) -> None:
     ],
 )
 def test_where_one_may_not_look_there_is_nothing(
-    rune: Rune, account: Account, arguments: list[str], reason: str | None
+    rune: Rune, account: Account, arguments: list[str], why: str | None
 ) -> None:
     """As after `cd /root; sudo -u soc rune …`; but what is named, or one's own, must be there."""
     rune.write("rune.yaml", "output: nonsense\n")
     closed(rune.folder, account)
     done = unprivileged(rune.folder, *arguments)
-    assert done.code == (2 if reason else 0)
-    if reason:
-        assert done.document["error_data"]["error"]["data"]["reason"] == reason
+    assert done.code == (2 if why else 0)
+    if why:
+        assert reason(done) == why
 
 
 def test_ones_own_settings_are_not_passed_over(
@@ -91,10 +92,7 @@ def test_ones_own_settings_are_not_passed_over(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(rune.folder / "config"))
     done = unprivileged(rune.folder, "action", "list")
     assert done.code == 2
-    assert (
-        f"may not look into {rune.folder}/config/rune"
-        in done.document["error_data"]["error"]["message"]
-    )
+    assert f"may not look into {rune.folder}/config/rune" in error_of(done)["message"]
 
 
 def closed(folder: Path, account: Account) -> None:

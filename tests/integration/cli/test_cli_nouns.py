@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from lom.settings.values import KEYS
+from tests.support.errors import reason
 
 
 def names(rows: list[dict[str, Any]], key: str) -> list[str]:
@@ -65,7 +66,7 @@ def test_plugin_check(fleet: Any) -> None:
     fleet.write("plugins/t-typed/plugin.json", json.dumps(manifest))
     done = fleet("plugin", "check", "plugins/t-typed", "-o", "json")
     assert done.code == 2
-    assert done.document["error_data"]["error"]["data"]["reason"] == "manifest_invalid"
+    assert reason(done) == "manifest_invalid"
     assert "entrypoint" in done.stderr
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.errors import reason
+from tests.support.errors import error_of, reason
 
 COUNT = """\
 echo x >> "$RUNE_PARAM_FILE"
@@ -61,7 +61,7 @@ def test_another_request_is_refused(fleet: Any, ran: Path, change: tuple[str, st
     assert fleet(*run_of(ran, "k")).code == 0
     done = fleet(*run_of(ran, "k", *change, "-o", "json"))
     assert (done.code, reason(done)) == (2, "idempotency_key_used")
-    assert change[0].strip("-")[:1] in done.document["error_data"]["error"]["message"]
+    assert change[0].strip("-")[:1] in error_of(done)["message"]
     assert ran.read_text() == "x\nx\n"
 
 
@@ -130,5 +130,5 @@ def test_a_run_that_waits_for_its_approval(fleet: Any, ran: Path) -> None:
     first, second = (fleet(*run_of(ran, "k", "-o", "json")) for _ in range(2))
     assert (first.code, second.code) == (3, 3)
     assert reason(first) == reason(second) == "approval_required"
-    ids = {one.document["error_data"]["error"]["data"]["run_id"] for one in (first, second)}
+    ids = {error_of(one)["data"]["run_id"] for one in (first, second)}
     assert len(ids) == 1

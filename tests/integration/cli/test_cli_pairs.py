@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lmm.testing import processes
+from tests.support.errors import error_of
 
 RUN = ("run", "net.iperf", "-t", "all", "-p", "seconds=1", "-p", "disturb=true", "-o", "json")
 
@@ -50,7 +51,7 @@ def test_a_server_that_cannot_start_fails_its_client(hosts: Any) -> None:
     done = pair_of(hosts, failing("no port"), "sleep 30")
     assert (done.code, done.document["status"]) == (1, "failed")
     for result in done.document["results"]:
-        error = result["error"]["error_data"]["error"]
+        error = error_of(result)
         assert error["data"]["reason"] == "pair_failed"
         assert "no port" in error["message"]
 
@@ -59,7 +60,7 @@ def test_a_client_that_fails_ends_its_server(hosts: Any) -> None:
     listening = """echo '##rune {"kind":"progress","percent":0}' >&2; sleep 300"""
     done = pair_of(hosts, listening, failing("gone"))
     assert (done.code, done.document["status"]) == (1, "failed")
-    assert "gone" in done.document["results"][0]["error"]["error_data"]["error"]["message"]
+    assert "gone" in error_of(done.document["results"][0])["message"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lmm.contract import spec_validator
+from tests.support.errors import error_of, reason
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ def test_install_run_and_remove(author: Any, tmp_path: Path) -> None:
     assert author("plugin", "install", str(moved)).code == 2
     pinned = author("plugin", "install", str(moved), "--replace", "--sha256", "00", "-o", "json")
     assert pinned.code == 3
-    assert pinned.document["error_data"]["error"]["data"]["reason"] == "plugin_pin_broken"
+    assert reason(pinned) == "plugin_pin_broken"
     assert author("plugin", "install", str(moved), "--replace").code == 0
     assert "changed" not in author("plugin", "list").text
     assert author("plugin", "remove", "disk-free").text == "removed disk-free 0.1.0\n"
@@ -206,7 +207,7 @@ def test_a_minimum_version_is_asked_for(author: Any) -> None:
     assert author("run", "disk.free", "--min-version", "0.1").code == 0
     done = author("run", "disk.free", "--min-version", "0.2", "-o", "json")
     assert done.code == 2
-    error = done.document["error_data"]["error"]
+    error = error_of(done)
     assert error["data"]["reason"] == "no_plugin_fits"
     assert "disk-free of project is version 0.1.0, asked for is 0.2.0 or newer" in error["message"]
     done = author("run", "disk.free", "--min-version", "new")

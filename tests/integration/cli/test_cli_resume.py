@@ -15,6 +15,7 @@ import pytest
 
 from lmm.receipts import receipt_key
 from lmm.testing import processes
+from tests.support.errors import reason
 
 TARGETS = 200
 # Notes its target the moment it runs; ends when there is the file $RUNE_PARAM_GO, if that is given.
@@ -101,11 +102,7 @@ def test_under_kill_what_was_cut_off_is_cancelled(
     done = rune("runs", "resume", "last", "-o", "json")
     assert (done.code, done.document["status"]) == (7, "partial")
     assert Counter(one["outcome"] for one in done.document["results"]) == {"ok": 2, "cancelled": 2}
-    reasons = {
-        one["error"]["error_data"]["error"]["data"]["reason"]
-        for one in done.document["results"]
-        if one["error"]
-    }
+    reasons = {reason(one) for one in done.document["results"] if one["error"]}
     assert reasons == {"disconnected"}
     assert sorted(noted.read_text().split()) == ["n1", "n2", "n3", "n4"]
 
@@ -154,8 +151,7 @@ def test_a_host_that_cannot_be_asked_is_lost_until_it_can(
     rune.write("elsewhere.yaml", sshd.inventory(1).replace(str(sshd.port), "1"))
     done = rune("runs", "resume", "last", "-o", "json", "-i", "elsewhere.yaml")
     assert (done.code, done.document["status"]) == (8, "lost")
-    error = done.document["results"][0]["error"]
-    assert error["error_data"]["error"]["data"]["reason"] == "host_not_asked"
+    assert reason(done.document["results"][0]) == "host_not_asked"
     go.touch()
     done = rune("runs", "resume", "last", "-o", "json")
     assert (done.code, done.document["status"]) == (0, "ok")
@@ -188,7 +184,7 @@ def test_what_cannot_be_resumed(rune: Any, noted: Path) -> None:
         running.send_signal(signal.SIGINT)
         running.communicate()
     assert done.code == 2
-    assert done.document["error_data"]["error"]["data"]["reason"] == "run_not_resumable"
+    assert reason(done) == "run_not_resumable"
 
 
 def test_a_target_that_is_gone(rune: Any, noted: Path, killed: Callable[..., None]) -> None:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from lmm.contract import spec_validator
+from tests.support.errors import reason
 
 
 def test_a_run_on_this_machine_needs_nothing(rune: Any) -> None:
@@ -160,8 +161,7 @@ def test_options_reach_the_run(fleet: Any) -> None:
         "json",
     )
     assert big.code == 5
-    reason = big.document["results"][0]["error"]["error_data"]["error"]["data"]["reason"]
-    assert reason == "output_too_large"
+    assert reason(big.document["results"][0]) == "output_too_large"
     capped = fleet(
         "run", "t.broken", "-t", "all", "--concurrency", "1", "--max-failures", "0", "-o", "json"
     )

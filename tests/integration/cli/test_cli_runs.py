@@ -15,6 +15,7 @@ import pytest
 
 from lmm.contract import spec_validator
 from lom.ledger.sqlite.reader import SqliteReader
+from tests.support.errors import error_of, reason
 from tests.support.waiting import until
 
 from .conftest import success
@@ -67,7 +68,7 @@ def test_events_are_those_that_were_streamed(fleet: Any) -> None:
     document = fleet("runs", "events", "last", "-o", "json").document
     assert document["events"] == lines(streamed)
     refused = fleet("runs", "events", "last", "--follow", "-o", "json")
-    assert (refused.code, refused.document["error_data"]["error"]["data"]["reason"]) == (
+    assert (refused.code, reason(refused)) == (
         2,
         "invalid_usage",
     )
@@ -96,7 +97,7 @@ def test_a_live_run_is_followed_and_cancelled_from_other_processes(
     assert last_status(fleet) == "cancelled"
     again = fleet("runs", "cancel", "last", "-o", "json")
     assert again.code == 2
-    assert again.document["error_data"]["error"]["data"]["reason"] == "run_not_running"
+    assert reason(again) == "run_not_running"
 
 
 def test_following_a_run_whose_process_dies_says_so(fleet: Any, tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_following_a_run_whose_process_dies_says_so(fleet: Any, tmp_path: Path) 
     assert last_status(fleet) == "interrupted"
     with fleet.start("runs", "events", "last", "--follow", "-o", "ndjson") as following:
         told, _ = following.communicate(timeout=30)
-    error = lines(told)[-1]["error_data"]["error"]
+    error = error_of(lines(told)[-1])
     assert error["data"]["reason"] == "run_interrupted"
     assert error["data"]["last_seq"] == lines(told)[-2]["seq"]
     shown = fleet("runs", "show", "last")
@@ -256,7 +257,7 @@ def test_a_ledger_that_cannot_be_used_stops_the_run_before_it_starts(
     ledger_of().write_bytes(b"something else" * 1000)
     refused = fleet("run", "mark", "-o", "json")
     assert refused.code == 2
-    assert refused.document["error_data"]["error"]["data"]["reason"] == "ledger_corrupt"
+    assert reason(refused) == "ledger_corrupt"
     assert "--no-ledger" in refused.stderr
     assert not (tmp_path / "ran").exists()
     assert ledger_of().read_bytes() == b"something else" * 1000
@@ -279,7 +280,7 @@ def test_a_full_disk_before_the_start(fleet: Any, tmp_path: Path) -> None:
     fleet.plugin("mark", f": > {tmp_path}/ran\n" + success({}))
     refused = limited(fleet, 8, "run", "mark", "-o", "json")
     assert refused.code == 2
-    assert refused.document["error_data"]["error"]["data"]["reason"] == "ledger_unavailable"
+    assert reason(refused) == "ledger_unavailable"
     assert not (tmp_path / "ran").exists()
 
 

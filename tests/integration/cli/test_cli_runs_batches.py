@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.errors import reason
+
 from .conftest import ROOT, success
 
 NAMES = [f"n{number}" for number in range(1, 13)]
@@ -31,11 +33,7 @@ def outcomes(document: Any) -> Counter[str]:
 
 
 def reasons(document: Any) -> set[str]:
-    return {
-        one["error"]["error_data"]["error"]["data"]["reason"]
-        for one in document["results"]
-        if one["outcome"] == "skipped"
-    }
+    return {reason(one) for one in document["results"] if one["outcome"] == "skipped"}
 
 
 def test_a_batch_starts_when_the_one_before_is_through(dozen: Any) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from lmm.testing import processes
 from lom.cli.interrupts import ONE_WISH_S
+from tests.support.errors import reason
 
 
 class Sleeper:
@@ -159,7 +160,7 @@ def test_an_interrupt_before_the_run(fleet: Any, begin: Any) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert json.loads(out)["error_data"]["error"]["data"]["reason"] == "cancelled"
+    assert reason(json.loads(out)) == "cancelled"
     assert err.decode().startswith("error: cancelled\n")
 
 

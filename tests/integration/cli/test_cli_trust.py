@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from lmm.testing import Account
+from tests.support.errors import error_of, reason
 
 from .conftest import Rune
-from .office import Person, reason
+from .office import Person
 from .service import Service
 
 pytestmark = pytest.mark.needs_root
@@ -65,7 +66,7 @@ def test_what_another_user_put_there_is_refused(
             shutil.rmtree(found) if found.is_dir() else found.unlink()
     done = theirs(*command, "-o", "json")
     assert done.code == 2
-    error = done.document["error_data"]["error"]
+    error = error_of(done)
     assert error["data"]["reason"] == "untrusted_path"
     assert f"{left}" in error["message"]
     assert f"{theirs.folder} belongs to {account.name} (uid {account.uid})" in error["message"]
@@ -219,7 +220,7 @@ def test_no_record_is_kept_where_a_file_says_and_others_may_write(
     for command in (["run", "noop"], ["run", "noop", "--no-ledger"], ["runs", "list"]):
         done = rune(*command, "-o", "json")
         assert done.code == 2
-        error = done.document["error_data"]["error"]
+        error = error_of(done)
         assert error["data"]["reason"] == "untrusted_path"
         assert f"{state} is not obeyed: {theirs} belongs to {account.name}" in error["message"]
     assert not [path for path in theirs.rglob("*") if path.is_file()]
@@ -241,7 +242,7 @@ def test_no_audit_log_is_kept_where_a_file_says_and_others_may_write(
     rune.write("rune.yaml", "audit: {log: theirs/audit.jsonl}\n")
     done = rune("run", "noop", "-o", "json")
     assert done.code == 2
-    error = done.document["error_data"]["error"]
+    error = error_of(done)
     assert error["data"]["reason"] == "untrusted_path"
     assert f"{theirs} is not obeyed: {theirs} belongs to {account.name}" in error["message"]
     assert not log.exists()
@@ -300,7 +301,7 @@ def test_an_ssh_config_of_another_runs_nothing(
     def refused(*more: str) -> str:
         done = rune("run", "noop", "-t", "h", "-o", "json", *more)
         assert done.code == 2, done.stderr
-        error = done.document["error_data"]["error"]
+        error = error_of(done)
         assert error["data"]["reason"] == "untrusted_path"
         assert not mark.exists()
         return str(error["message"])

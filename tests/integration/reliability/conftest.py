@@ -20,6 +20,7 @@ from lmm.transports import disconnect
 from lom.ledger.sqlite.reader import SqliteReader
 from tests.integration.cli.conftest import Done, Rune, success
 from tests.integration.clock import clock as clock
+from tests.support.errors import reason
 from tests.support.waiting import PATIENCE_S, comes_true
 
 TRANSPORTS = ("local", "ssh", "openssh")
@@ -133,8 +134,4 @@ def fleet(tmp_path: Path, sshd: Sshd) -> Iterator[Fleet]:
 
 def reasons(document: Mapping[str, Any]) -> Counter[tuple[str, str]]:
     """Return how many results have which outcome and reason; those that are ok have none."""
-    return Counter(
-        (one["outcome"], one["error"]["error_data"]["error"]["data"]["reason"])
-        for one in document["results"]
-        if one["error"]
-    )
+    return Counter((one["outcome"], reason(one)) for one in document["results"] if one["error"])

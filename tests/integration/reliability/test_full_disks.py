@@ -135,9 +135,8 @@ def test_a_disk_that_fills_while_the_receipt_is_written(tmp_path: Path, small_di
             (result,) = host.carry(keep(host, script, OnDisconnect.CONTINUE))
         finally:
             pool.close()
-    error = (result.error or {})["error_data"]["error"]
-    assert (result.outcome, error["data"]["reason"]) == (Outcome.LOST, "receipt_incomplete")
-    assert "(/var/tmp, or the home) was full" in error["message"]
+    assert (result.outcome, result.reason) == (Outcome.LOST, "receipt_incomplete")
+    assert "(/var/tmp, or the home) was full" in result.message
 
 
 def test_stdout_is_full(fleet: Fleet) -> None:

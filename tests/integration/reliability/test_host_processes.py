@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lmm.model import Limits, Outcome, Result, Target
+from lmm.model import Limits, Outcome, Target
 from lmm.testing import Sshd, processes
 from lmm.transports import TransportPool, disconnect
 from tests.conformance.conftest import GUARD, SUCCESS, Host
@@ -57,12 +57,6 @@ def host(request: pytest.FixtureRequest, sshd: Sshd) -> Iterator[Host]:
     disconnect()
 
 
-def reason(result: Result) -> str | None:
-    if result.error is None:
-        return None
-    return str(result.error["error_data"]["error"]["data"]["reason"])
-
-
 def test_each_alone(host: Host, tmp_path: Path) -> None:
     """All faults at the same time, each on its own target: none is another's."""
     jobs = []
@@ -72,7 +66,7 @@ def test_each_alone(host: Host, tmp_path: Path) -> None:
         jobs.append(host.invocation(note + script, target=target, limits=limits))
     results = host.carry(*jobs)
     assert len(results) == len(FAULTS)
-    assert {one.target: (one.outcome, reason(one)) for one in results} == {
+    assert {one.target: (one.outcome, one.reason) for one in results} == {
         name: row[2:] for name, row in FAULTS.items()
     }
     host.pool.close()
@@ -91,7 +85,7 @@ def test_a_stopped_shell_keeps_no_plugin_alive(host: Host, tmp_path: Path) -> No
     script = f"echo $$ $PPID >{tmp_path}/pids; trap '' TERM; kill -STOP $PPID; sleep 600"
     result = host.run(script, limits=Limits(2.0, grace_s=2.0))
     plugin, shell = map(int, (tmp_path / "pids").read_text().split())
-    assert (result.outcome, reason(result)) == (Outcome.LOST, "host_silent")
+    assert (result.outcome, result.reason) == (Outcome.LOST, "host_silent")
     assert not processes.wait_gone({plugin}, 30)
     assert processes.is_alive(shell)
     os.kill(shell, signal.SIGCONT)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.errors import error_of
 from tests.support.waiting import comes_true
 
 from .conftest import Fleet
@@ -44,7 +45,7 @@ def test_locked_before_the_start(fleet: Fleet) -> None:
     with locked(fleet.state / "ledger.sqlite"):
         refused = fleet.run()
     assert refused.code == 2
-    error = refused.document["error_data"]["error"]
+    error = error_of(refused)
     assert error["data"]["reason"] == "ledger_unavailable"
     assert "another process has kept it locked for 5 s" in error["message"]
     assert fleet.ran == []

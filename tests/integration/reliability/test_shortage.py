@@ -17,6 +17,7 @@ from lmm.testing import Account, Sshd
 from lmm.testing.sshd import loopback
 from tests.accounts import as_user
 from tests.integration.cli.conftest import ROOT, Rune
+from tests.support.errors import error_of
 
 from .conftest import TRANSPORTS, Fleet
 
@@ -124,7 +125,7 @@ def test_descriptors_run_out_under_a_run(fleet: Fleet, wide: Sshd, transport: st
     assert counts["ok"] > 0
     for one in document["results"]:
         if one["outcome"] == "unreachable":
-            error = one["error"]["error_data"]["error"]
+            error = error_of(one)
             assert error["data"]["reason"] == "local_resources", error
             assert "lacks file descriptors (ulimit -n)" in error["message"]
     again = run_short(fleet, "files", 300)

@@ -14,6 +14,7 @@ import pytest
 from lmm.contract import spec_validator
 from lmm.testing import Sshd
 from lmm.testing.aws import FakeAws
+from tests.support.errors import error_of
 
 ROOT = Path(__file__).resolve().parents[3]
 SECRET = "correct-horse/battery+staple"
@@ -74,7 +75,7 @@ def test_a_failing_plugin_fails_alike(inventory: Path, aws: FakeAws) -> None:
     where = ["-i", str(inventory), "-t", "over-ssh", "-t", "over-ssm"]
     code, document, _ = rune(aws, "run", "host.exec", *where, "-p", "command=exit 194")
     assert code == 1
-    errors = [result["error"]["error_data"]["error"] for result in document["results"]]
+    errors = [error_of(result) for result in document["results"]]
     for error in errors:
         del error["data"]["target"]
     assert errors[0] == errors[1]
@@ -92,7 +93,7 @@ def test_a_secret_needs_a_bucket(inventory: Path, aws: FakeAws) -> None:
     before = aws.calls["SendCommand"]
     code, document, stderr = rune(aws, "run", "noop", *where, *secret, TOKEN=SECRET)
     assert code == 2
-    error = document["error_data"]["error"]
+    error = error_of(document)
     assert error["data"]["reason"] == "secret_needs_s3"
     assert "ssm.s3_bucket" in error["message"]
     assert SECRET not in json.dumps(document) + stderr

@@ -18,7 +18,6 @@ from lmm.aws import payload
 from lmm.model import Outcome, SsmSettings
 from lmm.testing.aws import FakeAws
 from tests.integration.ssm.conftest import OK, Fleet, text
-from tests.support.errors import reason
 
 Make = Callable[[FakeAws], Fleet]
 
@@ -80,7 +79,7 @@ def test_an_answer_between_the_two_limits_needs_no_bucket(fleet_of: Make, aws: F
 
 def test_without_a_bucket_a_large_answer_is_an_error(fleet_of: Make, aws: FakeAws) -> None:
     result = fleet_of(aws).one(LARGE % 40_000)
-    assert (result.outcome, reason(result)) == (Outcome.INVALID_OUTPUT, "ssm_output_missing")
+    assert (result.outcome, result.reason) == (Outcome.INVALID_OUTPUT, "ssm_output_missing")
     assert "ssm.s3_bucket" in text(result)
 
 
@@ -104,7 +103,7 @@ def test_agents_that_may_not_put_objects_are_named_as_the_reason(
     assert fleet.one(ssm=nowhere).ok  # what fits does not need the bucket
     assert "NoSuchBucket" in caplog.text
     result = fleet.one(LARGE % 40_000, ssm=nowhere)
-    assert (result.outcome, reason(result)) == (Outcome.INVALID_OUTPUT, "ssm_output_missing")
+    assert (result.outcome, result.reason) == (Outcome.INVALID_OUTPUT, "ssm_output_missing")
     assert "s3://no-such-bucket/" in text(result)
 
 
@@ -121,7 +120,7 @@ def test_without_a_bucket_a_large_plugin_is_refused(fleet_of: Make, aws: FakeAws
     before = aws.calls["SendCommand"]
     ballast = base64.b64encode(os.urandom(60_000)).decode()
     results = fleet_of(aws).run(f"{OK}\nexit\n{ballast}\n")
-    assert {reason(result) for result in results.values()} == {"ssm_too_large"}
+    assert {result.reason for result in results.values()} == {"ssm_too_large"}
     assert all(str(payload.SCRIPT_CHARS) in text(result) for result in results.values())
     assert aws.calls["SendCommand"] == before
 
@@ -171,7 +170,7 @@ def test_a_bucket_that_takes_no_secret_sends_nothing(fleet_of: Make, aws: FakeAw
         interpreter=("python3",),
         write_only=HIDDEN,
     )
-    assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "aws_refused")
+    assert (result.outcome, result.reason) == (Outcome.UNREACHABLE, "aws_refused")
     assert "s3://no-such-bucket/" in text(result)
     assert SECRET not in json.dumps(result.error)
     assert aws.calls["SendCommand"] == before
@@ -185,7 +184,7 @@ def test_a_role_is_assumed(fleet_of: Make, aws: FakeAws) -> None:
         fleet = fleet_of(aws)
         role = SsmSettings(role_arn="arn:aws:iam::123456789012:role/fleet", external_id="x1")
         assert fleet.one(ssm=role).ok
-        assert reason(fleet.one()) == "aws_denied"
+        assert fleet.one().reason == "aws_denied"
     finally:
         aws.faults.allow("SendCommand", own)
 
@@ -196,7 +195,7 @@ def test_no_credentials_are_said_to_be_missing(
     fleet = fleet_of(aws)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     result = fleet.one()
-    assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "aws_credentials")
+    assert (result.outcome, result.reason) == (Outcome.UNREACHABLE, "aws_credentials")
     unknown = fleet.one(ssm=SsmSettings(profile="nobody"))
-    assert reason(unknown) == "aws_credentials"
+    assert unknown.reason == "aws_credentials"
     assert "nobody" in text(unknown)

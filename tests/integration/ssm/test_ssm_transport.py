@@ -16,7 +16,6 @@ import pytest
 from lmm.model import Become, Limits, Outcome, SecretRef, SsmSettings, Target
 from lmm.testing.aws import FakeAws, ServiceError
 from tests.integration.ssm.conftest import OK, Fleet, text
-from tests.support.errors import reason
 
 Make = Callable[[FakeAws], Fleet]
 
@@ -32,7 +31,7 @@ print(json.dumps({"payload": {"result": "success", "output_data": {
 
 def outcomes(fleet: Fleet, *args: object, **fields: object) -> list[tuple[str, str | None]]:
     results = fleet.run(*args, **fields)
-    return [(str(r.outcome), None if r.ok else reason(r)) for _, r in sorted(results.items())]
+    return [(str(r.outcome), None if r.ok else r.reason) for _, r in sorted(results.items())]
 
 
 def test_one_command_for_all_and_each_gets_its_own_message(fleet_of: Make) -> None:
@@ -67,7 +66,7 @@ def test_regions_are_kept_apart(fleet_of: Make) -> None:
         assert fleet.carry(here)["node1"].ok
         assert fleet.carry(away)["node1"].ok
         wrong = fleet.run(instances=[there])["node1"]
-        assert (wrong.outcome, reason(wrong)) == (Outcome.UNREACHABLE, "ssm_not_online")
+        assert (wrong.outcome, wrong.reason) == (Outcome.UNREACHABLE, "ssm_not_online")
         assert "NotManaged" in text(wrong)
 
 
@@ -77,7 +76,7 @@ def test_an_agent_that_is_not_online_is_sent_nothing(fleet_of: Make, ping: str) 
         account.add_instance(ping=ping)
         results = fleet_of(account).run()
         assert results["node1"].ok
-        assert (results["node2"].outcome, reason(results["node2"])) == (
+        assert (results["node2"].outcome, results["node2"].reason) == (
             Outcome.UNREACHABLE,
             "ssm_not_online",
         )
@@ -91,7 +90,7 @@ def test_what_the_inventory_has_just_seen_is_not_asked_again(fleet_of: Make) -> 
         seen = fleet.invocations(ssm=SsmSettings(ping_status="Online"))
         assert all(result.ok for result in fleet.carry(seen).values())
         gone = fleet.invocations(ssm=SsmSettings(ping_status="ConnectionLost"))
-        assert {reason(r) for r in fleet.carry(gone).values()} == {"ssm_not_online"}
+        assert {r.reason for r in fleet.carry(gone).values()} == {"ssm_not_online"}
         assert account.calls["DescribeInstanceInformation"] == 0
 
 
@@ -101,7 +100,7 @@ def test_an_instance_that_is_gone_since_does_not_cost_the_others(fleet_of: Make)
         ids = [*account.instance_ids, "i-0aaaaaaaaaaaaaaaa"]
         results = fleet.run(instances=ids, ssm=SsmSettings(ping_status="Online"))
         assert [results[f"node{n}"].ok for n in range(1, 7)] == [True] * 5 + [False]
-        assert reason(results["node6"]) == "ssm_not_online"
+        assert results["node6"].reason == "ssm_not_online"
 
 
 @pytest.mark.parametrize(
@@ -124,13 +123,13 @@ def test_every_end_without_an_answer(
         account.add_instance(end=end)
         results = fleet_of(account).run()
         assert results["node1"].ok
-        assert (results["node2"].outcome, reason(results["node2"])) == (outcome, expected)
+        assert (results["node2"].outcome, results["node2"].reason) == (outcome, expected)
 
 
 def test_a_command_that_is_never_fetched_times_out_as_undelivered(fleet_of: Make) -> None:
     with FakeAws(1, delivery_delay_s=600, seconds_per_delivery_second=0.03) as account:
         result = fleet_of(account).one()
-        assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "ssm_not_delivered")
+        assert (result.outcome, result.reason) == (Outcome.UNREACHABLE, "ssm_not_delivered")
 
 
 def test_the_service_ends_what_the_host_cannot(fleet_of: Make, tmp_path: Path) -> None:
@@ -139,7 +138,7 @@ def test_the_service_ends_what_the_host_cannot(fleet_of: Make, tmp_path: Path) -
     with FakeAws(1, seconds_per_execution_second=0.1) as account:
         result = fleet_of(account).one(stopped, limits=Limits(timeout_s=20))
         os.kill(int((tmp_path / "shell").read_text()), signal.SIGCONT)
-        assert (result.outcome, reason(result)) == (Outcome.TIMED_OUT, "timed_out")
+        assert (result.outcome, result.reason) == (Outcome.TIMED_OUT, "timed_out")
 
 
 def test_a_plugin_that_asks_for_a_reboot_gets_none(fleet_of: Make) -> None:
@@ -232,7 +231,7 @@ def test_denied_calls_say_which(
     with FakeAws(1) as account:
         account.faults.deny(operation)
         result = fleet_of(account).one()
-        assert (str(result.outcome), reason(result)) == (outcome, expected)
+        assert (str(result.outcome), result.reason) == (outcome, expected)
         assert operation in text(result)
 
 
@@ -241,7 +240,7 @@ def test_no_service_at_all(fleet_of: Make) -> None:
         fleet = fleet_of(account)
         todo = fleet.invocations()
     (result,) = fleet.carry(todo).values()
-    assert (result.outcome, reason(result)) == (Outcome.UNREACHABLE, "aws_unreachable")
+    assert (result.outcome, result.reason) == (Outcome.UNREACHABLE, "aws_unreachable")
 
 
 # -- cancel --------------------------------------------------------------------------------------
@@ -306,7 +305,7 @@ def test_what_cannot_be_carried_names_the_field(fleet_of: Make) -> None:
             ([replace(good, target=asks)], "inventory_invalid", "become.password"),
         ):
             (result,) = fleet.carry(todo).values()
-            assert reason(result) == expected
+            assert result.reason == expected
             assert field in text(result)
             assert "hunter2" not in json.dumps(result.error)
         assert account.calls["SendCommand"] == 0

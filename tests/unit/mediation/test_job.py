@@ -109,8 +109,7 @@ def test_an_answer_that_finds_no_room(
         assert result.outcome is Outcome.OK
         return
     assert result.outcome is Outcome.FAILED
-    assert result.error
-    error = result.error["error_data"]["error"]
+    error = result.problem
     assert error["data"]["reason"] == "local_io_error"
     assert f"cannot be kept in {tmp_path}/missing" in error["message"]
 

@@ -202,8 +202,7 @@ def test_a_target_that_stays_locked_is_skipped(
     second = stage.start(transport, ["a"], risk="change", **options)
     (result,) = second
     assert (str(result.outcome), result.attempt) == ("skipped", 0)
-    assert result.error
-    error = result.error["error_data"]["error"]
+    error = result.problem
     assert error["data"]["reason"] == "target_locked"
     assert error["data"]["holder"] == first.run_id
     assert first.run_id in error["message"]

@@ -209,7 +209,7 @@ def test_cancel(rune: Orchestrator) -> None:
     run.cancel()
     results = list(run)
     assert {str(result.outcome) for result in results} == {"cancelled"}, [
-        r.error["error_data"] for r in results if r.error
+        r.problem for r in results
     ]
     assert run.exit_code == 130
 

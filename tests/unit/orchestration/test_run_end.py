@@ -16,6 +16,7 @@ from lom.ledger.sqlite.reader import SqliteReader
 from lom.ledger.sqlite.writer import SqliteLedger
 from lom.planning.scripts import load_scripts
 from tests.scale import repeats
+from tests.support.errors import error_of
 
 from .test_orchestrator import ECHO, plugin
 
@@ -102,7 +103,7 @@ def test_a_run_that_broke_is_not_marked_as_finished(plugins: Path, tmp_path: Pat
             list(broken)
         document = broken.document()
         assert document["summary"]["failed"] == 3
-        message = document["results"][0]["error"]["error_data"]["error"]["message"]
+        message = error_of(document["results"][0])["message"]
         assert f"`rune runs resume {plan.run_id}` goes on with it" in message
         with SqliteReader(path) as reader:
             run = reader.find(plan.run_id)
