@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lmm.errors import RuneError
-    from lmm.fanout import fan_out
     from lmm.model import (
         Invocation,
         Limits,
@@ -42,12 +41,10 @@ __all__ = [
     "Transport",
     "TransportPool",
     "__version__",
-    "fan_out",
 ]
 
 _HOMES = {
     "lmm.errors": ("RuneError",),
-    "lmm.fanout": ("fan_out",),
     "lmm.scope": ("Scope",),
     "lmm.model": (
         "Invocation",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from lmm.failures import failure
 from lmm.mediator import TargetEventSink, mediate
@@ -15,52 +15,6 @@ from lmm.threads import started
 from lmm.transports.base import Transport
 
 Call = tuple[Transport, Sequence[Invocation]]  # at most ``batch_size`` of the transport
-
-
-def batches(
-    invocations: Sequence[Invocation], transport_for: Callable[[str], Transport]
-) -> list[tuple[Transport, list[Invocation]]]:
-    """Group invocations by transport into what one call of it takes, in order."""
-    grouped: list[tuple[Transport, list[Invocation]]] = []
-    open_batch: dict[str, list[Invocation]] = {}
-    for invocation in invocations:
-        transport = transport_for(invocation.target.transport)
-        batch = open_batch.get(transport.name)
-        if batch is None or len(batch) >= transport.batch_size:
-            batch = open_batch[transport.name] = []
-            grouped.append((transport, batch))
-        batch.append(invocation)
-    return grouped
-
-
-def fan_out(
-    invocations: Sequence[Invocation],
-    transport_for: Callable[[str], Transport],
-    *,
-    concurrency: int,
-    scope: Scope,
-    may_start: Callable[[Sequence[Invocation]], bool],
-    on_event: TargetEventSink,
-    on_result: Callable[[Result], None],
-) -> None:
-    """Run all invocations, ``concurrency`` calls at a time; return when every one has its result.
-
-    ``may_start`` is asked before each call; when it says no, it has taken care of the results of
-    that call's invocations itself. Callbacks come from many threads.
-    """
-    todo = deque(batches(invocations, transport_for))
-
-    def calls() -> Iterator[Call]:
-        while todo:
-            try:
-                transport, batch = todo.popleft()
-            except IndexError:  # another thread was faster
-                return
-            if may_start(batch):
-                yield transport, batch
-
-    threads = min(concurrency, len(todo))
-    make_calls(calls, threads=threads, scope=scope, on_event=on_event, on_result=on_result)
 
 
 def make_calls(

@@ -7,7 +7,8 @@ Nothing in ``lmm`` outside this package imports it.
 from __future__ import annotations
 
 from lmm.testing.account import Account
+from lmm.testing.carrying import carry
 from lmm.testing.proxy import TcpProxy, refused_port, silent_port
 from lmm.testing.sshd import Sshd, loopback
 
-__all__ = ["Account", "Sshd", "TcpProxy", "loopback", "refused_port", "silent_port"]
+__all__ = ["Account", "Sshd", "TcpProxy", "carry", "loopback", "refused_port", "silent_port"]

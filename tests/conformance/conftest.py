@@ -28,10 +28,10 @@ from lmm.model import (
 )
 from lmm.receipts import receipt_key
 from lmm.scope import Scope
-from lmm.testing import Sshd, TcpProxy, processes
+from lmm.testing import Sshd, TcpProxy, carry, processes
 from lmm.testing.aws import FakeAws
 from lmm.transports import TransportPool, disconnect
-from tests.support.invocations import carry, invocation
+from tests.support.invocations import invocation
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SUCCESS = '{"payload":{"result":"success","output_data":%s}}'
@@ -81,12 +81,14 @@ class Host:
         return invocation(target or self.target, plugin, params, **fields)
 
     def carry(self, *invocations: Invocation) -> list[Result]:
-        return carry(
+        results = carry(
             invocations,
-            self.pool,
+            self.pool.get,
             scope=self.scope,
             on_event=lambda target, kind, data: self.events.append((kind, data)),
         )
+        assert len(results) == len(invocations)
+        return results
 
     def run(
         self, script: str | bytes, params: Mapping[str, Any] | None = None, **kw: Any
@@ -252,12 +254,9 @@ def second_rune(scratch: Path) -> SecondRune:
         (scratch / "job").write_bytes(pickle.dumps(invocation))
         code = (
             "import pickle, sys\n"
-            "from lmm.fanout import fan_out\nfrom lmm.scope import Scope\n"
-            "from lmm.transports import TransportPool\n"
+            "from lmm.testing import carry\nfrom lmm.transports import TransportPool\n"
             "job = pickle.loads(open(sys.argv[1], 'rb').read())\n"
-            "fan_out([job], TransportPool().get, concurrency=1, scope=Scope(),"
-            " may_start=lambda b: True, on_event=lambda *a: None,"
-            " on_result=lambda r: print(r.outcome.value))\n"
+            "(result,) = carry([job], TransportPool().get)\nprint(result.outcome.value)\n"
         )
         argv = [sys.executable, "-c", code, str(scratch / "job")]
         with subprocess.Popen(argv, cwd=REPOSITORY, stdout=subprocess.PIPE) as rune:

@@ -112,12 +112,10 @@ def test_when_the_connection_drops_no_shell_goes_on(
 
 CARRY = """\
 import pickle, sys
-from lmm.fanout import fan_out
-from lmm.scope import Scope
+from lmm.testing import carry
 from lmm.transports import TransportPool
 jobs = pickle.loads(open(sys.argv[1], "rb").read())
-fan_out(jobs, TransportPool().get, concurrency=32, scope=Scope(), may_start=lambda b: True,
-        on_event=lambda *a: None, on_result=lambda r: None)
+carry(jobs, TransportPool().get, concurrency=32)
 """
 
 

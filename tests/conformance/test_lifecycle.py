@@ -284,11 +284,9 @@ def test_kill_9_of_rune_leaves_no_process(host: Any, scratch: Path) -> None:
     (scratch / "job").write_bytes(pickle.dumps(invocation))
     code = (
         "import pickle, sys\n"
-        "from lmm.fanout import fan_out\nfrom lmm.scope import Scope\n"
-        "from lmm.transports import TransportPool\n"
+        "from lmm.testing import carry\nfrom lmm.transports import TransportPool\n"
         "job = pickle.loads(open(sys.argv[1], 'rb').read())\n"
-        "fan_out([job], TransportPool().get, concurrency=1, scope=Scope(),"
-        " may_start=lambda b: True, on_event=lambda *a: None, on_result=lambda r: None)\n"
+        "carry([job], TransportPool().get)\n"
     )
     rune = subprocess.Popen([sys.executable, "-c", code, scratch / "job"], cwd=REPOSITORY)
     try:

@@ -8,8 +8,9 @@ from typing import Any
 
 from lmm.model import Limits, Result, Target
 from lmm.scope import Scope
+from lmm.testing import carry
 from lmm.transports import TransportPool
-from tests.support.invocations import carry, invocation
+from tests.support.invocations import invocation
 
 ANSWER = 'echo \'{"payload":{"result":"success","output_data":{}}}\''
 
@@ -24,7 +25,7 @@ class Client:
     def run(self, *targets: Target, script: str = ANSWER, timeout_s: float = 20) -> list[Result]:
         limits = Limits(timeout_s=timeout_s, grace_s=3)
         jobs = [invocation(target, script, limits=limits) for target in targets]
-        return carry(jobs, self.pool, scope=self.scope, concurrency=64)
+        return carry(jobs, self.pool.get, scope=self.scope, concurrency=64)
 
     def one(self, target: Target, **options: Any) -> Result:
         (result,) = self.run(target, **options)

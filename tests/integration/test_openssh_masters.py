@@ -16,9 +16,9 @@ import pytest
 from lmm.model import Outcome, Result, SshSettings, Target
 from lmm.scope import Scope
 from lmm.ssh import masters, mux_client
-from lmm.testing import Sshd, processes
+from lmm.testing import Sshd, carry, processes
 from lmm.transports import TransportPool, disconnect, with_transport
-from tests.support.invocations import carry, invocation
+from tests.support.invocations import invocation
 from tests.support.waiting import comes_true
 
 LOGIN = "Accepted publickey for "
@@ -42,7 +42,7 @@ def run(pool: TransportPool) -> Run:
 
     def run_all(*targets: Target, script: str = DONE, scope: Scope | None = None) -> list[Result]:
         jobs = [invocation(target, script) for target in targets]
-        return carry(jobs, pool, scope=scope, concurrency=len(targets))
+        return carry(jobs, pool.get, scope=scope, concurrency=len(targets))
 
     return run_all
 

@@ -1,15 +1,12 @@
-"""Invocations of a script, and carrying them out together."""
+"""Invocations of a script."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from lmm.envelope import build_message
-from lmm.fanout import fan_out
-from lmm.model import Invocation, Limits, Result, Script, Target
-from lmm.scope import Scope
-from lmm.transports import TransportPool
+from lmm.model import Invocation, Limits, Script, Target
 
 TRACE = "1" * 32
 
@@ -34,26 +31,3 @@ def invocation(
         trace_id=TRACE,
     )
     return Invocation("run-1", target, "test.run", "test", script, message, limits=limits, **fields)
-
-
-def carry(
-    invocations: Sequence[Invocation],
-    pool: TransportPool,
-    *,
-    scope: Scope | None = None,
-    concurrency: int = 16,
-    on_event: Callable[[str, str, Mapping[str, Any]], None] = lambda target, kind, data: None,
-) -> list[Result]:
-    """Carry invocations out at the same time; return a result for each, as they came."""
-    results: list[Result] = []
-    fan_out(
-        invocations,
-        pool.get,
-        concurrency=concurrency,
-        scope=scope or Scope(),
-        may_start=lambda batch: True,
-        on_event=on_event,
-        on_result=results.append,
-    )
-    assert len(results) == len(invocations)
-    return results

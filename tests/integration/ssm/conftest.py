@@ -11,10 +11,11 @@ import pytest
 
 from lmm.model import Invocation, Result, Script, SsmSettings, Target
 from lmm.scope import Scope
+from lmm.testing import carry
 from lmm.testing.aws import FakeAws
 from lmm.transports import TransportPool
 from tests.support.errors import error_of
-from tests.support.invocations import carry, invocation
+from tests.support.invocations import invocation
 
 OK = """printf '{"payload":{"result":"success","output_data":{"pid":%s}}}' $$"""
 
@@ -49,7 +50,7 @@ class Fleet:
     def carry(self, invocations: list[Invocation]) -> dict[str, Result]:
         results = carry(
             invocations,
-            self.pool,
+            self.pool.get,
             scope=self.scope,
             on_event=lambda target, kind, data: self.events.append((target, kind, data)),
         )

@@ -12,9 +12,9 @@ import pytest
 
 from lmm.envelope import build_message
 from lmm.errors import ConnectionLost, Unreachable
-from lmm.fanout import batches, fan_out
 from lmm.model import Invocation, Outcome, Result, Script, SshSettings, Target
 from lmm.scope import Scope
+from lmm.testing import carry
 from lmm.transports import Job
 
 
@@ -73,16 +73,7 @@ def invocations(count: int, **ssh: Any) -> list[Invocation]:
 
 
 def run(transport: Any, todo: Sequence[Invocation], **options: Any) -> list[Result]:
-    results: list[Result] = []
-    settings: dict[str, Any] = {"concurrency": 8, "scope": Scope(), "may_start": lambda b: True}
-    fan_out(
-        todo,
-        lambda name: transport,
-        on_event=lambda *event: None,
-        on_result=results.append,
-        **(settings | options),
-    )
-    return results
+    return carry(todo, lambda name: transport, **options)
 
 
 def names(found: Sequence[Invocation | Result]) -> list[str]:
@@ -186,11 +177,10 @@ def test_each_of_several_for_one_target_has_its_result() -> None:
     assert [one.outcome for one in results] == [Outcome.OK] * 3 + [Outcome.FAILED] * 2
 
 
-def test_batches_keep_the_order() -> None:
-    transport = Scripted(answer)  # type: ignore[arg-type]
+def test_calls_keep_the_order() -> None:
     todo = invocations(3)
-    grouped = batches(todo, lambda name: transport)
-    assert [[i.target.name for i in batch] for _, batch in grouped] == [[n] for n in names(todo)]
+    results = run(Scripted(lambda job, attempt: answer(job)), todo, concurrency=1)
+    assert [one.target for one in results] == [one.target.name for one in todo]
 
 
 @pytest.mark.parametrize("seen", [True, False])
