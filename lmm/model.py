@@ -144,8 +144,7 @@ class SsmSettings:
 
     What is too large or too secret for the service travels through ``s3_bucket``, below
     ``s3_prefix``; without a bucket it is refused. Outputs there are removed after they were read
-    unless ``keep_output``. ``ping_status`` is what an inventory source has just seen (``Online``,
-    ``ConnectionLost``, …); ``None`` has the transport ask.
+    unless ``keep_output``.
     """
 
     region: str | None = None
@@ -156,12 +155,15 @@ class SsmSettings:
     s3_prefix: str = "rune"
     s3_region: str | None = None
     keep_output: bool = False
-    ping_status: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A host as RUNE addresses it. ``host`` defaults to ``name``."""
+    """A host as RUNE addresses it. ``host`` defaults to ``name``.
+
+    ``seen`` is how an inventory source has just found the agent of an instance (``Online``,
+    ``ConnectionLost``, …); ``None`` has the transport ask.
+    """
 
     name: str
     host: str | None = None
@@ -173,6 +175,7 @@ class Target:
     ssh: SshSettings = SshSettings()
     ssm: SsmSettings = SsmSettings()
     become: Become | None = None
+    seen: str | None = None
 
     @property
     def address(self) -> str:

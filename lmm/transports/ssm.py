@@ -12,7 +12,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from lmm.aws import payload
@@ -115,7 +115,7 @@ def _kind(job: Job) -> _Kind:
             field="ssm.s3_bucket",
         )
     return _Kind(
-        ssm=replace(ssm, ping_status=None),
+        ssm=ssm,
         shared=job.parts.shared,
         shell_command=shlex.join(shell_argv(target.become)),
         limits=invocation.limits,
@@ -157,14 +157,13 @@ class _Group:
 
     def _online(self) -> list[Job]:
         """Return the jobs whose instance has an agent that answers; fail the others."""
-        asked = {_instance(j) for j in self._jobs if j.invocation.target.ssm.ping_status is None}
+        asked = {_instance(j) for j in self._jobs if j.invocation.target.seen is None}
         seen = agents(self._clients, self._account, sorted(asked)) if asked else {}
         online = []
         for job in self._jobs:
             instance = _instance(job)
-            status = job.invocation.target.ssm.ping_status or seen.get(instance, {}).get(
-                "PingStatus", NOT_MANAGED
-            )
+            agent = seen.get(instance, {})
+            status = job.invocation.target.seen or agent.get("PingStatus", NOT_MANAGED)
             if status == ONLINE:
                 online.append(job)
             else:

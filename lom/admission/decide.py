@@ -188,6 +188,6 @@ def _is_known(target: Target, inventory: Inventory) -> bool:
         transport=known.transport,
         become=known.become,
         ssh=replace(target.ssh, connect_timeout_s=known.ssh.connect_timeout_s),
-        ssm=replace(target.ssm, ping_status=known.ssm.ping_status),
+        seen=known.seen,
     )
     return settable == known and here == (known.transport == "local")

@@ -43,4 +43,5 @@ def target_of(name: str, groups: tuple[str, ...], base: Base, own: Layer) -> Tar
         become=None
         if become is None
         else Become(become.get("user") or "root", become.get("password")),
+        seen=layer.get("seen"),
     )

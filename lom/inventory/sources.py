@@ -56,8 +56,8 @@ class FoundTarget:
             "ssm": {
                 "region": one.account.region,
                 **{name: getattr(one.account, name) for name in ACCOUNT},
-                "ping_status": one.ping_status,
             },
+            "seen": one.ping_status,
         }
 
 

@@ -94,7 +94,7 @@ class Plan:
                 {
                     "target": step.target.name,
                     "transport": step.target.transport,
-                    "ping_status": step.target.ssm.ping_status,
+                    "ping_status": step.target.seen,
                     "plugin": step.plugin and f"{step.plugin.name} {step.plugin.version}",
                     "risk": step.capability and step.capability.risk,
                     "timeout_s": step.capability

@@ -120,7 +120,7 @@ def target(one: Target) -> dict[str, Any]:
         "user": one.user,
         "vars": _plain(one.vars),
         "ssh": _plain(one.ssh),
-        "ssm": _plain(one.ssm),
+        "ssm": {**_plain(one.ssm), "ping_status": one.seen},
         "become": _plain(one.become),
     }
 
@@ -132,7 +132,7 @@ def _brief(one: Target) -> dict[str, Any]:
         "transport": one.transport,
         "address": address if one.user is None else f"{one.user}@{address}",
         "groups": list(one.groups),
-        "ping_status": one.ssm.ping_status,
+        "ping_status": one.seen,
     }
 
 

@@ -12,6 +12,8 @@ from lom.planning.plan import Plan, Step
 from lom.registry.manifest import Plugin
 
 VERSION = 1
+# Of a target: what is told beside its settings, what its plugin never sees, what changes by itself.
+_LEFT_OUT = ("name", "host", "transport", "vars", "groups", "seen")
 
 
 def subject_of(plan: Plan, scripts: Mapping[Plugin, Script]) -> dict[str, Any]:
@@ -46,10 +48,9 @@ def _target(step: Step) -> dict[str, Any]:
         "address": target.address,
         "transport": target.transport,
         "plugin": step.plugin.name if step.plugin else None,
-        "settings": {
-            **_set(target, Target(""), ("name", "host", "transport", "vars", "groups", "ssm")),
-            **({"ssm": ssm} if (ssm := _set(target.ssm, SsmSettings(), ("ping_status",))) else {}),
-        },
+        "settings": _set(
+            target, Target(""), ("name", "host", "transport", "vars", "groups", "seen")
+        ),
     }
 
 
@@ -61,8 +62,8 @@ def _set(value: Any, default: Any, without: Sequence[str] = ()) -> dict[str, Any
 
 def _plain(value: Any) -> Any:
     match value:
-        case SshSettings():
-            return _set(value, SshSettings())
+        case SshSettings() | SsmSettings():
+            return _set(value, type(value)())
         case Become():
             return {"user": value.user, "password": value.password and value.password.reference}
         case SecretRef():

@@ -55,7 +55,7 @@ def test_sources_are_groups_and_what_they_find_are_targets(
     assert (node.vars["site"], node.vars["team"]) == ("cloud", "ml")
     assert (node.ssm.region, node.ssm.s3_bucket) == ("us-east-1", "special")
     assert (euro.ssm.region, euro.ssm.s3_bucket) == ("eu-west-1", "rune")
-    assert (node.ssm.ping_status, euro.ssm.ping_status) == ("Online", "ConnectionLost")
+    assert (node.seen, euro.seen) == ("Online", "ConnectionLost")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_an_id_picks_the_target_whatever_its_name(
     found = load_inventory(inventory(TWO_REGIONS))
     for name in ("euro", "twin1"):
         (chosen,) = select([as_fleet.ids[name]], found)
-        assert (chosen.address, chosen.ssm.ping_status is None) == (as_fleet.ids[name], False)
+        assert (chosen.address, chosen.seen is None) == (as_fleet.ids[name], False)
 
 
 def test_a_target_of_a_file_gives_settings_to_the_one_that_is_found(
@@ -100,7 +100,7 @@ def test_a_target_of_a_file_gives_settings_to_the_one_that_is_found(
     target = found.targets[known]
     assert "node1" not in found.targets
     assert (target.vars["rack"], target.vars["tags"]["Role"]) == ("r3", "gpu")
-    assert (target.ssm.s3_bucket, target.ssm.ping_status) == ("own-bucket", "Online")
+    assert (target.ssm.s3_bucket, target.seen) == ("own-bucket", "Online")
     assert target.transport == "ssm"
     # node2 is a host of the file; the instance that is tagged so goes by its id
     assert found.targets["node2"].transport == "ssh"

@@ -36,13 +36,14 @@ class Fleet:
         *,
         instances: list[str] | None = None,
         ssm: SsmSettings = SsmSettings(),
+        seen: str | None = None,
         interpreter: tuple[str, ...] = ("bash",),
         **fields: Any,
     ) -> list[Invocation]:
         content = script.encode() if isinstance(script, str) else script
         made = []
         for number, instance in enumerate(instances or self.account.instance_ids):
-            target = Target(f"node{number + 1}", host=instance, transport="ssm", ssm=ssm)
+            target = Target(f"node{number + 1}", host=instance, transport="ssm", ssm=ssm, seen=seen)
             plugin = Script("plugin", content, interpreter)
             made.append(invocation(target, plugin, params, **fields))
         return made

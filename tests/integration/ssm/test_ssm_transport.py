@@ -87,9 +87,9 @@ def test_an_agent_that_is_not_online_is_sent_nothing(fleet_of: Make, ping: str) 
 def test_what_the_inventory_has_just_seen_is_not_asked_again(fleet_of: Make) -> None:
     with FakeAws(2) as account:
         fleet = fleet_of(account)
-        seen = fleet.invocations(ssm=SsmSettings(ping_status="Online"))
+        seen = fleet.invocations(seen="Online")
         assert all(result.ok for result in fleet.carry(seen).values())
-        gone = fleet.invocations(ssm=SsmSettings(ping_status="ConnectionLost"))
+        gone = fleet.invocations(seen="ConnectionLost")
         assert {r.reason for r in fleet.carry(gone).values()} == {"ssm_not_online"}
         assert account.calls["DescribeInstanceInformation"] == 0
 
@@ -98,7 +98,7 @@ def test_an_instance_that_is_gone_since_does_not_cost_the_others(fleet_of: Make)
     with FakeAws(5) as account:
         fleet = fleet_of(account)
         ids = [*account.instance_ids, "i-0aaaaaaaaaaaaaaaa"]
-        results = fleet.run(instances=ids, ssm=SsmSettings(ping_status="Online"))
+        results = fleet.run(instances=ids, seen="Online")
         assert [results[f"node{n}"].ok for n in range(1, 7)] == [True] * 5 + [False]
         assert results["node6"].reason == "ssm_not_online"
 

@@ -84,7 +84,7 @@ def test_every_setting_of_ssm_arrives(load: Load) -> None:
 
 
 def test_the_schema_and_the_settings_have_the_same_fields_and_defaults() -> None:
-    fields = {one.name for one in dataclasses.fields(SsmSettings)} - {"ping_status"}
+    fields = {one.name for one in dataclasses.fields(SsmSettings)}
     assert fields == set(SSM)
     for name in fields:
         assert SSM[name].get("default") == getattr(SsmSettings(), name)

@@ -128,7 +128,6 @@ def one_of(value: Any, name: str) -> Any:
         *(
             pytest.param(made(replace(HOST, ssm=one_of(SSM, one.name))), id=f"ssm.{one.name}")
             for one in fields(SSM)
-            if one.name != "ping_status"
         ),
         *(pytest.param(made(options=RunOptions(**{k: v})), id=k) for k, v in OPTIONS.items()),
         pytest.param(made(b=2), id="a parameter more"),
@@ -156,7 +155,7 @@ def test_the_bytes_that_are_sent_and_the_manifest_are_in_the_hash() -> None:
     [
         lambda: made(),  # another run id, another moment
         lambda: made(replace(HOST, vars={"rack": "r2"}, groups=())),
-        lambda: made(replace(HOST, ssm=SsmSettings(ping_status="Online"))),
+        lambda: made(replace(HOST, seen="Online")),
         lambda: replace(BASE, origin={"inventory": ("/elsewhere",)}),
     ],
 )
