@@ -143,8 +143,8 @@ def _stream(call: str, shared: _Shared, tail: bytes | None = None) -> Stream:
 
 def _names(invocation: Invocation) -> tuple[str, ...]:
     if invocation.inquiry:
-        return "bootstrap.sh", "receipt.sh", "follow.sh"
-    names = ["bootstrap.sh"]
+        return "own.sh", "bootstrap.sh", "receipt.sh", "follow.sh"
+    names = ["own.sh", "bootstrap.sh"]
     if invocation.receipt:
         names.append("receipt.sh")
     if invocation.on_disconnect is OnDisconnect.CONTINUE:

@@ -2,7 +2,7 @@
 # Needs bash 4.4 and coreutils. stdin goes on with the plugin, its environment and its payload and
 # then stays open: its end means that RUNE is gone, any further byte means cancel. Where a receipt is
 # wanted, rune_mode is set and receipt.sh is sent as well; its functions come in at the few lines below
-# that name rune_mode. Where a plugin has more files than its script files.sh is sent, too.
+# that name rune_mode. Where a plugin has more files than its script files.sh is sent, too; own.sh always.
 
 rune_end() { # STATUS REASON [DETAIL]: tidies up, closes both streams' frames and exits
   if [[ ${rune_kept-} ]]; then
@@ -225,16 +225,6 @@ rune_second() { # DEADLINE
   set -- "$1" "$rune_dir"/.halt.*
   if [[ -e $2 ]]; then rune_halt; else rune_watch "$1" second; fi
 }
-
-# Whether a directory is this account's own, and no link to one. In /var/tmp and its like others can
-# exchange a link and a directory between two of these looks; where the kernel follows their links
-# there, a program looks, which does so once.
-rune_is_own() { # DIRECTORY
-  local guarded=0
-  [[ -d $1 && ! -L $1 && -O $1 ]] || return
-  read -r guarded </proc/sys/fs/protected_symlinks
-  [[ $guarded == 1 || $(stat -c '%u %f' -- "$1") == "$EUID 4"* ]] # 4: a directory
-} 2>/dev/null
 
 # Puts the plugin into a private directory, the first that takes it. KIND is text (no NUL; read by
 # the shell, which costs no process) or bytes. Others than these interpreters may look for code in all

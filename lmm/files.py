@@ -16,7 +16,7 @@ from typing import NamedTuple
 from lmm.envelope import build_message
 from lmm.model import File, Invocation, Limits, OnDisconnect, Script
 
-SHELL_FILES = ("bootstrap.sh", "receipt.sh", "follow.sh", "files.sh")
+SHELL_FILES = ("own.sh", "bootstrap.sh", "receipt.sh", "follow.sh", "files.sh")
 INLINE_BYTES = 256 * 1024  # above this a file is kept by the host
 BYTES_PER_S = 256 * 1024  # slower lines than this are given up on
 TEXT_BYTES = 256 * 1024  # above this, and for bytes with NUL, `head -c` is the faster reader
@@ -99,7 +99,7 @@ def upload(invocation: Invocation, file: File) -> Invocation:
 
 @functools.lru_cache(maxsize=8)
 def _keeping(content: bytes) -> Script:
-    functions = shell_functions("bootstrap.sh", "files.sh").decode()
+    functions = shell_functions("own.sh", "files.sh").decode()
     call = f'{functions}rune_keep "$0" {_sha256(content)}'
     needs = ("sha256sum", "cp", "mv", "sort", "stat")
     return Script("file", content, ("bash", "-c", call), needs, inline=True)

@@ -23,7 +23,7 @@ from lmm.testing import Account, Sshd
 from tests.accounts import as_user
 from tests.support.waiting import until
 
-BOOTSTRAP = Path(lmm.bootstrap.__file__).with_suffix(".sh")
+OWN = Path(lmm.bootstrap.__file__).with_name("own.sh")
 KILL, CONTINUE = OnDisconnect.KILL, OnDisconnect.CONTINUE
 BOTH = pytest.mark.parametrize("mode", [KILL, CONTINUE])
 OK = '{"payload":{"result":"success","output_data":{"n":1}}}'
@@ -251,7 +251,7 @@ def test_what_others_exchange_between_two_looks_is_not_used(public: Path) -> Non
     public.chmod(0o1777)
     (public / "roots").mkdir(mode=0o755)
     script = f"""\
-. {BOOTSTRAP}
+. {OWN}
 for ((i = 0; i < 20000; i++)); do rune_is_own {public}/name && echo used; done
 rune_is_own {public}/roots && echo own
 """

@@ -15,8 +15,9 @@ from lmm.endings import error_of
 from lmm.envelope import build_message
 from lmm.errors import RequestError
 from lmm.failures import outcome_of
+from lmm.files import upload
 from lmm.job import MediatedJob
-from lmm.model import Inquiry, Invocation, Limits, OnDisconnect, Outcome, Script, Target
+from lmm.model import File, Inquiry, Invocation, Limits, OnDisconnect, Outcome, Script, Target
 from lmm.receipts import KEPT_S, message_ids, receipt_key
 from lmm.scope import Scope
 
@@ -126,6 +127,12 @@ def test_without_a_receipt_nothing_of_it_is_sent() -> None:
     assert b"rune_claim()" not in plain
     assert b"rune_claim()" in kept
     assert b"rune_follow()" not in kept
+
+
+def test_a_file_is_kept_by_the_functions_that_this_takes() -> None:
+    words = " ".join(upload(invocation(), File("model", b"bytes")).script.interpreter)
+    assert {"rune_keep", "rune_is_own"} <= set(re.findall(r"(\w+)\(\) {", words))
+    assert "rune_main()" not in words
 
 
 def line(one: MediatedJob, word: str) -> bytes:
