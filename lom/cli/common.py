@@ -79,6 +79,19 @@ class Common:
         else:
             write_stdout(encode(document, self.output, pretty=self.stdout.columns is not None))
 
+    def emit_table(
+        self,
+        document: Mapping[str, Any],
+        rows: Sequence[Mapping[str, Any]],
+        names: Sequence[str],
+        *,
+        styled: int | None = None,
+    ) -> None:
+        """Print one document; for people the named fields of its ``rows``."""
+        from lom.render.table import table
+
+        self.emit(document, rows, lambda view: table(names, columns(rows, names), view, styled))
+
     def tell(self, text: str) -> None:
         """Print a line for people on stderr, unless ``--quiet``."""
         if not self.quiet:

@@ -1,4 +1,4 @@
-"""What is known, as JSON values: the actions, plugins and targets that a surface can show."""
+"""What is known, as JSON values: what a surface can show of actions, plugins, targets, settings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmm.model import SecretRef, Target
 from lom.inventory.load import EXAMPLE
+from lom.settings.values import KEYS, Settings
 
 if TYPE_CHECKING:
     from lom.registry.manifest import Capability, Plugin
@@ -97,6 +98,16 @@ def _plugin(one: Plugin, status: str) -> dict[str, Any]:
         "directory": str(one.directory),
         "reason": None,
     }
+
+
+def settings(known: Settings) -> Iterator[dict[str, Any]]:
+    """Yield every setting, its value and where that came from."""
+    for key in KEYS:
+        yield {
+            "setting": key,
+            "value": _plain(getattr(known, key)),
+            "source": known.sources[key],
+        }
 
 
 def targets(orchestrator: Orchestrator, selectors: Sequence[str]) -> dict[str, Any]:

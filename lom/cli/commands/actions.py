@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lom.cli.common import Common, columns, common_options, completing
+from lom.cli.common import Common, common_options, completing
 from lom.cli.group import Group
 from lom.exit_codes import ExitCode
 
@@ -24,13 +24,12 @@ def action() -> None:
 @common_options()
 def list_actions(common: Common) -> int:
     """List all actions that a plugin offers."""
-    from lom.render.table import table
     from lom.service.describe import actions
 
     with common.orchestrator() as orchestrator:
         rows = list(actions(orchestrator.registry))
     names = ("action", "risk", "plugins", "description")
-    common.emit({"actions": rows}, rows, lambda view: table(names, columns(rows, names), view))
+    common.emit_table({"actions": rows}, rows, names)
     return ExitCode.OK
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lom.cli.common import Common, columns, common_options, completing
+from lom.cli.common import Common, common_options, completing
 from lom.cli.group import Group
 from lom.exit_codes import ExitCode
 
@@ -23,18 +23,14 @@ def audit() -> None:
 @common_options()
 def show(common: Common, file: str | None, last: int | None) -> int:
     """Show the lines of the audit log FILE, or of the one that runs are recorded in."""
-    from lom.render.table import table
     from lom.service.audit import lines, log_file, row
 
     path = file or log_file(common.settings)
     records = lines(path, last)
     rows = [row(record) for record in records]
     names = ("seq", "time", "event", "user", "action", "targets", "decided by", "run_id")
-    common.emit(
-        {"file": path, "lines": records},
-        rows if common.output == "csv" else records,
-        lambda view: table(names, columns(rows, names), view),
-    )
+    shown = rows if common.output in ("table", "csv") else records
+    common.emit_table({"file": path, "lines": records}, shown, names)
     return ExitCode.OK
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lom.cli.common import Common, columns, common_options, completing
+from lom.cli.common import Common, common_options, completing
 from lom.cli.group import Group
 from lom.cli.options import run_argument, state_dir_option
 from lom.exit_codes import ExitCode
@@ -46,13 +46,12 @@ def save(common: Common, name: str, run: str, replace: bool) -> int:
 @common_options()
 def list_baselines(common: Common) -> int:
     """List the baselines."""
-    from lom.render.table import table
     from lom.service.reports import baselines
 
     with common.ledger() as ledger:
         rows = baselines(ledger)
     names = ("name", "action", "groups", "metrics", "saved_at", "who", "run_id")
-    common.emit({"baselines": rows}, rows, lambda view: table(names, columns(rows, names), view))
+    common.emit_table({"baselines": rows}, rows, names)
     return ExitCode.OK
 
 

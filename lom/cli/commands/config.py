@@ -5,10 +5,9 @@ from __future__ import annotations
 import click
 
 from lmm.errors import RequestError
-from lom.cli.common import Common, columns, common_options, completing
+from lom.cli.common import Common, common_options, completing
 from lom.cli.group import Group
 from lom.exit_codes import ExitCode
-from lom.settings.values import KEYS
 
 
 @click.group(cls=Group)
@@ -23,15 +22,10 @@ def config() -> None:
 @common_options()
 def show(common: Common) -> int:
     """Show each setting, its value and where the value came from."""
-    from lom.render.table import table
+    from lom.service.describe import settings
 
-    rows = []
-    for key in KEYS:
-        value = getattr(common.settings, key)
-        shown = list(value) if isinstance(value, tuple) else value
-        rows.append({"setting": key, "value": shown, "source": common.settings.sources[key]})
-    names = ("setting", "value", "source")
-    common.emit({"settings": rows}, rows, lambda view: table(names, columns(rows, names), view))
+    rows = list(settings(common.settings))
+    common.emit_table({"settings": rows}, rows, ("setting", "value", "source"))
     return ExitCode.OK
 
 

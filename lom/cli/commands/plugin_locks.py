@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lom.cli.common import Common, columns, common_options, completing
+from lom.cli.common import Common, common_options, completing
 from lom.exit_codes import ExitCode
 
 _LOCK_OPTION = click.option(
@@ -25,7 +25,6 @@ def lock(common: Common, names: tuple[str, ...], lock_file: str | None) -> int:
 
     Where a lock file is in force, a run sends no plugin that is not in it or differs from it.
     """
-    from lom.render.table import table
     from lom.service.plugin_files import lock as lock_plugins
 
     with common.orchestrator() as orchestrator:
@@ -33,7 +32,7 @@ def lock(common: Common, names: tuple[str, ...], lock_file: str | None) -> int:
     rows = document["plugins"]
     shown = ("plugin", "version", "change", "details")
     if not (common.quiet and common.output == "table"):  # to people it is a remark
-        common.emit(document, rows, lambda view: table(shown, columns(rows, shown), view))
+        common.emit_table(document, rows, shown)
     for name in broken:
         common.tell(f"not locked, because its manifest is wrong: {name}")
     common.tell(f"wrote {document['lock_file']}")
@@ -48,13 +47,12 @@ def verify(common: Common, lock_file: str | None) -> int:
 
     Exit code 0 when all are as they were locked, 1 otherwise.
     """
-    from lom.render.table import table
     from lom.service.plugin_files import verify as verify_plugins
 
     with common.orchestrator() as orchestrator:
         document = verify_plugins(orchestrator, lock_file)
     rows, summary = document["plugins"], document["summary"]
     names = ("plugin", "version", "status", "details", "lock_file")
-    common.emit(document, rows, lambda view: table(names, columns(rows, names), view, styled=2))
+    common.emit_table(document, rows, names, styled=2)
     common.tell(f"{summary['ok']} ok, {summary['failed']} failed")
     return ExitCode.FAILED if summary["failed"] else ExitCode.OK

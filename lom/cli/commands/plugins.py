@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lmm.errors import Cancelled
-from lom.cli.common import Common, columns, common_options
+from lom.cli.common import Common, common_options
 from lom.cli.group import Group
 from lom.exit_codes import ExitCode
 
@@ -41,17 +41,12 @@ def list_plugins(common: Common) -> int:
 
     One that was installed and has been changed since is told of as changed.
     """
-    from lom.render.table import table
     from lom.service.describe import plugins
 
     with common.orchestrator() as orchestrator:
         rows = list(plugins(orchestrator.registry))
     names = ("plugin", "version", "status", "origin", "actions", "reason")
-    common.emit(
-        {"plugins": rows},
-        rows,
-        lambda view: table(names, columns(rows, names), view, styled=2),
-    )
+    common.emit_table({"plugins": rows}, rows, names, styled=2)
     return ExitCode.OK
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lom.cli.common import Common, columns, common_options, completing
+from lom.cli.common import Common, common_options, completing
 from lom.cli.execute import execute
 from lom.cli.group import Group
 from lom.cli.options import (
@@ -39,7 +39,6 @@ def target() -> None:
 @common_options()
 def list_targets(common: Common, selectors: tuple[str, ...]) -> int:
     """List the targets: name, transport, address, groups."""
-    from lom.render.table import table
     from lom.service.describe import NO_TARGETS, targets
 
     with common.orchestrator() as orchestrator:
@@ -48,7 +47,7 @@ def list_targets(common: Common, selectors: tuple[str, ...]) -> int:
     names = ["target", "transport", "address", "ping_status", "groups"]
     if all(row["ping_status"] is None for row in rows):
         names.remove("ping_status")
-    common.emit(document, rows, lambda view: table(names, columns(rows, names), view))
+    common.emit_table(document, rows, names)
     if not rows:
         common.tell(NO_TARGETS)
     return ExitCode.OK
