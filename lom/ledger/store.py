@@ -31,7 +31,10 @@ class Recorder(Protocol):
         """Note a target's result (``specs/result_v1.json``); ``text`` gives it as JSON later."""
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """Note an event (``specs/event_v1.json``); that of a result has no data yet."""
+        """Note an event (``specs/event_v1.json``), which nobody changes later.
+
+        The data of ``target.finished`` is the target's result, and is not kept twice.
+        """
 
     def finish(self, summary: Mapping[str, Any], exit_code: int | None) -> None:
         """Note how the run ended (the result document without results), and close."""
@@ -47,7 +50,10 @@ class Measurements(Protocol):
         """Return what the run's targets measured, in the order of its plan."""
 
     def history(self, run: RunRow) -> History:
-        """Return what its hosts measured before, as ``lom.ledger.measurements`` has it."""
+        """Return what its hosts measured before it, the oldest first; of each the newest runs.
+
+        Of the same action and plugin, with the same facts, as far as it could be compared.
+        """
 
     def run_before(self, run: RunRow) -> RunRow | None:
         """Return the newest earlier run of the same action that measured something."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class SqliteMeasurements:
-    """What an open ledger has for comparison. ``rows`` returns those that a query finds."""
+    """The ``Measurements`` of an open ledger. ``rows`` returns those that a query finds."""
 
     def __init__(
         self, ledger: LedgerReader, path: Path, rows: Callable[..., list[sqlite3.Row]]
@@ -42,7 +42,6 @@ class SqliteMeasurements:
         return bool(self._rows(query))
 
     def of_run(self, run: RunRow) -> list[Measurement]:
-        """Return what the run's targets measured, in the order of its plan."""
         targets = self._ledger.targets(run)
         found: dict[str, Measured] = {}
         if self._is_kept:
@@ -64,11 +63,6 @@ class SqliteMeasurements:
         ]
 
     def history(self, run: RunRow, most: int = EARLIER_RUNS) -> History:
-        """Return what the run's hosts measured before it, by target and series, the oldest first.
-
-        Of the same action and plugin, with the same facts, as far as it could be compared: of each
-        host the ``most`` newest.
-        """
         found: dict[str, dict[Series, list[PastMetric]]] = {}
         if self._is_kept:
             for row in self._rows(_HISTORY, run.number, run.action, most):
@@ -78,7 +72,6 @@ class SqliteMeasurements:
         return found
 
     def run_before(self, run: RunRow) -> RunRow | None:
-        """Return the newest earlier run of the same action that measured something."""
         if not self._is_kept:
             return None
         query = (
@@ -89,7 +82,6 @@ class SqliteMeasurements:
         return self._ledger.find(rows[0]["run_id"]) if rows else None
 
     def baselines(self) -> list[Baseline]:
-        """Return all baselines, by name."""
         if not self._is_kept:
             return []
         query = "SELECT * FROM baseline_metric WHERE baseline = ?"
@@ -106,7 +98,6 @@ class SqliteMeasurements:
         ]
 
     def find_baseline(self, name: str) -> Baseline:
-        """Return the baseline with this name. Raises RequestError (``unknown_baseline``)."""
         known = {baseline.name: baseline for baseline in self.baselines()}
         if name not in known:
             raise no_baseline(self._path, name, list(known))

@@ -24,7 +24,7 @@ _EVENTS_AT_ONCE = 1000
 
 
 class SqliteReader:
-    """An open ledger; one that does not exist yet has no runs. Use it as a context manager.
+    """A ``LedgerReader`` of the file; one that does not exist yet has no runs.
 
     With an ``asker`` other people's runs are not there: ``runs`` and ``find`` leave them out.
 
@@ -52,7 +52,6 @@ class SqliteReader:
     def runs(
         self, *, limit: int | None = None, action: str | None = None, status: str | None = None
     ) -> list[RunRow]:
-        """Return the newest runs first, at most ``limit`` of those that fit."""
         found: list[RunRow] = []
         below = None
         while limit is None or len(found) < limit:
@@ -75,10 +74,6 @@ class SqliteReader:
         return found[:limit]
 
     def find(self, name: str) -> RunRow:
-        """Return the run with this id, the one whose id begins so, or the newest for ``last``.
-
-        Raises RequestError (``unknown_run``) when there is none or more than one.
-        """
         if name == "last":
             found = self.rows(
                 "SELECT * FROM run WHERE ?1 IS NULL OR who = ?1 ORDER BY number DESC LIMIT 1",
@@ -103,12 +98,10 @@ class SqliteReader:
         raise RequestError("unknown_run", f"the ledger {self.path} has no run {name!r}")
 
     def refreshed(self, run: RunRow) -> RunRow | None:
-        """Return the run as it stands now, None if it was pruned."""
         rows = self.rows("SELECT * FROM run WHERE number = ?", run.number)
         return self._run(rows[0]) if rows and rows[0]["run_id"] == run.run_id else None
 
     def targets(self, run: RunRow) -> list[TargetRow]:
-        """Return the run's targets, in the order of its plan."""
         rows = self.rows(
             "SELECT name, transport, plugin, CASE WHEN outcome IS NOT NULL THEN 'done'"
             " WHEN started_at IS NOT NULL THEN 'started' ELSE 'not_started' END,"
@@ -147,7 +140,6 @@ class SqliteReader:
         return {**document, "results": list(document["results"])}
 
     def document_to_read(self, run: RunRow) -> dict[str, Any]:
-        """Return the same with ``results`` that are read one by one, as those of ``results``."""
         document = {
             "run_id": run.run_id,
             "action": run.action,
@@ -170,7 +162,6 @@ class SqliteReader:
         }
 
     def events(self, run: RunRow, after: int = 0) -> Iterator[dict[str, Any]]:
-        """Yield the events whose ``seq`` is greater than ``after``, as they were emitted."""
         while True:
             rows = self.rows(
                 "SELECT seq, time, kind, name, data FROM event"
@@ -208,13 +199,11 @@ class SqliteReader:
         return str(found[0][0]) if found else "null"
 
     def changes(self) -> int:
-        """Return a number that differs whenever another process has written in between."""
         rows = self.rows("PRAGMA data_version")
         return int(rows[0][0]) if rows else 0
 
     @property
     def measured(self) -> SqliteMeasurements:
-        """What runs measured, and the baselines."""
         from lom.ledger.sqlite.measurements import SqliteMeasurements
 
         return SqliteMeasurements(self, self.path, self.rows)

@@ -65,7 +65,7 @@ class _Changes:
 
 
 class SqliteRecorder:
-    """The record of a run under way. Its methods may be called from any thread.
+    """The ``Recorder`` of a run under way.
 
     ``on_cancel`` is called once, from a thread of its own, when another process has asked for
     the run to be cancelled. Made by ``SqliteLedger.begin``.
@@ -105,14 +105,9 @@ class SqliteRecorder:
 
     @property
     def problem(self) -> str | None:
-        """Why the record is incomplete, None if it is not; final after ``finish``."""
         return self._given_up or self._trouble
 
     def starting(self, targets: Iterable[str]) -> bool:
-        """Note that scripts may start from now on; return when that is durable.
-
-        False, at once or after the attempt, if the ledger cannot be written.
-        """
         with self._changed:
             self._next.starts += targets
             if self.problem or self._closing:
@@ -121,7 +116,6 @@ class SqliteRecorder:
         return self.problem is None
 
     def settle(self) -> None:
-        """Return when all that was handed over is durable, or the ledger could not be written."""
         with self._changed:
             changes = self._next if len(self._next) else self._taken
             if self._closing:
@@ -136,10 +130,6 @@ class SqliteRecorder:
         changes.settled.wait()
 
     def result(self, document: Mapping[str, Any], text: Callable[[], str] | None = None) -> None:
-        """Note a target's result (``specs/result_v1.json``).
-
-        ``text`` gives the document as JSON when it is written; without it that is made now.
-        """
         result = self._result(document, text)
         with self._changed:
             self._wait_for_room()
@@ -147,20 +137,12 @@ class SqliteRecorder:
             self._announce()
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """Note an event (``specs/event_v1.json``); it is not to be changed later.
-
-        The data of ``target.finished`` is the target's result and is not kept twice.
-        """
         with self._changed:
             self._wait_for_room()
             self._next.events.append(event)
             self._announce()
 
     def finish(self, summary: Mapping[str, Any], exit_code: int | None) -> None:
-        """Note how the run ended, write what is left and close the ledger.
-
-        ``summary`` is the result document without results.
-        """
         self._finish = (
             summary["finished_at"],
             summary["status"],
@@ -170,10 +152,6 @@ class SqliteRecorder:
         self._close()
 
     def close(self) -> None:
-        """Write what is left and close; the run counts as interrupted, unless it has finished.
-
-        What is handed over later is not kept.
-        """
         self._close()
 
     def _close(self) -> None:

@@ -28,7 +28,7 @@ _FREED_AT_ONCE = 256  # pages; other writers wait no longer than this takes
 
 
 class SqliteLedger:
-    """The ledger's file; each call opens it, and makes or migrates it where needed.
+    """The ledger's file, a ``Ledger``; each call opens it, and makes or migrates it where needed.
 
     Its new runs are the ``asker``'s; None: those of the user of the operating system. All raise
     RequestError (``ledger_corrupt``, ``ledger_newer``, ``ledger_unavailable``); a file that is
@@ -40,19 +40,12 @@ class SqliteLedger:
         self._asker = asker
 
     def prepare(self) -> None:
-        """Make or migrate the file, so that it is known to be usable."""
         connect_writer(self.path).close()
 
     def reader(self) -> SqliteReader:
-        """Open the ledger for reading, as far as the asker may see it."""
         return SqliteReader(self.path, self._asker)
 
     def begin(self, facts: RunFacts, on_cancel: Callable[[], None]) -> SqliteRecorder:
-        """Write down a run and all its targets as not started; return what records it.
-
-        ``on_cancel`` is called when another process asks for the run to be cancelled. Raises
-        RequestError also for a key that another run has (``idempotency_key_used``).
-        """
         names = [name for name, *_ in facts.targets]
         connection, number = self._open(lambda connection: _insert(connection, facts, self._asker))
         return SqliteRecorder(connection, number, names, on_cancel)
@@ -60,24 +53,16 @@ class SqliteLedger:
     def resume(
         self, run_id: str, on_cancel: Callable[[], None], keep: Keep, *, unseen: bool
     ) -> tuple[SqliteRecorder, Earlier]:
-        """Take up a run that another process has left; return what records it, and how far it came.
-
-        ``keep`` is given each result that it has: target, outcome and document as JSON.
-        With ``unseen`` also one whose process cannot be seen from here. Raises RequestError also
-        for one that goes on or has finished (``run_not_resumable``).
-        """
         connection, (number, names, earlier) = self._open(
             lambda connection: take_up(connection, run_id, keep, unseen)
         )
         return SqliteRecorder(connection, number, names, on_cancel), earlier
 
     def wait(self, facts: RunFacts, plan_hash: str) -> None:
-        """Write down a run that waits for an approval of the plan with this hash."""
         with writing(self.path) as connection:
             _insert(connection, facts, self._asker, plan_hash)
 
     def approved(self, run_id: str, users: Sequence[str]) -> None:
-        """Note that a run that waits, if it stands here, was approved and is about to begin."""
         with writing(self.path) as connection:
             connection.execute(
                 "UPDATE run SET approved_by = ? WHERE run_id = ? AND plan_hash IS NOT NULL"
@@ -86,12 +71,10 @@ class SqliteLedger:
             )
 
     def check_key(self, run_id: str, key: str | None) -> None:
-        """Raise RequestError (``idempotency_key_used``) if another run than this has the key."""
         with closing(connect_writer(self.path)) as connection, faults_of(self.path):
             _check_key(connection, run_id, self._asker, key)
 
     def request_cancel(self, run_id: str) -> bool:
-        """Ask the process that carries out the run to cancel it; False if the run has finished."""
         with writing(self.path) as connection:
             changed = connection.execute(
                 "UPDATE run SET cancel_requested_at = coalesce(cancel_requested_at, ?)"
@@ -101,11 +84,6 @@ class SqliteLedger:
             return changed.rowcount > 0
 
     def prune(self, older_than: str, keep: int = 0) -> list[str]:
-        """Delete the runs that began before an instant, save the ``keep`` newest of all.
-
-        A run whose process lives, or cannot be seen from here, stays. Returns the ids, and
-        gives the room back to the file system.
-        """
         if not self.path.exists():
             return []
         with closing(connect_writer(self.path)) as connection, faults_of(self.path):
@@ -129,17 +107,11 @@ class SqliteLedger:
     def save_baseline(
         self, name: str, run: RunRow, metrics: Sequence[BaselineMetric], *, replace: bool
     ) -> Baseline:
-        """Keep what a run measured under a name.
-
-        Raises RequestError also for a name that is none (``invalid_request``) or that is used
-        (``baseline_exists``, unless the old one is to be replaced).
-        """
         from lom.ledger.sqlite.baselines import save_baseline
 
         return save_baseline(self.path, name, run, metrics, replace=replace)
 
     def remove_baseline(self, name: str) -> None:
-        """Delete a baseline. Raises RequestError also for an unknown one (``unknown_baseline``)."""
         from lom.ledger.sqlite.baselines import remove_baseline
 
         remove_baseline(self.path, name)
