@@ -45,15 +45,13 @@ def param_option(shell_complete: Callable[..., Any] | None = None) -> _Option:
     )
 
 
-def params_option(command: _Command) -> _Command:
-    """Give a command ``--params``."""
-    return click.option(
-        "--params",
-        "params_file",
-        metavar="FILE|-",
-        shell_complete=completing("file"),
-        help="Parameters from a JSON (or *.yaml) file, - for JSON on stdin; -p wins.",
-    )(command)
+params_option = click.option(
+    "--params",
+    "params_file",
+    metavar="FILE|-",
+    shell_complete=completing("file"),
+    help="Parameters from a JSON (or *.yaml) file, - for JSON on stdin; -p wins.",
+)
 
 
 def secret_option(help_text: str) -> _Option:
@@ -83,14 +81,12 @@ def connect_timeout_option(help_text: str) -> _Option:
     )
 
 
-def concurrency_option(command: _Command) -> _Command:
-    """Give a command ``--concurrency``."""
-    return click.option(
-        "--concurrency",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Targets at the same time.  [default: 64]",
-    )(command)
+concurrency_option = click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Targets at the same time.  [default: 64]",
+)
 
 
 def transport_option(help_text: str) -> _Option:
@@ -100,47 +96,34 @@ def transport_option(help_text: str) -> _Option:
     )
 
 
-def approved_option(command: _Command) -> _Command:
-    """Give a command ``--approved``."""
-    return click.option(
-        "--approved",
-        metavar="RUN",
-        help="Start the run that waits as RUN, once it was approved; all else must be as it was"
-        " asked.",
-    )(command)
+approved_option = click.option(
+    "--approved",
+    metavar="RUN",
+    help="Start the run that waits as RUN, once it was approved; all else must be as it was asked.",
+)
 
+selectors_argument = click.argument(
+    "selectors", nargs=-1, metavar="[SELECTOR]...", shell_complete=completing("target")
+)
 
-def selectors_argument(command: _Command) -> _Command:
-    """Give a command the argument SELECTOR, as often as one likes."""
-    return click.argument(
-        "selectors", nargs=-1, metavar="[SELECTOR]...", shell_complete=completing("target")
-    )(command)
+run_argument = click.argument("run", metavar="RUN", shell_complete=completing("run"))
 
-
-def run_argument(command: _Command) -> _Command:
-    """Give a command the argument RUN."""
-    return click.argument("run", metavar="RUN", shell_complete=completing("run"))(command)
-
-
-def state_dir_option(command: _Command) -> _Command:
-    """Give a command ``--state-dir``."""
-    return click.option(
-        "--state-dir",
-        metavar="FOLDER",
-        shell_complete=completing("folder"),
-        help="Folder of the ledger.  [default: ~/.local/state/rune; env RUNE_STATE_DIR]",
-    )(command)
+state_dir_option = click.option(
+    "--state-dir",
+    metavar="FOLDER",
+    shell_complete=completing("folder"),
+    help="Folder of the ledger.  [default: ~/.local/state/rune; env RUNE_STATE_DIR]",
+)
 
 
 def ledger_options(command: _Command) -> _Command:
     """Give a command that makes runs ``--state-dir`` and ``--no-ledger``."""
-    return state_dir_option(
-        click.option(
-            "--no-ledger",
-            "ledger",
-            flag_value=False,
-            default=None,
-            type=bool,
-            help="Keep no record of this run.",
-        )(command)
+    no_ledger = click.option(
+        "--no-ledger",
+        "ledger",
+        flag_value=False,
+        default=None,
+        type=bool,
+        help="Keep no record of this run.",
     )
+    return state_dir_option(no_ledger(command))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from lmm.errors import RequestError
@@ -18,15 +16,9 @@ def fleet() -> None:
     """Tell which hosts of a run are slow, and compared to what."""
 
 
-def metric_option(command: Any) -> Any:
-    """Give a command ``--metric``."""
-    return click.option(
-        "--metric",
-        "metrics",
-        multiple=True,
-        metavar="M",
-        help="Only this metric; may be repeated.",
-    )(command)
+metric_option = click.option(
+    "--metric", "metrics", multiple=True, metavar="M", help="Only this metric; may be repeated."
+)
 
 
 @fleet.command("report")

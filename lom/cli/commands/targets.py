@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,7 @@ from lom.cli.options import (
 from lom.exit_codes import ExitCode
 
 if TYPE_CHECKING:
+    from lom import Plan
     from lom.render.table import Screen
 
 
@@ -29,7 +31,7 @@ _selectors = target_option(
 )
 
 
-@click.group(cls=Group, commands_at={"cache": "lom.cli.commands.target_cache:cache"})
+@click.group(cls=Group, commands_at={"cache": "lom.cli.commands.targets:cache"})
 def target() -> None:
     """List, show, ping and disconnect the targets of the inventory."""
 
@@ -78,19 +80,7 @@ def ping(common: Common, selectors: tuple[str, ...]) -> int:
 
     Exit codes and -o json are those of `rune run`; the latency is duration_s.
     """
-    from lom import Start
-
-    with common.orchestrator() as orchestrator:
-        everything = ["all"] if orchestrator.inventory.targets else None
-        plan = orchestrator.plan("noop", selectors or everything, options=orchestrator.options())
-        transports = {step.target.name: step.target.transport for step in plan.steps}
-        return execute(
-            common,
-            orchestrator,
-            plan,
-            Start(),
-            lambda document, view: _latencies(document, transports, view),
-        )
+    return _everywhere(common, "noop", selectors, latencies=True)
 
 
 @target.command("disconnect")
@@ -116,14 +106,52 @@ def disconnect_targets(common: Common, selectors: tuple[str, ...]) -> int:
     return ExitCode.OK
 
 
+@click.group(cls=Group)
+def cache() -> None:
+    """Show or remove the large files of plugins that hosts keep, to be sent them only once."""
+
+
+@cache.command("show")
+@selectors_argument
+@common_options()
+def show_cache(common: Common, selectors: tuple[str, ...]) -> int:
+    """Tell how many files each target keeps, and their size: the action target.cache.show."""
+    return _everywhere(common, "target.cache.show", selectors)
+
+
+@cache.command("clear")
+@selectors_argument
+@common_options()
+def clear_cache(common: Common, selectors: tuple[str, ...]) -> int:
+    """Remove the files that each target keeps: the action target.cache.clear.
+
+    A plugin that needs one has it sent again.
+    """
+    return _everywhere(common, "target.cache.clear", selectors)
+
+
+def _everywhere(
+    common: Common, action: str, selectors: Sequence[str], latencies: bool = False
+) -> int:
+    """Run an action without parameters on the targets, by default on all of the inventory."""
+    from lom import Start
+
+    with common.orchestrator() as orchestrator:
+        everything = ["all"] if orchestrator.inventory.targets else None
+        plan = orchestrator.plan(action, selectors or everything, options=orchestrator.options())
+        text = functools.partial(_latencies, plan) if latencies else None
+        return execute(common, orchestrator, plan, Start(), text)
+
+
 def _connections(count: int) -> str:
     return f"{count} connection" if count == 1 else f"{count} connections"
 
 
-def _latencies(document: Mapping[str, Any], transports: Mapping[str, str], view: Screen) -> str:
+def _latencies(plan: Plan, document: Mapping[str, Any], view: Screen) -> str:
     from lom.render.errors import one_line
     from lom.render.table import table
 
+    transports = {step.target.name: step.target.transport for step in plan.steps}
     rows = [
         [
             result["target"],
