@@ -48,9 +48,7 @@ def _target(step: Step) -> dict[str, Any]:
         "address": target.address,
         "transport": target.transport,
         "plugin": step.plugin.name if step.plugin else None,
-        "settings": _set(
-            target, Target(""), ("name", "host", "transport", "vars", "groups", "seen")
-        ),
+        "settings": _set(target, Target(""), _LEFT_OUT),
     }
 
 
