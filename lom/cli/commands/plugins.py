@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 import click
 
-from lmm.errors import Cancelled
 from lom.cli.common import Common, common_options
 from lom.cli.group import Group
 from lom.exit_codes import ExitCode
-
-if TYPE_CHECKING:
-    from lom.authoring.trials import Trials
 
 
 @click.group(
@@ -23,11 +15,11 @@ if TYPE_CHECKING:
         "new": "lom.cli.commands.plugin_files:new",
         "check": "lom.cli.commands.plugin_checks:check",
         "test": "lom.cli.commands.plugin_checks:test",
-        "run-local": "lom.cli.commands.plugin_trial:run_local",
+        "run-local": "lom.cli.commands.plugin_checks:run_local",
         "install": "lom.cli.commands.plugin_files:install",
         "remove": "lom.cli.commands.plugin_files:remove",
-        "lock": "lom.cli.commands.plugin_locks:lock",
-        "verify": "lom.cli.commands.plugin_locks:verify",
+        "lock": "lom.cli.commands.plugin_files:lock",
+        "verify": "lom.cli.commands.plugin_files:verify",
     },
 )
 def plugin() -> None:
@@ -48,13 +40,3 @@ def list_plugins(common: Common) -> int:
     names = ("plugin", "version", "status", "origin", "actions", "reason")
     common.emit_table({"plugins": rows}, rows, names, styled=2)
     return ExitCode.OK
-
-
-@contextlib.contextmanager
-def cancelling(common: Common, trials: Trials) -> Iterator[None]:
-    """Within, a signal ends what is tried, and with it the command."""
-    try:
-        with common.interrupts.cancelling(trials.cancel):
-            yield
-    except Cancelled:
-        raise click.Abort from None
