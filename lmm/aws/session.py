@@ -11,22 +11,9 @@ from typing import Any
 import boto3
 import botocore.credentials
 import botocore.session
+from botocore import exceptions
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConfigParseError,
-    ConnectionError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    InvalidConfigError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    SSOError,
-    TokenRetrievalError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.parsers import ResponseParserError
 
 from lmm.errors import RuneError, Unreachable
@@ -40,15 +27,15 @@ POOL_CONNECTIONS = 32
 # What any call of boto3 may raise; the last is what a proxy's own page comes to.
 CALL_ERRORS = (BotoCoreError, ClientError, ResponseParserError)
 NO_ACCOUNT = (
-    ConfigParseError,
-    CredentialRetrievalError,
-    InvalidConfigError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    SSOError,
-    TokenRetrievalError,
+    exceptions.ConfigParseError,
+    exceptions.CredentialRetrievalError,
+    exceptions.InvalidConfigError,
+    exceptions.NoCredentialsError,
+    exceptions.NoRegionError,
+    exceptions.PartialCredentialsError,
+    exceptions.ProfileNotFound,
+    exceptions.SSOError,
+    exceptions.TokenRetrievalError,
 )
 WORDS_CHARS = 400  # most of an error's own text
 
@@ -170,7 +157,7 @@ def _session(account: AwsAccount) -> boto3.Session:
 def _source_credentials(base: botocore.session.Session) -> Any:
     credentials = base.get_credentials()
     if credentials is None:
-        raise NoCredentialsError
+        raise exceptions.NoCredentialsError
     return credentials
 
 
@@ -200,7 +187,7 @@ def is_server_fault(error: BaseException) -> bool:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may well succeed soon."""
-    if isinstance(error, HTTPClientError | ConnectionError | ResponseParserError):
+    if isinstance(error, HTTPClientError | exceptions.ConnectionError | ResponseParserError):
         return True
     return code_of(error) in THROTTLED or is_server_fault(error)
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from lmm.errors import PolicyDenied, RequestError
-from lom.admission.caller import Caller, process_caller, user_name
+from lom.admission.caller import Caller, current_caller, user_name
 from lom.documents.places import home
 from lom.settings.files import system_file
 from lom.settings.load import load_settings, system_safeguards
@@ -37,7 +37,7 @@ class Bound(NamedTuple):
     @property
     def caller(self) -> Caller:
         """Who asks. Raises RequestError (``invalid_request``) for an identity that is no name."""
-        return process_caller({self.account: self.variable})
+        return current_caller(os.environ, {self.account: self.variable})
 
 
 def bound_account() -> Bound | None:

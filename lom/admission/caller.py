@@ -68,11 +68,6 @@ def current_caller(environ: Mapping[str, str], identities: Mapping[str, str]) ->
     )
 
 
-def process_caller(identities: Mapping[str, str]) -> Caller:
-    """Return who this process acts for, as its environment says. Raises as ``current_caller``."""
-    return current_caller(os.environ, identities)
-
-
 def owner(uid: int, claimed: str, identities: Mapping[str, str]) -> tuple[str, frozenset[str]]:
     """Return who wrote what the OS user ``uid`` owns, and that one's groups.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lmm.errors import RequestError
-from lom.admission.caller import Caller, process_caller, user_name
+from lom.admission.caller import Caller, current_caller, user_name
 from lom.settings.load import system_safeguards
 from lom.settings.policy.values import AuditLog, Safeguards
 from lom.settings.values import Settings, state_folder
@@ -38,7 +38,7 @@ def caller_of(settings: Settings) -> Caller:
 
     Raises RequestError (``config_invalid``; ``invalid_request`` for an identity that is no name).
     """
-    return process_caller(safeguards_of(settings).identities)
+    return current_caller(os.environ, safeguards_of(settings).identities)
 
 
 def audit_logs(settings: Settings) -> tuple[AuditLog, ...]:

@@ -20,8 +20,8 @@ from lom.authoring.case_host import StagedTransport, staged
 from lom.authoring.cases import Case, filled
 from lom.planning.input_schema import write_only_paths
 from lom.planning.params import resolve_parameters
+from lom.planning.scripts import load_script
 from lom.registry.manifest import Capability, Plugin
-from lom.registry.scripts import load_script
 
 HERE = Target("local", transport="local")
 _RUN_ID = "plugin-test"

@@ -22,7 +22,7 @@ from lom.execution.locks import CHANGING, Locks
 from lom.execution.results import Results, not_run, result_document
 from lom.execution.slots import AT_ONCE, PROCESS, Slots
 from lom.planning.options import Start
-from lom.planning.plan import Plan, Step
+from lom.planning.plan import Plan, Step, facts_of
 from lom.registry.manifest import Plugin
 
 if TYPE_CHECKING:
@@ -309,8 +309,6 @@ class Run:
             recorder, self._earlier = ledger.resume(self.run_id, self.cancel, keep, unseen=unseen)
             self._started_at = self._earlier.started_at
             return recorder
-        from lom.execution.facts import facts_of
-
         facts = facts_of(self.plan, self._started_at, self._start.idempotency_key)
         return ledger.begin(facts, self.cancel)
 

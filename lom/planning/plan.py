@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any, NamedTuple
 
+from lmm import __version__
 from lmm.envelope import timestamp
 from lmm.errors import RequestError, RuneError
 from lmm.model import Target
+from lom.ledger.records import RunFacts
 from lom.planning.options import RunOptions, count_of, timeout_of
 from lom.registry.manifest import Capability, Plugin
 
@@ -158,3 +160,21 @@ def build_request(
         },
         "observability": {"trace_id": os.urandom(16).hex(), "span_id": os.urandom(8).hex()},
     }
+
+
+def facts_of(plan: Plan, started_at: str, idempotency_key: str | None) -> RunFacts:
+    """Return what the ledger keeps of a plan that begins at this instant, or waits."""
+    return RunFacts(
+        run_id=plan.run_id,
+        action=plan.action,
+        request=plan.request,
+        secret_params=sorted(plan.secret_params),
+        options={**plan.options.document(), **plan.origin},
+        version=__version__,
+        started_at=started_at,
+        targets=[
+            (step.target.name, step.target.transport, step.plugin.name if step.plugin else None)
+            for step in plan.steps
+        ],
+        idempotency_key=idempotency_key,
+    )

@@ -25,7 +25,7 @@ from lom.inventory.model import Inventory
 from lom.inventory.selector_syntax import names_file, parse
 from lom.inventory.selectors import select
 from lom.planning.options import RunOptions, Start, check_start, options_of
-from lom.planning.plan import Plan
+from lom.planning.plan import Plan, facts_of
 from lom.planning.planner import Known, PlanRequest, make_plan
 from lom.planning.scripts import load_scripts
 from lom.registry.places import default_registry
@@ -204,8 +204,6 @@ class Orchestrator:
             admission = admit(plan, start, caller, grounds)
         except PolicyDenied as error:
             if ledger and waits(plan, start, error):
-                from lom.execution.facts import facts_of
-
                 ledger.wait(facts_of(plan, timestamp(), key), error.data["plan_hash"])
             raise
         has_waited = ledger is not None and start.approved and not plan.resumes

@@ -19,10 +19,10 @@ from lmm.envelope import timestamp
 from lmm.errors import RequestError
 from lmm.model import Target
 from lom import Inventory, Orchestrator
-from lom.execution.facts import facts_of
 from lom.ledger import ledger_in
 from lom.ledger.records import RunFacts
 from lom.ledger.store import Ledger
+from lom.planning.plan import facts_of
 
 from .memory_ledger import MemoryLedger
 

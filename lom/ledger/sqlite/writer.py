@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from lom.ledger.measurements import Baseline, BaselineMetric
 
 _T = TypeVar("_T")
+_BASELINE = re.compile(r"(?!last\Z)[A-Za-z][A-Za-z0-9._-]{0,63}", re.ASCII)  # a name of one
 _FREED_AT_ONCE = 256  # pages; other writers wait no longer than this takes
 
 
@@ -107,14 +109,44 @@ class SqliteLedger:
     def save_baseline(
         self, name: str, run: RunRow, metrics: Sequence[BaselineMetric], *, replace: bool
     ) -> Baseline:
-        from lom.ledger.sqlite.baselines import save_baseline
+        from lom.ledger.measurements import Baseline
 
-        return save_baseline(self.path, name, run, metrics, replace=replace)
+        if not _BASELINE.fullmatch(name):
+            raise RequestError(
+                "invalid_request",
+                f"{name[:80]!r} cannot be the name of a baseline: a letter, then up to 63 letters,"
+                " digits, '.', '_' and '-'; `last` is a run",
+                field="NAME",
+            )
+        saved = Baseline(name, run.action, run.run_id, timestamp(), who(), tuple(metrics))
+        with writing(self.path) as connection:
+            if replace:
+                connection.execute("DELETE FROM baseline WHERE name = ?", (name,))
+            elif connection.execute("SELECT 1 FROM baseline WHERE name = ?", (name,)).fetchone():
+                raise RequestError(
+                    "baseline_exists", f"there is a baseline {name!r} already", field="NAME"
+                )
+            about = (saved.name, saved.action, saved.run_id, saved.saved_at, saved.who)
+            connection.execute("INSERT INTO baseline VALUES (?, ?, ?, ?, ?)", about)
+            connection.executemany(
+                "INSERT INTO baseline_metric VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (
+                        *(name, metric.plugin, metric.facts, *metric.series),
+                        *(metric.center, metric.spread, metric.hosts),
+                    )
+                    for metric in metrics
+                ),
+            )
+        return saved
 
     def remove_baseline(self, name: str) -> None:
-        from lom.ledger.sqlite.baselines import remove_baseline
+        from lom.ledger.sqlite.measurements import no_baseline
 
-        remove_baseline(self.path, name)
+        with writing(self.path) as connection:
+            if not connection.execute("DELETE FROM baseline WHERE name = ?", (name,)).rowcount:
+                known = connection.execute("SELECT name FROM baseline").fetchall()
+                raise no_baseline(self.path, name, [row[0] for row in known])
 
     def _open(self, work: Callable[[sqlite3.Connection], _T]) -> tuple[sqlite3.Connection, _T]:
         """Do work in a transaction; return the connection, still open, and what came of it."""
