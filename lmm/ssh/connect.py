@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from lmm.errors import GREETING, Unreachable
 from lmm.shortage import check_descriptors, wanting
 from lmm.ssh.config import HostConfig
-from lmm.ssh.connection import LOST, Connection
+from lmm.ssh.connection import LOST
 from lmm.ssh.keys import Credentials
 from lmm.ssh.known_hosts import KnownHosts, add
 from lmm.ssh.library import paramiko
@@ -35,39 +35,21 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else it print
 OnCancel = Callable[[Callable[[], None]], None]
 
 
-def connect(
-    config: HostConfig,
-    credentials: Credentials,
-    on_cancel: OnCancel,
-    parent: paramiko.Transport | None = None,
-) -> Connection:
-    """Return an authenticated connection, through ``parent`` where that is a jump host.
-
-    Raises Unreachable with the reason that fits; nothing is left open then.
-    """
-    return _connect(Connection, config, credentials, on_cancel, parent)
-
-
-def connect_shared(
-    config: HostConfig,
-    credentials: Credentials,
-    on_cancel: OnCancel,
-    parent: paramiko.Transport | None = None,
-) -> paramiko.Transport:
-    """Return what ``connect`` does, for a jump host: many threads may use it at once."""
-    return _connect(_JumpedTransport, config, credentials, on_cancel, parent)
-
-
 T = TypeVar("T", bound=paramiko.Transport)
 
 
-def _connect(
+def connect(
     kind: Callable[[Any], T],
     config: HostConfig,
     credentials: Credentials,
     on_cancel: OnCancel,
-    parent: paramiko.Transport | None,
+    parent: paramiko.Transport | None = None,
 ) -> T:
+    """Return an authenticated connection, through ``parent`` where that is a jump host.
+
+    ``kind`` is ``Connection``, or ``JumpedTransport`` for a jump host: many threads may use that at
+    once. Raises Unreachable with the reason that fits; nothing is left open then.
+    """
     connecting = [True]  # a cancel breaks off the attempt, but no connection that others may use
 
     def while_connecting(action: Callable[[], None]) -> None:
@@ -92,7 +74,7 @@ def _connect(
     return transport
 
 
-class _JumpedTransport(paramiko.Transport):
+class JumpedTransport(paramiko.Transport):
     """paramiko's, whose thread dies with a traceback when the jump host's channel is gone."""
 
     def run(self) -> None:
@@ -103,7 +85,7 @@ class _JumpedTransport(paramiko.Transport):
 def hang_up(connections: Sequence[paramiko.Transport]) -> None:
     """Close connections, waking all their threads first: one by one would wait for each."""
     for connection in connections:
-        if isinstance(connection, _JumpedTransport):
+        if isinstance(connection, JumpedTransport):
             connection.active = False  # type: ignore[attr-defined]
             with contextlib.suppress(AttributeError, *LOST):
                 connection.sock.shutdown(socket.SHUT_RDWR)

@@ -15,7 +15,7 @@ from lmm.errors import RuneError, Unreachable
 from lmm.opening import Opening
 from lmm.shortage import wanting
 from lmm.ssh.config import HostConfig, resolve
-from lmm.ssh.connect import connect, connect_shared, hang_up
+from lmm.ssh.connect import JumpedTransport, connect, hang_up
 from lmm.ssh.connection import LOST, Connection
 from lmm.ssh.keys import Credentials
 from lmm.ssh.library import paramiko
@@ -82,7 +82,11 @@ class SshTransport:
             is_new = connection is None
             if connection is None:
                 connection = connect(
-                    chain[-1], self._credentials, job.on_cancel, self._parent(job, chain[:-1])
+                    Connection,
+                    chain[-1],
+                    self._credentials,
+                    job.on_cancel,
+                    self._parent(job, chain[:-1]),
                 )
             try:
                 session = connection.start_session()
@@ -128,8 +132,8 @@ class SshTransport:
         with jump_host.lock:
             if jump_host.connection is None or not jump_host.connection.is_active():
                 parent = self._parent(job, chain[:-1])
-                jump_host.connection = connect_shared(
-                    chain[-1], self._credentials, job.on_cancel, parent
+                jump_host.connection = connect(
+                    JumpedTransport, chain[-1], self._credentials, job.on_cancel, parent
                 )
             return jump_host.connection
 

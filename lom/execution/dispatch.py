@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _TRY_SHARE, _TRY_MIN_S, _TRY_MAX_S = 0.25, 0.05, 5.0
 
 
+@dataclass(slots=True, eq=False)
 class Dispatch:
     """Carries steps of a plan out. A target that has to wait takes no place from the others.
 
@@ -47,56 +48,41 @@ class Dispatch:
     ``started`` are the targets that an earlier process has started: their hosts are asked first.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        scripts: Mapping[Plugin, Script],
-        transports: TransportPool,
-        scope: Scope,
-        *,
-        limits: RunLimits,
-        events: EventStream,
-        recorder: Recorder | None,
-        locks: Locks | None,
-        slots: Slots,
-        deliver: Callable[[Result], None],
-        started: Mapping[str, Started],
-    ) -> None:
-        self._plan = plan
-        self._scripts = scripts
-        self._transports = transports
-        self._scope = scope
-        self._limits = limits
-        self._events = events
-        self._recorder = recorder
-        self._locks = locks
-        self._slots = slots
-        self._deliver = deliver
-        self._started = started
-        self._queue = TargetQueue(transports.get)
-        self._by_name: dict[str, TargetState] = {}
+    plan: Plan
+    scripts: Mapping[Plugin, Script]
+    transports: TransportPool
+    scope: Scope
+    limits: RunLimits
+    events: EventStream
+    recorder: Recorder | None
+    locks: Locks | None
+    slots: Slots
+    deliver: Callable[[Result], None]
+    started: Mapping[str, Started]
+    _queue: TargetQueue = field(init=False)
+    _by_name: dict[str, TargetState] = field(default_factory=dict)
 
     def carry_out(self, steps: Sequence[Step]) -> None:
         """Carry steps out that can run; return when each has its result."""
-        self._queue = queue = TargetQueue(self._transports.get)
+        self._queue = queue = TargetQueue(self.transports.get)
         found = sorted(map(self._state, steps), key=lambda state: state.asks is None)
         for state in found:  # what may still run comes first, and has its host
             self._by_name[state.name] = state
             queue.add(state)
-        self._scope.add(queue, queue.hurry)
+        self.scope.add(queue, queue.hurry)
         try:
             make_calls(
                 self._calls,
-                threads=min(self._plan.concurrency, len(queue)),
-                scope=self._scope,
-                on_event=lambda target, kind, data: self._events.emit(kind, target, data),
+                threads=min(self.plan.concurrency, len(queue)),
+                scope=self.scope,
+                on_event=lambda target, kind, data: self.events.emit(kind, target, data),
                 on_result=self._take_result,
             )
         finally:
-            self._scope.remove(queue)
+            self.scope.remove(queue)
 
     def _state(self, step: Step) -> TargetState:
-        before = self._started.get(step.target.name)
+        before = self.started.get(step.target.name)
         if before is None:
             return TargetState(step)
         if before.over:
@@ -111,7 +97,7 @@ class Dispatch:
         while (batch := self._queue.take()) is not None:
             transport, states = batch
             try:
-                with self._slots.place(self._scope, self._limits.left()):
+                with self.slots.place(self.scope, self.limits.left()):
                     if call := self._call(transport, self._start(states)):
                         yield call
             finally:
@@ -119,7 +105,7 @@ class Dispatch:
 
     def _start(self, states: Sequence[TargetState]) -> list[TargetState]:
         """Return those targets that start now; all is noted that has to be."""
-        refusal = None if self._scope.cancelled else self._limits.refusal()
+        refusal = None if self.scope.cancelled else self.limits.refusal()
         chosen = []
         for state in states:
             try:
@@ -127,16 +113,16 @@ class Dispatch:
                     chosen.append(state)
             except Exception as error:
                 self._finish(state, self._not_started(state, error))
-        if not self._scope.cancelled:
+        if not self.scope.cancelled:
             for state in chosen:
                 state.starts += state.asks is None
                 plugin = state.step.plugin and state.step.plugin.name
                 data = {"plugin": plugin, "attempt": state.attempt}
                 kind = "target.asked" if state.asks else "target.started"
-                self._events.emit(kind, state.name, data)
+                self.events.emit(kind, state.name, data)
             started = [state.name for state in chosen if not state.asks]
-            if self._recorder is not None and started:
-                self._recorder.starting(started)
+            if self.recorder is not None and started:
+                self.recorder.starting(started)
         return chosen
 
     def _call(self, transport: Transport, states: Sequence[TargetState]) -> Call | None:
@@ -161,7 +147,7 @@ class Dispatch:
         if state.asks:
             words = f"the host could not be asked what became of it: {error.message}"
             error = ConnectionLost("host_not_asked", words)
-        return state.last or not_run(self._plan, state.step, error)
+        return state.last or not_run(self.plan, state.step, error)
 
     def _carrier(self, transport: Transport, states: Sequence[TargetState]) -> Transport:
         """Return what carries the targets: the transport, or that with the servers they call."""
@@ -178,11 +164,11 @@ class Dispatch:
                 port = {ROLE: SERVER, PORT: pair.port}
                 invocation = self._invocation_of(TargetState(serve, state.attempt), port)
                 invocation = replace(invocation, receipt=None, on_disconnect=OnDisconnect.KILL)
-                servers[state.name] = (self._transports.get(serve.target.transport), [invocation])
+                servers[state.name] = (self.transports.get(serve.target.transport), [invocation])
         return PairedTransport(transport, servers) if servers else transport
 
     def _may_start(self, state: TargetState, refusal: RuneError | None) -> bool:
-        if self._scope.cancelled:
+        if self.scope.cancelled:
             if state.last is None or state.asks:
                 return True  # mediation words what was cancelled before it was started
             self._finish(state, state.last)
@@ -194,7 +180,7 @@ class Dispatch:
 
     def _has_host(self, state: TargetState) -> bool:
         """Tell whether the target's host is free for it, and lock it if its action changes it."""
-        locks, options = self._locks, self._plan.options
+        locks, options = self.locks, self.plan.options
         assert state.step.capability
         if locks is None or state.step.capability.risk not in CHANGING:
             return True
@@ -203,7 +189,7 @@ class Dispatch:
             state.locked_since = None
             return True
         if taken is Taken.BEHIND:
-            self._tell_waiting(state, self._plan.run_id)
+            self._tell_waiting(state, self.plan.run_id)
             return False
         if state.asks:
             return True  # it was started long ago, and to ask changes nothing
@@ -219,11 +205,11 @@ class Dispatch:
         else:
             pause_s = min(max(_TRY_MIN_S, _TRY_SHARE * waited_s), _TRY_MAX_S, left_s)
             self._hand_on(state)
-            self._queue.add(state, self._limits.cut(pause_s))
+            self._queue.add(state, self.limits.cut(pause_s))
         return False
 
     def _tell_waiting(self, state: TargetState, holder: str | None) -> None:
-        self._events.emit(
+        self.events.emit(
             "target.waiting", state.name, {"reason": "target_locked", "holder": holder}
         )
 
@@ -231,12 +217,12 @@ class Dispatch:
         self, state: TargetState, more: Mapping[str, Any] = MappingProxyType({})
     ) -> Invocation:
         """Return a target's invocation, with parameters that are the orchestrator's to give."""
-        plan, options, step = self._plan, self._plan.options, state.step
+        plan, options, step = self.plan, self.plan.options, state.step
         assert step.plugin
         assert step.capability
         timeout = timeout_of(step.capability, options.timeout_s)
         if not state.asks:
-            timeout = max(0.001, self._limits.cut(timeout))
+            timeout = max(0.001, self.limits.cut(timeout))
         on_disconnect = options.on_disconnect or step.capability.on_disconnect
         if pair := step.pair:
             more = {ROLE: CLIENT, PEER: pair.address, PORT: pair.port}
@@ -247,7 +233,7 @@ class Dispatch:
             target=step.target,
             action=plan.action,
             plugin=step.plugin.name,
-            script=self._scripts[step.plugin],
+            script=self.scripts[step.plugin],
             message=build_message(
                 action=plan.action,
                 target=state.name,
@@ -265,7 +251,7 @@ class Dispatch:
             limits=Limits(timeout, options.max_stdout, options.max_stderr),
             attempt=state.attempt,
             # who keeps no record of the run cannot ask for what became of it later
-            receipt=key if self._recorder or on_disconnect is OnDisconnect.CONTINUE else None,
+            receipt=key if self.recorder or on_disconnect is OnDisconnect.CONTINUE else None,
             on_disconnect=on_disconnect,
             inquiry=state.asks,
         )
@@ -280,13 +266,13 @@ class Dispatch:
             self._finish(state, result)
         else:
             self._retry(state, result, pause_s)
-        if self._recorder is not None:
-            self._recorder.settle()  # the host removes what it has kept when this returns
+        if self.recorder is not None:
+            self.recorder.settle()  # the host removes what it has kept when this returns
 
     def _retry(self, state: TargetState, result: Result, pause_s: float) -> None:
         state.last, state.attempt = result, result.attempt + 1
         self._hand_on(state)
-        self._events.emit(
+        self.events.emit(
             "target.retrying",
             state.name,
             {
@@ -300,29 +286,29 @@ class Dispatch:
 
     def _pause_before_retry(self, state: TargetState, result: Result) -> float | None:
         """Return how long to wait before the target is tried again; None if it is not to be."""
-        options = self._plan.options
+        options = self.plan.options
         assert state.step.capability
         was_left = state.asks is not None and is_left_undone(result)
-        if self._scope.cancelled or (state.starts > options.retries and not was_left):
+        if self.scope.cancelled or (state.starts > options.retries and not was_left):
             return None
         if not is_worth_retrying(result, state.step.capability.retry_safe):
             return None
         pause_s = 0.0 if was_left else wait_s(options.retry_wait_s, state.starts)
-        if self._limits.refusal() is not None or self._limits.cut(pause_s) < pause_s:
+        if self.limits.refusal() is not None or self.limits.cut(pause_s) < pause_s:
             return None
         return pause_s
 
     def _give_up(self, state: TargetState, why: RuneError) -> None:
         """Start the target no more: its last result counts, if it has one."""
-        self._finish(state, state.last or not_run(self._plan, state.step, why))
+        self._finish(state, state.last or not_run(self.plan, state.step, why))
 
     def _finish(self, state: TargetState, result: Result) -> None:
         self._hand_on(state)
-        self._deliver(result)
+        self.deliver(result)
 
     def _hand_on(self, state: TargetState) -> None:
         """Leave the target's host to the one that waits behind it."""
-        if self._locks is not None and (heir := self._locks.let_go(state)) is not None:
+        if self.locks is not None and (heir := self.locks.let_go(state)) is not None:
             self._queue.add(heir)
 
 

@@ -28,7 +28,7 @@ MEBIBYTE = 1024 * 1024
 
 @contextlib.contextmanager
 def connected(target: Target) -> Iterator[Connection]:
-    connection = connect(resolve(target), Credentials(), lambda action: None)
+    connection = connect(Connection, resolve(target), Credentials(), lambda action: None)
     try:
         yield connection
     finally:
