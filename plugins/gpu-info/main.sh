@@ -1,16 +1,9 @@
 #!/usr/bin/env bash
 # Describes the NVIDIA GPUs of this host, as nvidia-smi sees them.
-LC_ALL=C # the functions work on bytes
-export LC_ALL
+export LC_ALL=C # nvidia-smi answers in English
 
 # shellcheck source=/dev/null
-. "${0%/*}/json.sh"
-
-fail() { # CODE MESSAGE [DETAILS]
-  json_encode "$2"
-  printf '{"error":{"code":%s,"message":%s,"details":{%s}}}\n' "$1" "$REPLY" "${3-}"
-  exit "$1"
-}
+. "${0%/*}/rune.sh"
 
 fields=(
   index uuid name driver_version vbios_version pci.bus_id memory.total memory.used
@@ -47,8 +40,8 @@ enabled() { # FIELD
   esac
 }
 
-shopt -s extglob
-type -P nvidia-smi >/dev/null || fail 2 'this host has no nvidia-smi: the NVIDIA driver is missing'
+type -P nvidia-smi >/dev/null ||
+  rune_fail 2 'this host has no nvidia-smi: the NVIDIA driver is missing'
 query
 if [[ $output == *'is not a valid field to query'* ]]; then # an older driver: ask what it knows
   help=$(nvidia-smi --help-query-gpu 2>&1)
@@ -56,7 +49,7 @@ if [[ $output == *'is not a valid field to query'* ]]; then # an older driver: a
   for field in "${fields[@]}"; do
     [[ $help != *"\"$field\""* ]] || known+=("$field")
   done
-  ((${#known[@]})) || fail 3 "nvidia-smi says: ${output%%$'\n'*}"
+  ((${#known[@]})) || rune_fail 3 "nvidia-smi says: ${output%%$'\n'*}"
   fields=("${known[@]}")
   query
 fi
@@ -120,10 +113,13 @@ if ((status != 0 && status != 14 || count == 0)) || [[ $complaint ]]; then
   details="\"exit_status\":$status,\"output\":$REPLY,\"gpus\":[${gpus#,}]"
   case $complaint in
     *'No devices were found'* | *'Failed to initialize NVML'* | *'communicate with the NVIDIA'*)
-      fail 2 "$complaint" "$details"
+      rune_fail 2 "$complaint" "{$details}"
       ;;
-    *) fail 3 "$complaint" "$details" ;;
+    *) rune_fail 3 "$complaint" "{$details}" ;;
   esac
 fi
-printf '{"payload":{"result":"success","output_data":{"driver_version":%s' "$driver"
-printf ',"gpu_count":%s,"gpus":[%s],"warnings":[%s]}}}\n' "$count" "${gpus#,}" "${warnings#,}"
+rune_put_json driver_version "$driver"
+rune_put_json gpu_count "$count"
+rune_put_json gpus "[${gpus#,}]"
+rune_put_json warnings "[${warnings#,}]"
+rune_success

@@ -1,15 +1,11 @@
 #!/usr/bin/env bash
 # Describes this host from /proc, /sys and os-release. The only other process is stat.
-LC_ALL=C # the functions work on bytes
-shopt -s extglob nullglob
-
-if [[ ! -r /proc/meminfo ]]; then
-  printf '{"error":{"code":2,"message":"/proc is not mounted: this is no Linux host"}}\n'
-  exit 2
-fi
 
 # shellcheck source=/dev/null
-. "${0%/*}/json.sh"
+. "${0%/*}/rune.sh"
+shopt -s nullglob
+
+[[ -r /proc/meminfo ]] || rune_fail 2 '/proc is not mounted: this is no Linux host'
 
 json_or_null() { # TEXT
   if [[ $1 ]]; then json_encode "$1"; else REPLY=null; fi

@@ -1,15 +1,8 @@
 #!/usr/bin/env bash
 # Fetches the newest lines of the journal, of the system log or of a file, within two caps.
-LC_ALL=C # the functions work on bytes
 
 # shellcheck source=/dev/null
-. "${0%/*}/json.sh"
-
-fail() { # CODE MESSAGE
-  json_encode "$2"
-  printf '{"error":{"code":%s,"message":%s}}\n' "$1" "$REPLY"
-  exit "$1"
-}
+. "${0%/*}/rune.sh"
 
 # Sets REPLY to a parameter that is a whole number, which JSON may also write as 200.0.
 whole_number() { # NAME DEFAULT LEAST MOST
@@ -17,7 +10,7 @@ whole_number() { # NAME DEFAULT LEAST MOST
   REPLY=${!variable-$2}
   REPLY=${REPLY%.0}
   if [[ ! $REPLY =~ ^[0-9]{1,9}$ ]] || ((REPLY = 10#$REPLY, REPLY < $3 || REPLY > $4)); then
-    fail 1 "$1 must be a whole number from $3 to $4: ${!variable}"
+    rune_fail 1 "$1 must be a whole number from $3 to $4: ${!variable}"
   fi
 }
 
@@ -29,14 +22,14 @@ newest() {
 
 read_file() { # PATH
   local real
-  [[ -e $1 ]] || fail 2 "there is no file $1, or a folder on the way may not be entered"
+  [[ -e $1 ]] || rune_fail 2 "there is no file $1, or a folder on the way may not be entered"
   real=$(realpath -e -- "$1")
   # Some of these look like files, such as /proc/kmsg, but to read them waits or has effects.
   if [[ ! -f $1 || $real == /proc/* || $real == /sys/* ]]; then
-    fail 1 "$1 is not a regular file"
+    rune_fail 1 "$1 is not a regular file"
   fi
-  [[ -r $1 ]] || fail 2 "$1 may not be read by $(id -un)"
-  text=$(set -o pipefail && newest <"$1") || fail 3 "$1 could not be read to its end"
+  [[ -r $1 ]] || rune_fail 2 "$1 may not be read by $(id -un)"
+  text=$(set -o pipefail && newest <"$1") || rune_fail 3 "$1 could not be read to its end"
   origin=$1
 }
 
@@ -106,15 +99,15 @@ unit=${RUNE_PARAM_UNIT-} since=${RUNE_PARAM_SINCE-} path=${RUNE_PARAM_PATH-}
 whole_number lines 200 1 10000 && lines=$REPLY
 whole_number max_bytes 262144 256 8388608 && max_bytes=$REPLY
 [[ ! $unit || $unit =~ ^[A-Za-z0-9_:\\][A-Za-z0-9_:.\\@-]*$ ]] ||
-  fail 1 "unit is no unit's name: $unit"
+  rune_fail 1 "unit is no unit's name: $unit"
 
 origin=''
 if [[ $path ]]; then
-  [[ $path == /* ]] || fail 1 "path must begin with /: $path"
-  [[ ! $unit$since ]] || fail 1 'unit and since are for the journal: of no use with path'
+  [[ $path == /* ]] || rune_fail 1 "path must begin with /: $path"
+  [[ ! $unit$since ]] || rune_fail 1 'unit and since are for the journal: of no use with path'
   read_file "$path"
 elif ! read_journal || [[ ! $text && ! $unit$since ]]; then
-  [[ ! $unit$since ]] || fail "$code" "$problem"
+  [[ ! $unit$since ]] || rune_fail "$code" "$problem"
   for file in /var/log/syslog /var/log/messages; do
     if [[ -f $file ]]; then
       [[ ! $problem ]] || printf '%s: reading %s\n' "$problem" "$file" >&2
@@ -122,7 +115,7 @@ elif ! read_journal || [[ ! $text && ! $unit$since ]]; then
       break
     fi
   done
-  [[ $origin ]] || fail 2 "there is no /var/log/syslog, no /var/log/messages, and $problem"
+  [[ $origin ]] || rune_fail 2 "there is no /var/log/syslog, no /var/log/messages, and $problem"
 fi
 
 set -f

@@ -1,15 +1,8 @@
 #!/usr/bin/env bash
 # Restarts a systemd service and waits until it is active and has stayed so for a second.
-LC_ALL=C # the functions work on bytes
 
 # shellcheck source=/dev/null
-. "${0%/*}/json.sh"
-
-fail() { # CODE MESSAGE [DETAILS]
-  json_encode "$2"
-  printf '{"error":{"code":%s,"message":%s,"details":{%s}}}\n' "$1" "$REPLY" "${3-}"
-  exit "$1"
-}
+. "${0%/*}/rune.sh"
 
 # Sets REPLY to hundredths of a second of a clock that is never set back.
 now() {
@@ -48,7 +41,7 @@ fail_with_state() { # MESSAGE
     timeout 5 journalctl --quiet --no-pager --all --output=short-iso --unit="$unit" \
       --since="@$began" | tail -c 8192 | tail -n 20 | tr '\000' '?'
   )
-  fail 3 "$1" "${details%,}]"
+  rune_fail 3 "$1" "{${details%,}]}"
 }
 
 succeed() {
@@ -69,28 +62,30 @@ succeed() {
 
 unit=${RUNE_PARAM_SERVICE-} wait_s=${RUNE_PARAM_WAIT_S:-10}
 wait_s=${wait_s%.0} # JSON may write it so
-[[ $unit =~ ^[A-Za-z0-9_:\\][A-Za-z0-9_:.\\@-]*$ ]] || fail 1 "service is no service's name: $unit"
+[[ $unit =~ ^[A-Za-z0-9_:\\][A-Za-z0-9_:.\\@-]*$ ]] ||
+  rune_fail 1 "service is no service's name: $unit"
 [[ $unit == *.service ]] || unit+=.service
-[[ $unit != *@.service ]] || fail 1 "$unit is a template: name an instance, such as ${unit/@/@1}"
+[[ $unit != *@.service ]] ||
+  rune_fail 1 "$unit is a template: name an instance, such as ${unit/@/@1}"
 if [[ ! $wait_s =~ ^[0-9]{1,3}$ ]] || ((10#$wait_s < 1 || 10#$wait_s > 300)); then
-  fail 1 "wait_s must be a whole number from 1 to 300: $wait_s"
+  rune_fail 1 "wait_s must be a whole number from 1 to 300: $wait_s"
 fi
 
-type -P systemctl >/dev/null || fail 2 'systemctl is not on the PATH: this host has no systemd'
+type -P systemctl >/dev/null || rune_fail 2 'systemctl is not on the PATH: this host has no systemd'
 state=$(systemctl is-system-running </dev/null 2>/dev/null)
 [[ $state && $state != offline && $state != unknown ]] ||
-  fail 2 "systemd does not run on this host: systemctl is-system-running says ${state:-nothing}"
+  rune_fail 2 "systemd does not run on this host: systemctl is-system-running says ${state:-nothing}"
 
 look
 case ${is[LoadState]-} in
-  not-found) fail 4 "there is no service $unit on this host" ;;
-  masked) fail 4 "$unit is masked: systemctl unmask $unit makes it startable" ;;
+  not-found) rune_fail 4 "there is no service $unit on this host" ;;
+  masked) rune_fail 4 "$unit is masked: systemctl unmask $unit makes it startable" ;;
   bad-setting | error)
     problem=${is[LoadError]-}
     problem=${problem#*\"}
-    fail 4 "systemd cannot load $unit: ${problem%\"}"
+    rune_fail 4 "systemd cannot load $unit: ${problem%\"}"
     ;;
-  '') fail 3 "systemctl show tells nothing about $unit" ;;
+  '') rune_fail 3 "systemctl show tells nothing about $unit" ;;
 esac
 
 printf -v began '%(%s)T' -1

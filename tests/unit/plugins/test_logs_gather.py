@@ -18,8 +18,8 @@ from lmm.errors import RequestError
 from lom.registry.files import bundled_plugins
 
 SCRIPT = bundled_plugins() / "logs-gather" / "main.sh"
-LIBRARY = bundled_plugins() / "lib" / "json.sh"
-WHOLE = SCRIPT.read_text().replace('. "${0%/*}/json.sh"', LIBRARY.read_text())
+LIBRARY = bundled_plugins() / "lib" / "rune.sh"
+WHOLE = SCRIPT.read_text().replace('. "${0%/*}/rune.sh"', LIBRARY.read_text())
 LEAST, MOST = 256, 8_388_608
 MARK = "[beginning cut] "
 
