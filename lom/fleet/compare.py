@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lom.fleet.groups import facts_change
-from lom.fleet.report import series_document
 from lom.fleet.statistics import (
     MIN_EFFECT,
     MIN_HOSTS,
@@ -191,7 +190,7 @@ def _moved(one: _Change) -> str:
 
 def _metric(one: _Change) -> dict[str, Any]:
     return {
-        **series_document(one.series),
+        **one.series.document(),
         "before": one.before,
         "after": one.after,
         "samples_before": one.samples[0],

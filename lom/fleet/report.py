@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -28,7 +27,6 @@ from lom.fleet.verdicts import (
     verdict_without_metrics,
 )
 from lom.ledger.measurements import Baseline, BaselineMetric, History, Measurement
-from lom.ledger.metrics import Series
 
 METHOD = {
     "false_alarms_per_host": round(ALPHA + ALPHA_DRIFT, 6),
@@ -134,7 +132,7 @@ def _host(
 
 def _standing(one: MetricStanding) -> dict[str, Any]:
     return {
-        **series_document(one.metric.series),
+        **one.metric.series.document(),
         "value": one.metric.value,
         "center": one.metric.center,
         "error": one.metric.error,
@@ -174,7 +172,7 @@ def _row(row: SeriesRow) -> dict[str, Any]:
     spread = yardstick.spread / abs(yardstick.center) if yardstick and yardstick.center else None
     saved = row.baseline
     return {
-        **series_document(row.series),
+        **row.series.document(),
         "hosts": len(row.values),
         "median": yardstick and yardstick.center,
         "spread": yardstick and yardstick.spread,
@@ -183,16 +181,6 @@ def _row(row: SeriesRow) -> dict[str, Any]:
         "highest": max(row.values.values()),
         "detectable_percent": _percent(row.detectable),
         "baseline": saved and {"center": saved.center, "hosts": saved.hosts},
-    }
-
-
-def series_document(series: Series) -> dict[str, Any]:
-    """Return what identifies a series as fields of a document."""
-    return {
-        "name": series.name,
-        "labels": json.loads(series.labels),
-        "unit": series.unit,
-        "better": series.better,
     }
 
 

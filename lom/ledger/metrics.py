@@ -31,6 +31,10 @@ class Series(NamedTuple):
     unit: str
     better: str
 
+    def document(self) -> dict[str, Any]:
+        """Return it as fields of a document."""
+        return {**self._asdict(), "labels": json.loads(self.labels)}
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:

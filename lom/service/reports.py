@@ -186,10 +186,7 @@ def _document(one: Baseline) -> dict[str, Any]:
     for metric in one.metrics:
         groups.setdefault((metric.plugin, metric.facts), []).append(
             {
-                "name": metric.series.name,
-                "labels": json.loads(metric.series.labels),
-                "unit": metric.series.unit,
-                "better": metric.series.better,
+                **metric.series.document(),
                 "center": metric.center,
                 "spread": metric.spread,
                 "hosts": metric.hosts,

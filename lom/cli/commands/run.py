@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from lom.cli.common import Common, common_options, completing
@@ -154,18 +156,13 @@ def run(
     assignments: tuple[str, ...],
     params_file: str | None,
     secrets: tuple[str, ...],
-    batch: str | None,
-    max_failures: str | None,
-    pause_between_s: float | None,
-    confirm_between: bool,
-    deadline_s: float | None,
     become: str | None,
     on_disconnect: str | None,
     idempotency_key: str | None,
-    min_version: str | None,
     yes: bool,
     approved: str | None,
     dry_run: bool,
+    **given: Any,
 ) -> int:
     """Run ACTION on the targets and print one result for each.
 
@@ -202,14 +199,9 @@ def run(
             assignments,
             secret_references(secrets),
             options=orchestrator.options(
-                batch=batch,
-                max_failures=max_failures,
-                pause_between_s=pause_between_s,
-                confirm_between=confirm_between,
-                deadline_s=deadline_s,
                 become=None if become is None else Become(become),
                 on_disconnect=None if on_disconnect is None else OnDisconnect(on_disconnect),
-                min_version=min_version,
+                **given,
             ),
             run_id=approved,
         )
