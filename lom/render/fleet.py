@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lom.render.table import Screen, table
-from lom.render.text import clean, paint, scalar
+from lom.render.text import clean, counted, scalar
 
 _ALL_HOSTS = 20  # of a larger report only those are listed that are not ok
 _QUIET = ("ok", "same")
@@ -34,15 +34,6 @@ def percent(value: float | None) -> str:
 def facts_words(facts: Mapping[str, Any]) -> str:
     """Return what hosts share: ``driver_version 560, sku H200``."""
     return ", ".join(f"{key} {scalar(value)}" for key, value in facts.items()) or "facts unknown"
-
-
-def counted(summary: Mapping[str, int], color: bool = False) -> str:
-    """Return ``1 slow, 199 ok``."""
-    return ", ".join(
-        paint(f"{count} {verdict.replace('_', ' ')}", verdict, color)
-        for verdict, count in summary.items()
-        if count
-    )
 
 
 def report_text(document: Mapping[str, Any], view: Screen) -> str:

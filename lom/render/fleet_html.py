@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lom.render.fleet import counted, facts_words, number, percent, series_name
+from lom.render.fleet import facts_words, number, percent, series_name
 from lom.render.fleet_plots import distribution, over_time
-from lom.render.text import clean
+from lom.render.text import clean, counted
 
 MOST_PLOTTED = 40  # metrics; the tables hold all
 _STRONGEST = 10.0  # percent: the colour of more is no stronger

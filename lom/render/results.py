@@ -10,7 +10,7 @@ from lom.render.errors import error_lines, one_line
 from lom.render.lazily import Lazily
 from lom.render.streamed import encoded, gathered
 from lom.render.table import Screen, table
-from lom.render.text import clean, duration, outline, paint, summary
+from lom.render.text import clean, counted, duration, outline, summary
 
 CSV_COLUMNS = (
     "target",
@@ -41,14 +41,10 @@ def render_run(document: Mapping[str, Any], output: str, view: Screen) -> Iterat
 
 def summary_line(document: Mapping[str, Any], color: bool = False) -> str:
     """Return the run in one line: ``200 targets: 198 ok, 2 failed``."""
-    counts = [
-        paint(f"{count} {outcome.replace('_', ' ')}", outcome, color)
-        for outcome, count in document["summary"].items()
-        if count
-    ]
+    counts = counted(document["summary"], color)
     number = sum(document["summary"].values())
     noun = "target" if number == 1 else "targets"
-    return f"{number} {noun}: {', '.join(counts)}  (run {document['run_id']})"
+    return f"{number} {noun}: {counts}  (run {document['run_id']})"
 
 
 def _table(results: Sequence[Mapping[str, Any]], view: Screen) -> Iterator[str]:

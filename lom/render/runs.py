@@ -8,7 +8,7 @@ from typing import Any
 
 from lom.render.results import render_run, summary_line
 from lom.render.table import Screen, table
-from lom.render.text import clean, clip, duration
+from lom.render.text import clean, clip, counted, duration
 
 _NAMES = 10  # of targets, in one line
 
@@ -69,11 +69,6 @@ def _without_result(document: Mapping[str, Any]) -> Iterator[str]:
             more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
             shown = ", ".join(names[:_NAMES])
             yield f"{len(names)} {words}: {clean(clip(shown, 400))}{more}"
-
-
-def counted(summary: Mapping[str, int]) -> str:
-    """Return ``198 ok, 2 failed``."""
-    return ", ".join(f"{n} {outcome.replace('_', ' ')}" for outcome, n in summary.items() if n)
 
 
 def took(row: Mapping[str, Any]) -> str:

@@ -102,6 +102,15 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
 
 
+def counted(summary: Mapping[str, int], color: bool = False) -> str:
+    """Return ``198 ok, 2 timed out``: the words of which there are some, in their colours."""
+    return ", ".join(
+        paint(f"{count} {word.replace('_', ' ')}", word, color)
+        for word, count in summary.items()
+        if count
+    )
+
+
 def scalar(value: Any) -> str:
     """Return a JSON scalar as people read it; floats with six digits, strings as they are."""
     if isinstance(value, bool):
