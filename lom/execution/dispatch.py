@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _TRY_SHARE, _TRY_MIN_S, _TRY_MAX_S = 0.25, 0.05, 5.0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False, repr=False)
 class Dispatch:
     """Carries steps of a plan out. A target that has to wait takes no place from the others.
 

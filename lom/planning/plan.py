@@ -9,15 +9,17 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmm import __version__
 from lmm.envelope import timestamp
 from lmm.errors import RequestError, RuneError
 from lmm.model import Target
-from lom.ledger.records import RunFacts
 from lom.planning.options import RunOptions, count_of, timeout_of
 from lom.registry.manifest import Capability, Plugin
+
+if TYPE_CHECKING:
+    from lom.ledger.records import RunFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,8 @@ def build_request(
 
 def facts_of(plan: Plan, started_at: str, idempotency_key: str | None) -> RunFacts:
     """Return what the ledger keeps of a plan that begins at this instant, or waits."""
+    from lom.ledger.records import RunFacts
+
     return RunFacts(
         run_id=plan.run_id,
         action=plan.action,
