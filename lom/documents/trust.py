@@ -1,49 +1,35 @@
 """Whose files are obeyed: what is found, and not named for this call, must be the user's own.
 
 Whoever can change a configuration, an inventory or a plugin decides what RUNE runs. A path is the
-user's own when nobody but the user and root can change what stands there: they own it, the folders
-above it and the links on the way, and nobody else may write these. Then nothing can change between
-this look and the reading, either. ``rune config trust`` makes an exception for a folder.
+user's own when nobody but the user and root can change what stands there (``lmm.ownership``).
+``rune config trust`` makes an exception for a folder.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import shlex
-import stat
-from collections.abc import Iterator
-from typing import NamedTuple
 
 from lmm.errors import RequestError
+from lmm.ownership import Doubt, doubts, steps_to
 from lom.documents.places import CONFIG, home, user_folder
 
 LIST = "trusted"  # one folder a line
-_MOST_LINKS = 40
-
-
-class Doubt(NamedTuple):
-    """What lets others decide what stands at a path: where, in words, and what ends it."""
-
-    at: str
-    why: str
-    remedy: str | None
 
 
 def refuse_foreign(path: str | os.PathLike[str], *, machine: bool = False) -> None:
     """Raise RequestError (``untrusted_path``) if others can change what stands at a path, or could
     put something there; ``config_invalid`` for what binds the whole ``machine``, which no list of
     trusted folders excepts."""
-    steps = _steps_to(path)
-    if not (doubts := list(_doubts(steps))):
+    steps = steps_to(path)
+    if not (found := list(doubts(steps))):
         return
     resolved = steps[-1][0]
     if machine:
-        remedy = doubts[0].remedy or "root must own it, and nobody else may write it"
-        raise _error("config_invalid", path, doubts[0], remedy)
+        remedy = found[0].remedy or "root must own it, and nobody else may write it"
+        raise _error("config_invalid", path, found[0], remedy)
     trusted = [one for one in _trusted() if _within(resolved, one)]
-    for doubt in doubts:
+    for doubt in found:
         if not any(_within(doubt.at, one) or _within(one, doubt.at) for one in trusted):
             raise _refusal(path, resolved, doubt)
 
@@ -100,8 +86,8 @@ def _trusted() -> list[str]:
     file = _list_file()
     if file is None or not os.path.lexists(file):
         return []
-    steps = _steps_to(file)
-    for doubt in _doubts(steps):
+    steps = steps_to(file)
+    for doubt in doubts(steps):
         raise _refusal(file, steps[-1][0], doubt)
     try:
         with open(file, encoding="utf-8") as stream:
@@ -118,7 +104,7 @@ def _write(folders: list[str]) -> None:
             "config_invalid",
             "there is no home directory to keep the list in: set HOME, or XDG_CONFIG_HOME",
         )
-    for doubt in _doubts(_steps_to(os.path.dirname(file))):
+    for doubt in doubts(steps_to(os.path.dirname(file))):
         raise _refusal(file, file, doubt)
     try:
         os.makedirs(os.path.dirname(file), 0o700, exist_ok=True)
@@ -128,119 +114,6 @@ def _write(folders: list[str]) -> None:
         os.replace(new, file)
     except OSError as error:
         raise RequestError("local_io_error", f"cannot write {file}: {error.strerror}") from None
-
-
-# -- who can change what stands at a path ------------------------------------------------------
-
-_Step = tuple[str, os.stat_result]
-
-
-def _steps_to(path: str | os.PathLike[str]) -> list[_Step]:
-    """Return all that decides what stands at a path: the folders from / on, links, itself last.
-
-    It ends with what leads there if nothing stands there: it may come a moment later.
-    """
-    steps: list[_Step] = []
-    with contextlib.suppress(OSError):
-        full = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
-        for step in _walk(os.fspath(full)):
-            steps.append(step)
-    return steps
-
-
-def _walk(path: str) -> Iterator[_Step]:
-    at, parts, links = "/", path.split("/"), 0
-    yield at, os.lstat(at)
-    while parts:
-        part = parts.pop(0)
-        if part in ("", "."):
-            continue
-        if part == "..":
-            at = os.path.dirname(at)
-            continue
-        here = os.path.join(at, part)
-        found = os.lstat(here)
-        yield here, found
-        if not stat.S_ISLNK(found.st_mode):
-            at = here
-            continue
-        links += 1
-        if links > _MOST_LINKS:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), here)
-        leads = os.readlink(here)
-        at = "/" if leads.startswith("/") else at
-        parts[:0] = leads.split("/")
-
-
-def _doubts(steps: list[_Step]) -> Iterator[Doubt]:
-    own = {0, os.geteuid()}
-    # Where a user namespace shows root as nobody, / belongs to nobody; who owns / owns all anyway.
-    above = {*own, steps[0][1].st_uid} if steps else own
-    shared = False  # whether others may add names beside this one
-    for number, (at, found) in enumerate(steps):
-        last = number == len(steps) - 1
-        if found.st_uid not in (own if last else above):
-            yield Doubt(at, f"{at} belongs to {_user(found.st_uid)}", None)
-        if stat.S_ISLNK(found.st_mode):
-            continue
-        if shared and not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1:
-            yield Doubt(at, f"{at} has a second name, which others may have made", None)
-        who = _others(at, found)
-        shared = who is not None
-        # In a folder with the sticky bit nobody can remove or replace what others own.
-        if who and (last or not found.st_mode & stat.S_ISVTX):
-            mode = stat.S_IMODE(found.st_mode)
-            mends = found.st_uid == os.geteuid() or os.geteuid() == 0
-            yield Doubt(
-                at,
-                f"{who} may write {at} (mode {mode:04o}, owner {_user(found.st_uid)})",
-                f"`chmod go-w {shlex.quote(at)}`" if mends else None,
-            )
-
-
-def _others(at: str, found: os.stat_result) -> str | None:
-    """Return who else may write, in words."""
-    if found.st_mode & stat.S_IWOTH:
-        return "everybody"
-    if found.st_mode & stat.S_IWGRP and not _is_private(at, found.st_gid):
-        import grp
-
-        with contextlib.suppress(KeyError):
-            return f"the group {grp.getgrgid(found.st_gid).gr_name}"
-        return f"the group {found.st_gid}"
-    return None
-
-
-def _is_private(at: str, gid: int) -> bool:
-    """Whether only the user and root are in a group: many systems give each user a group of the
-    same name and a umask of 002. Others may still be let in by an access list."""
-    import grp
-    import pwd
-
-    users = []
-    for uid in {0, os.geteuid()}:
-        with contextlib.suppress(KeyError):
-            users.append(pwd.getpwuid(uid))
-    try:
-        group = grp.getgrgid(gid)
-    except KeyError:
-        return False
-    if not any(one.pw_gid == gid and one.pw_name == group.gr_name for one in users):
-        return False
-    with contextlib.suppress(OSError):
-        os.getxattr(at, "system.posix_acl_access")
-        return False
-    others = {one.pw_name for one in pwd.getpwall() if one.pw_gid == gid}
-    return {*group.gr_mem, *others} <= {one.pw_name for one in users}
-
-
-def _user(uid: int) -> str:
-    import pwd
-
-    try:
-        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
-    except KeyError:
-        return f"uid {uid}"
 
 
 def _within(path: str, folder: str) -> bool:

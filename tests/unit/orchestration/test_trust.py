@@ -64,14 +64,22 @@ ARRANGEMENTS: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "a folder for a group": (lambda here: give(here, 0o2775, uid=0), "(mode 2775"),
     "a folder for one's own group": (lambda here: here.chmod(0o775), None),
     "a folder above for all": (lambda here: here.parent.chmod(0o777), "everybody may write"),
-    "one's own in a sticky folder": (in_sticky, None),
+    "one's own in a sticky folder": (in_sticky, "may have been put there by others"),
+    "one's own folder in a sticky folder": (
+        lambda here: give(here.parent, 0o1777, uid=0),
+        None,
+    ),
     "of another in a sticky folder": (
         lambda here: give(in_sticky(here) / "rune.yaml"),
         "rune.yaml belongs to uid 54321",
     ),
     "a second name in a sticky folder": (
         lambda here: os.link(here / "rune.yaml", in_sticky(here) / "second"),
-        "has a second name",
+        "rune.yaml may have been put there by others",
+    ),
+    "one's own link in a sticky folder": (
+        lambda here: link(in_sticky(here) / "rune.yaml", Path("/etc/hostname")),
+        "rune.yaml may have been put there by others",
     ),
     "another's link to one's own": (
         lambda here: give(link(in_sticky(here) / "rune.yaml", Path("/etc/hostname"))),
@@ -136,11 +144,13 @@ def test_files_of_the_one_who_called_sudo_are_not_roots_own(
 def test_an_access_list_counts() -> None:
     entries = ((1, 6, -1), (2, 6, OTHER), (4, 4, -1), (16, 6, -1), (32, 4, -1))
     packed = b"".join(struct.pack("<HHi", *entry) for entry in entries)
-    with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:  # tmpfs has access lists
-        os.fchmod(file.fileno(), 0o664)
-        assert is_own(file.name)
-        os.setxattr(file.name, "system.posix_acl_access", struct.pack("<I", 2) + packed)
-        assert not is_own(file.name)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # tmpfs has access lists
+        file = Path(folder, "file")
+        file.touch()
+        file.chmod(0o664)
+        assert is_own(file)
+        os.setxattr(file, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+        assert not is_own(file)
 
 
 def test_a_group_of_ones_own_is_not_where_it_is_anothers_too(
