@@ -27,13 +27,13 @@ class Doubt(NamedTuple):
     remedy: str | None
 
 
-def can_make_own(folder: str) -> bool:
-    """Whether what the user makes in a folder stays the user's own: a shared one with the sticky
-    bit will do, and so will no relative path."""
-    if not os.path.isabs(folder):
-        return False
-    steps = steps_to(folder)
-    return os.path.isdir(folder) and not any(doubts(steps, inside=True))
+def first_doubt(path: str | os.PathLike[str], *, inside: bool = False) -> Doubt | None:
+    """Return what lets others decide what stands at a path, None if it is the user's own.
+
+    ``inside`` is for a folder in which the user makes something: there a shared one with the
+    sticky bit will do.
+    """
+    return next(doubts(steps_to(path), inside=inside), None)
 
 
 def steps_to(path: str | os.PathLike[str]) -> list[Step]:
@@ -74,10 +74,7 @@ def _walk(path: str) -> Iterator[Step]:
 
 
 def doubts(steps: list[Step], *, inside: bool = False) -> Iterator[Doubt]:
-    """Yield what lets others decide what stands where the steps lead.
-
-    ``inside`` asks for a folder in which the user is about to make something.
-    """
+    """Yield what lets others decide what stands where the steps lead (see ``first_doubt``)."""
     own = {0, os.geteuid()}
     # Where a user namespace shows root as nobody, / belongs to nobody; who owns / owns all anyway.
     above = {*own, steps[0][1].st_uid} if steps else own

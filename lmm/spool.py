@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import threading
 import weakref
 from collections.abc import Callable
-from pathlib import Path
+
+from lmm.temporary import nameless
 
 READ_AT_ONCE = 1024 * 1024
 
@@ -16,9 +16,9 @@ READ_AT_ONCE = 1024 * 1024
 class Spool:
     """Bytes in the order in which they were added. Its methods may be called from any thread.
 
-    What does not fit into ``in_memory`` bytes goes to a private file, in ``TMPDIR`` or else
-    ``/var/tmp`` or ``/tmp``. It has no name there, so it ends with the process in any case. If it
-    is ``sealed`` it is encrypted with a key that only this object has: for what may hold secrets.
+    What does not fit into ``in_memory`` bytes goes to a private file without a name
+    (``lmm.temporary``), so it ends with the process in any case. If it is ``sealed`` it is
+    encrypted with a key that only this object has: for what may hold secrets.
     """
 
     def __init__(self, in_memory: int, *, sealed: bool = False) -> None:
@@ -38,7 +38,7 @@ class Spool:
                 self._memory += data
             else:
                 if self._file is None:
-                    self._file = _nameless()
+                    self._file = nameless()
                     self._close = weakref.finalize(self, os.close, self._file)
                 self._write(data, at - len(self._memory))
             self.size = at + len(data)
@@ -96,14 +96,3 @@ class Spool:
         cipher = Cipher(AES(self._key), CTR(block.to_bytes(16, "big"))).encryptor()
         cipher.update(bytes(begun))
         return cipher.update(data)
-
-
-def _nameless() -> int:
-    """Open a new private file that has no name. Raises OSError with the folder's name."""
-    folder = os.environ.get("TMPDIR") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else "/tmp")
-    with contextlib.suppress(OSError, AttributeError):  # not every file system, nor system, can
-        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    path = Path(folder, f".rune-{secrets.token_hex(8)}")
-    file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    path.unlink()
-    return file

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import os
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from lmm import temporary
 from lmm.errors import RequestError
 from lmm.model import Target
+from lmm.ownership import first_doubt
 from lmm.ssh import mux_client
 from lmm.ssh.configfile import stamps
 
@@ -30,6 +32,8 @@ LEAVE_S = 2.0  # for masters to end after they were asked to
 AT_ONCE = 200  # masters; each takes a descriptor while it leaves
 # What decides, beside files and settings, as whom ssh logs in
 LOGIN_VARIABLES = ("SSH_AUTH_SOCK", "KRB5CCNAME")
+
+_CHOOSING = threading.Lock()  # two threads would make two directories
 
 
 class Disconnected(NamedTuple):
@@ -46,29 +50,16 @@ def directory() -> Path:
     """Return the user's private directory for sockets, made if there is none.
 
     ``$XDG_RUNTIME_DIR/rune``, else ``rune-UID`` in a temporary directory, or one with more to its
-    name where somebody else has taken that. Raises RequestError (``local_io_error``) for one that
-    others may change.
+    name where somebody else has taken that. Only a place counts where nobody else can exchange it.
+    Raises RequestError (``local_io_error``) for one that others may change.
     """
     failed = ""
-    for path, is_shared in _places():
-        try:
-            path.mkdir(mode=0o700)
-        except FileExistsError:
-            pass
-        except OSError as error:
-            failed = f": {path}: {error.strerror}"
-            continue
-        if is_shared and os.lstat(path).st_uid != os.getuid():
-            own = next(_beside(path), None)
-            path = own or Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
-        if problem := _exposure(path):
-            raise RequestError(
-                "local_io_error",
-                f"{path}, where ssh connections are kept, {problem}: remove it, or set"
-                " XDG_RUNTIME_DIR to a private directory",
-                path=str(path),
-            )
-        return path
+    with _CHOOSING:
+        for path, is_shared in _places():
+            try:
+                return _directory_at(path, is_shared)
+            except OSError as error:
+                failed = f": {path}: {error.strerror}"
     raise RequestError(
         "local_io_error",
         f"no place for the sockets of ssh connections{failed}; set XDG_RUNTIME_DIR to a private"
@@ -76,15 +67,36 @@ def directory() -> Path:
     )
 
 
+def _directory_at(path: Path, is_shared: bool) -> Path:
+    """Return the directory at a path, or another beside it that is the user's. Raises OSError,
+    RequestError."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if is_shared and not _is_users(path):
+            own = next(_beside(path), None)
+            path = own or Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
+    if problem := _exposure(path):
+        raise RequestError(
+            "local_io_error",
+            f"{path}, where ssh connections are kept, {problem}: remove it, or set"
+            " XDG_RUNTIME_DIR to a private directory",
+            path=str(path),
+        )
+    return path
+
+
 def _places() -> Iterator[tuple[Path, bool]]:
     """Yield the directories to choose from whose names leave room for sockets, and whether they
     are where anybody can make some."""
-    name = f"rune-{os.getuid()}"
+    name = f"rune-{os.geteuid()}"
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    temporary = (Path(base, name) for base in (tempfile.gettempdir(), "/tmp"))
-    if _is_own(runtime) and _has_room(Path(runtime, "rune")):
+    if os.path.isabs(runtime) and _has_room(Path(runtime, "rune")) and not first_doubt(runtime):
         yield Path(runtime, "rune"), False
-    yield from ((path, True) for path in itertools.islice(filter(_has_room, temporary), 1))
+    for base in (*temporary.named(), "/tmp"):
+        if _has_room(Path(base, name)) and not first_doubt(base, inside=True):
+            yield Path(base, name), True
+            return
 
 
 def _beside(path: Path) -> Iterator[Path]:
@@ -98,11 +110,10 @@ def _beside(path: Path) -> Iterator[Path]:
                 yield other
 
 
-def _is_own(folder: str) -> bool:
-    """Whether it is this user's and not another's, whose environment sudo has kept."""
+def _is_users(path: Path) -> bool:
     try:
-        return os.path.isabs(folder) and os.stat(folder).st_uid == os.getuid()
-    except OSError:
+        return os.lstat(path).st_uid == os.geteuid()
+    except FileNotFoundError:  # somebody else's, who has removed it meanwhile
         return False
 
 
@@ -115,7 +126,7 @@ def _exposure(path: Path) -> str | None:
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode):
         return "is no directory"
-    if found.st_uid != os.getuid():
+    if found.st_uid != os.geteuid():
         return f"belongs to the user with id {found.st_uid}"
     if found.st_mode & 0o077:
         return f"is open to others (mode {stat.S_IMODE(found.st_mode):03o})"

@@ -6,6 +6,7 @@ reached the host.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -20,6 +21,7 @@ from lmm.ssh.mux import Packet
 
 ANSWER_S = 2.0  # a master that is well answers within milliseconds, also on a busy machine
 OPENED_S = 5.0  # a session takes one round to the host and back
+_UCRED = struct.Struct("3i")  # struct ucred of unix(7): process, user, group
 
 
 class MasterError(Exception):
@@ -47,7 +49,8 @@ class Abandoned(MasterError):
 
 
 class MuxConnection:
-    """A connection to a master, made at once; the hellos are still to be said."""
+    """A connection to a master of this user, or of root, made at once; the hellos are still to be
+    said."""
 
     def __init__(self, path: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -58,12 +61,20 @@ class MuxConnection:
             patience = struct.pack("ll", *divmod(round(ANSWER_S * 1e6), 10**6))
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
             self.socket.connect(path)
+            self._check_owner()
         except BlockingIOError:
             self.socket.close()
             raise MasterSilent("it takes no connection") from None
         except OSError as error:
             self.socket.close()
             raise MasterGone(error.strerror) from None
+
+    def _check_owner(self) -> None:
+        """Raise PermissionError unless who listens is this user: another would play the host."""
+        credentials = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        _, uid, _ = _UCRED.unpack(credentials)
+        if uid not in (0, os.geteuid()):
+            raise PermissionError(errno.EPERM, f"it belongs to the user with id {uid}")
 
     def send(self, *packets: Packet) -> None:
         """Send the packets. Raises MasterGone, MasterSilent."""

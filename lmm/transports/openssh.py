@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
-import threading
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import ClassVar
 
-from lmm.errors import RequestError, RuneError
+from lmm.errors import RuneError
 from lmm.model import Target
 from lmm.opening import Opening
 from lmm.shortage import fault, wanting
 from lmm.ssh import askpass, masters, mux_client
 from lmm.ssh.config import HostConfig, resolve
 from lmm.ssh.openssh import ssh_argv
+from lmm.temporary import private_folder
 from lmm.transports.base import Job
 from lmm.transports.conversation import Waker, converse
 from lmm.transports.openssh_job import LoginJob
@@ -35,10 +33,6 @@ class OpensshTransport:
 
     name: ClassVar[str] = "openssh"
     batch_size: ClassVar[int] = 1
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._directory: Path | None = None
 
     def run(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
@@ -56,7 +50,9 @@ class OpensshTransport:
         config = resolve(target)
         watched = LoginJob(job, config)
         opening = Opening(job.parts, job.invocation, watched.patience_s)
-        socket = self._socket_of(target) if target.ssh.persist_s else None
+        # The directory is looked at each time: what was the user's own may have been removed since.
+        kept = target.ssh.persist_s
+        socket = masters.socket_of(target, masters.directory()) if kept else None
         if socket is not None:
             with Waker() as cancelled:
                 watched.on_cancel(cancelled.wake)
@@ -73,12 +69,6 @@ class OpensshTransport:
                 except mux_client.MasterGone:
                     pass
         _log_in(watched, config, opening, socket)
-
-    def _socket_of(self, target: Target) -> str:
-        with self._lock:
-            if self._directory is None:
-                self._directory = masters.directory()
-        return masters.socket_of(target, self._directory)
 
     def close(self) -> None:
         """Leave the connections to those who come later."""
@@ -111,7 +101,8 @@ def _log_in(job: LoginJob, config: HostConfig, opening: Opening, socket: str | N
     environment = _environment(target)
     with contextlib.ExitStack() as stack:
         has_secret = bool(target.ssh.password or target.ssh.passphrase)
-        folder = stack.enter_context(_scratch()) if has_secret or config.jumps else None
+        needs_files = has_secret or config.jumps
+        folder = stack.enter_context(private_folder("rune-login-")) if needs_files else None
         job.proxy_log = folder / "proxy.log" if folder else None
         argv = ssh_argv(
             target,
@@ -125,34 +116,6 @@ def _log_in(job: LoginJob, config: HostConfig, opening: Opening, socket: str | N
             argv = asked.argv(argv)
             environment.update(asked.environment)
         run_process(job, argv, opening, environment, PATIENCE_S)
-
-
-@contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
-    """Make a private directory for the time of a login.
-
-    One in which programs may be run is preferred: ssh executes its askpass.
-    """
-    with contextlib.ExitStack() as stack:
-        made: list[Path] = []
-        for base in (tempfile.gettempdir(), "/tmp", os.environ.get("XDG_RUNTIME_DIR")):
-            with contextlib.suppress(OSError):
-                folder = tempfile.TemporaryDirectory(prefix="rune-login-", dir=base)
-                made.append(Path(stack.enter_context(folder)))
-                if _may_execute(made[-1]):
-                    break
-        if not made:
-            raise RequestError("local_io_error", "no directory takes temporary files")
-        yield made[-1] if _may_execute(made[-1]) else made[0]
-
-
-def _may_execute(directory: Path) -> bool:
-    probe = directory / "probe"
-    probe.touch(mode=0o700)
-    try:
-        return os.access(probe, os.X_OK)
-    finally:
-        probe.unlink()
 
 
 def _environment(target: Target) -> dict[str, str]:

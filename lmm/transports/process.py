@@ -20,8 +20,11 @@ def run_process(
     opening: Opening,
     env: Mapping[str, str] | None = None,
     patience_s: float = AFTER_EXIT_S,
+    cwd: str | None = None,
 ) -> None:
     """Run ``argv``, whose far end is the shell that ``opening`` opens, until the job is settled.
+
+    It starts in ``cwd``, by default in the current folder.
 
     The child gets a session of its own, so that a terminal's Ctrl-C is RUNE's business alone.
     It has ended when this returns: ``patience_s`` after its pipes are closed it is killed.
@@ -33,6 +36,7 @@ def run_process(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=env,
+            cwd=cwd,
             bufsize=0,
             start_new_session=True,
         )

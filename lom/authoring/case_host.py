@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,14 @@ from typing import ClassVar
 
 from lmm.errors import RequestError
 from lmm.opening import Opening
+from lmm.temporary import private_folder
 from lmm.transports.base import Job
+from lmm.transports.local import own_places
 from lmm.transports.process import run_process
 from lom.authoring.cases import Case, filled
 
 # Without LANG, LC_* and TZ: what an answer looks like must not depend on who tries a plugin.
-_KEPT = ("HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "XDG_RUNTIME_DIR")
+_KEPT = ("HOME", "USER", "LOGNAME", "SHELL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class StagedTransport:
     def run(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             opening = Opening(job.parts, job.invocation)
-            argv = ["env", "-C", str(self.stage.work), *opening.argv]
-            run_process(job, argv, opening, self.stage.env)
+            work = str(self.stage.work)
+            run_process(job, opening.argv, opening, self.stage.env, cwd=work)
 
     def close(self) -> None:
         """Nothing is kept between runs."""
@@ -59,14 +60,15 @@ class StagedTransport:
 def staged(case: Case | None) -> Iterator[Stage]:
     """Make the host that a case wants, for None a plain one; it is gone afterwards.
 
-    Raises RequestError (``invalid_request``) for stand-ins and files that cannot be put up.
+    Raises RequestError: ``invalid_request`` for stand-ins and files that cannot be put up,
+    ``local_io_error`` where nothing takes temporary files.
     """
-    with tempfile.TemporaryDirectory(prefix="rune-try-") as name:
-        place = Path(name).resolve()
+    with private_folder("rune-try-") as folder:
+        place = folder.resolve()
         work, commands = place / "work", place / "commands"
         work.mkdir()
         commands.mkdir()
-        env = {key: os.environ[key] for key in _KEPT if key in os.environ}
+        env = {key: os.environ[key] for key in _KEPT if key in os.environ} | own_places()
         env["PATH"] = search = os.environ.get("PATH", os.defpath)
         places = {"{cwd}": str(work), "{cases}": str(case.folder) if case else ""}
         if case is not None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from lmm.temporary import nameless
 from lom.documents.document import Document
 from lom.documents.leftovers import is_leftover
 from lom.documents.read import MAX_BYTES, parse, parse_json
@@ -75,13 +76,13 @@ def _run(document: Document, file: Path) -> bytes | None:
     """Return what the executable prints, None after noting why it failed."""
     import signal
     import subprocess
-    import tempfile
     import threading
 
-    with tempfile.TemporaryFile() as stderr:
+    with open(nameless(), "w+b") as stderr:
         try:
             process = subprocess.Popen(
                 [os.path.abspath(file)],
+                cwd=document.folder,  # not where RUNE was called: interpreters take code from there
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

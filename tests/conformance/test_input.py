@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lmm.testing import processes
 
 # Answers with the whole message as output_data, so that a test sees what arrived.
 ECHO = 'printf \'{"payload":{"result":"success","output_data":\'; cat; printf \'}}\''
+WHERE = 'printf \'{"payload":{"result":"success","output_data":{"pwd":"%s"}}}\' "$PWD"'
 OK = 'echo \'{"payload":{"result":"success","output_data":{}}}\''
 
 PLANES = "".join(chr((plane << 16) + 0x1234) for plane in range(17)) + "\U0010fffd"
@@ -45,6 +47,19 @@ HOSTILE = [
 def arrived(result: Any) -> Any:
     assert result.outcome is Outcome.OK, result.error
     return result.output_data["payload"]["input_parameters"]
+
+
+def test_no_plugin_starts_in_the_current_folder(
+    host: Any, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be another user's, and interpreters take code from it."""
+    (scratch / "json.py").write_text(f"open({str(scratch / 'ran')!r}, 'w')\n")
+    monkeypatch.chdir(scratch)
+    result = host.run(f"python3 -c 'import json'; python3 -m json.tool --help >/dev/null; {WHERE}")
+    assert result.outcome is Outcome.OK, result.error
+    assert not (scratch / "ran").exists()
+    if host.target.transport != "ssm":  # whose agent chooses
+        assert result.output_data == {"pwd": pwd.getpwuid(os.getuid()).pw_dir}
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))

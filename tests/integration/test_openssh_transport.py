@@ -106,6 +106,20 @@ def test_a_password_logs_in_and_is_seen_nowhere(
 
 
 @pytest.mark.needs_root
+def test_what_ssh_executes_is_in_no_folder_of_another(
+    sshd: Sshd, with_password: Account, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o700)
+    os.chown(theirs, 65534, 65534)
+    monkeypatch.setenv("TMPDIR", str(theirs))
+    before = theirs.stat().st_mtime_ns
+    result = run(by_password(sshd, with_password))
+    assert result.ok, result.error
+    assert theirs.stat().st_mtime_ns == before  # there was nothing in between, either
+
+
+@pytest.mark.needs_root
 def test_a_wrong_password_is_tried_once(
     sshd: Sshd, with_password: Account, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

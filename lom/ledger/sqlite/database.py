@@ -9,11 +9,11 @@ import contextlib
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from lmm.errors import RequestError
+from lmm.temporary import private_folder
 from lom.ledger.sqlite.schema import APPLICATION_ID, STEPS, migrate, user_version
 
 BUSY_S = 5.0  # how long to wait for another process that writes
@@ -155,8 +155,8 @@ def _readable(path: Path) -> tuple[sqlite3.Connection, int]:
 
 def _read_copy(path: Path) -> tuple[sqlite3.Connection, int]:
     """Return a connection to a copy of the ledger, which is gone when that is closed."""
-    with tempfile.TemporaryDirectory(prefix="rune-ledger-") as folder:
-        copy = Path(folder, path.name)
+    with private_folder("rune-ledger-") as folder:
+        copy = folder / path.name
         for end in ("", *_LEFT):
             if Path(f"{path}{end}").exists():
                 shutil.copyfile(f"{path}{end}", f"{copy}{end}")

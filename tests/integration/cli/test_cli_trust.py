@@ -162,6 +162,28 @@ def test_a_library_user_is_told_as_well(theirs: Rune) -> None:
     assert not ran(theirs)
 
 
+def test_a_local_plugin_gets_no_temporary_folder_of_another(rune: Rune, account: Account) -> None:
+    theirs = rune.folder / "theirs"
+    theirs.mkdir(mode=0o700)
+    os.chown(theirs, account.uid, account.uid)
+    env = {"TMPDIR": str(theirs), "XDG_RUNTIME_DIR": str(theirs)}
+    done = rune("run", "host.exec", "-p", "command=env", "--yes", "-o", "json", env=env)
+    assert str(theirs) not in done.document["results"][0]["output_data"]["stdout"]
+    done = rune("run", "host.exec", "-p", "command=env", "--yes", "-o", "json")
+    assert "TMPDIR=" in done.document["results"][0]["output_data"]["stdout"]
+
+
+def test_a_plugin_is_tried_in_no_folder_of_another(rune: Rune, account: Account) -> None:
+    assert rune("plugin", "new", "mine").code == 0
+    theirs = rune.folder / "theirs"
+    theirs.mkdir(mode=0o700)
+    os.chown(theirs, account.uid, account.uid)
+    before = theirs.stat().st_mtime_ns
+    done = rune("plugin", "test", "plugins/mine", env={"TMPDIR": str(theirs)})
+    assert done.code == 0, done.text
+    assert theirs.stat().st_mtime_ns == before
+
+
 def test_a_umask_of_002_with_a_group_of_ones_own_is_no_matter(rune: Rune, account: Account) -> None:
     group = pwd.getpwnam(account.name).pw_gid
     home = account.home / "project"

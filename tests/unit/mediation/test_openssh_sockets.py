@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +109,18 @@ def of_another_user() -> None:
     os.chown(os.environ["XDG_RUNTIME_DIR"], 65534, 65534)
 
 
+def for_all() -> None:
+    os.chmod(os.environ["XDG_RUNTIME_DIR"], 0o777)
+
+
+def below_a_folder_for_all() -> None:
+    above = Path(os.environ["XDG_RUNTIME_DIR"], "above")
+    above.mkdir()
+    above.chmod(0o777)
+    os.environ["XDG_RUNTIME_DIR"] = str(above / "run")
+    os.mkdir(os.environ["XDG_RUNTIME_DIR"], 0o700)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -113,6 +128,8 @@ def of_another_user() -> None:
         relative,
         gone,
         too_long,
+        for_all,
+        below_a_folder_for_all,
         pytest.param(of_another_user, marks=pytest.mark.needs_root),
     ],
 )
@@ -122,6 +139,49 @@ def test_without_a_runtime_directory_of_ones_own_it_is_a_temporary_one(
     spoil()
     assert directory() == in_temporary()
     in_temporary().rmdir()
+
+
+@pytest.mark.needs_root
+def test_a_temporary_directory_in_which_others_could_exchange_it_is_not_taken() -> None:
+    """As where `su` or `sudo -E` keeps the TMPDIR of who called it."""
+    missing()
+    theirs = Path(os.environ["TMPDIR"])
+    os.chown(theirs, 65534, 65534)
+    found = directory()
+    assert found.parent == Path("/tmp")
+    assert list(theirs.iterdir()) == []
+    with contextlib.suppress(OSError):  # unless somebody uses it
+        found.rmdir()
+
+
+@pytest.mark.needs_root
+def test_a_name_that_somebody_takes_and_leaves_all_the_time_stops_nobody() -> None:
+    missing()
+    theirs = in_temporary()
+    os.chmod(theirs.parent, 0o1777)
+    loop = f"""
+import os
+os.setgid(65534); os.setuid(65534)
+print("begins", flush=True)
+while True:
+    try:
+        os.mkdir({str(theirs)!r})
+        os.rmdir({str(theirs)!r})
+    except OSError:
+        pass
+"""
+    with subprocess.Popen([sys.executable, "-c", loop], stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        try:
+            other.stdout.readline()
+            for _ in range(300):
+                found = directory()
+                assert found.stat().st_uid == 0
+                found.rmdir()
+        finally:
+            other.kill()
+    with contextlib.suppress(OSError):
+        theirs.rmdir()
 
 
 @pytest.mark.needs_root

@@ -121,6 +121,20 @@ def test_an_executable_reads_nothing_and_gets_its_own_path(tmp_path: Path) -> No
     assert list(load_inventory(tmp_path / "link").targets) == ["link-0"]
 
 
+def test_an_executable_starts_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The current folder may be another user's, and interpreters take code from it."""
+    lies, here = tmp_path / "lies", tmp_path / "here"
+    lies.mkdir()
+    here.mkdir()
+    executable(lies / "tool", '#!/bin/sh\necho "{\\"targets\\": {\\"${PWD##*/}\\": {}}}"\n')
+    monkeypatch.chdir(here)
+    (here / "link").symlink_to(lies / "tool")
+    assert list(load_inventory(lies / "tool").targets) == ["lies"]
+    assert list(load_inventory("link").targets) == ["lies"]
+
+
 @pytest.mark.parametrize(
     ("content", "mode", "expected"),
     [

@@ -1,0 +1,89 @@
+"""Temporary files and folders: where nobody else can exchange them, never in the current folder.
+
+Python's own ``tempfile`` takes any ``TMPDIR``, that of another user included, and the current
+folder where all others are full.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lmm.errors import RequestError
+from lmm.ownership import first_doubt
+
+_BLOCK = 4096  # bytes that a folder must have room for
+
+
+def named() -> list[str]:
+    """Return ``TMPDIR`` as a list: empty where it is not set, or would be the current folder's."""
+    folder = os.environ.get("TMPDIR", "")
+    return [folder] if os.path.isabs(folder) else []
+
+
+@contextlib.contextmanager
+def private_folder(prefix: str) -> Iterator[Path]:
+    """Make a folder of the user's alone, which is gone after the block.
+
+    It is in ``TMPDIR``, ``/tmp``, ``/var/tmp`` or ``XDG_RUNTIME_DIR``: in the first that has room,
+    where nobody else can exchange it, and preferably one in which programs may be run. Raises
+    RequestError (``local_io_error``) if there is none.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    bases = [*named(), "/tmp", "/var/tmp", *([runtime] if os.path.isabs(runtime) else [])]
+    failed: dict[str, str] = {}
+    chosen = None
+    with contextlib.ExitStack() as stack:
+        for base in bases:
+            if doubt := first_doubt(base, inside=True):
+                failed[base] = doubt.why
+                continue
+            try:
+                made = tempfile.TemporaryDirectory(prefix=prefix, dir=base)
+                folder = Path(stack.enter_context(made))
+                runs_programs = _takes_programs(folder)
+            except OSError as error:
+                failed[base] = error.strerror or str(error)
+                continue
+            if runs_programs:
+                chosen = folder
+                break
+            chosen = chosen or folder
+        if chosen is None:
+            why = "; ".join(f"{base}: {words}" for base, words in failed.items())
+            raise RequestError(
+                "local_io_error",
+                f"no folder takes temporary files ({why}); set TMPDIR to a folder of your own",
+            )
+        yield chosen
+
+
+def _takes_programs(folder: Path) -> bool:
+    """Whether programs in a folder may be run. Raises OSError where it has no room."""
+    probe = folder / "probe"
+    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
+    try:
+        os.write(descriptor, bytes(_BLOCK))
+        return os.access(probe, os.X_OK)
+    finally:
+        os.close(descriptor)
+        probe.unlink()
+
+
+def nameless() -> int:
+    """Open a new private file that has no name, for much: in ``TMPDIR``, else ``/var/tmp``, which
+    is on a disk where ``/tmp`` is in memory, else ``/tmp``.
+
+    Without a name nobody can exchange it. Raises OSError with the folder's name.
+    """
+    folder = next(iter(named()), "/var/tmp" if os.access("/var/tmp", os.W_OK) else "/tmp")
+    with contextlib.suppress(OSError, AttributeError):  # not every file system, nor system, can
+        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    path = Path(folder, f".rune-{secrets.token_hex(8)}")
+    file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    path.unlink()
+    return file
