@@ -7,6 +7,7 @@ import errno
 import logging
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -61,7 +62,7 @@ def connect(
         transport = kind(sock)
         known = KnownHosts.load(config.known_hosts)
         _handshake(config, transport, known)
-        _check_host_key(config, transport, known)
+        _check_host_key(config, transport, known, while_connecting)
         authenticate(config, transport, credentials)
     except BaseException:
         if transport is not None:
@@ -269,7 +270,9 @@ def _handshake_error(
     return dropped(config, error, **_phase(transport))
 
 
-def _check_host_key(config: HostConfig, transport: paramiko.Transport, known: KnownHosts) -> None:
+def _check_host_key(
+    config: HostConfig, transport: paramiko.Transport, known: KnownHosts, on_cancel: OnCancel
+) -> None:
     key = transport.get_remote_server_key()
     try:
         known.check(config.key_host, config.key_port, key.get_name(), key.asbytes())
@@ -277,6 +280,8 @@ def _check_host_key(config: HostConfig, transport: paramiko.Transport, known: Kn
         accept = config.host_key_policy == "accept-new" and config.user_known_hosts
         if error.reason != "host_key_unknown" or not accept:
             raise
+        cancelled = threading.Event()
+        on_cancel(cancelled.set)
         add(
             config.user_known_hosts[0],
             config.key_host,
@@ -284,4 +289,5 @@ def _check_host_key(config: HostConfig, transport: paramiko.Transport, known: Kn
             key.get_name(),
             key.asbytes(),
             hash_names=config.hash_known_hosts,
+            cancelled=cancelled,
         )

@@ -6,17 +6,19 @@ Reading one file is done in ``hostfile``.
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import hmac
 import os
 import secrets
 import shlex
+import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lmm import filelock
 from lmm.errors import Unreachable
 from lmm.ssh.home import expand_home
 from lmm.ssh.hostfile import SALT_BYTES, HostFile, Line, load_file, note_added
@@ -193,17 +195,19 @@ def add(
     blob: bytes,
     *,
     hash_names: bool = False,
+    cancelled: threading.Event | None = None,
 ) -> None:
     """Add a host's key to a known_hosts file, for ``accept-new``; one already there stays.
 
     Safe among threads and processes: the file is judged again under a lock, so that of two
     different keys that come at once only the first is accepted. Raises Unreachable
-    (``host_key_changed``, ``host_key_revoked``; ``local_io_error`` where it cannot be written).
+    (``host_key_changed``, ``host_key_revoked``; ``local_io_error`` where it cannot be written, or
+    locked within 10 s or until ``cancelled``).
     """
     name = expand_home(os.fspath(path))
     try:
         Path(name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = _open_locked(name)
+        descriptor = _open_locked(name, cancelled or threading.Event())
         try:
             _append(name, descriptor, (host, port, key_type, blob), hash_names)
         finally:
@@ -216,12 +220,13 @@ def add(
         ) from None
 
 
-def _open_locked(path: str) -> int:
+def _open_locked(path: str, cancelled: threading.Event) -> int:
     """Open the file for appending with an exclusive lock; ssh-keygen may replace it meanwhile."""
+    until = time.monotonic() + filelock.PATIENCE_S
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            filelock.lock(descriptor, until, cancelled=cancelled)
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return descriptor
         except FileNotFoundError:

@@ -7,12 +7,16 @@ user's own when nobody but the user and root can change what stands there (``lmm
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import time
+from collections.abc import Iterator
 
+from lmm import filelock
 from lmm.errors import RequestError
 from lmm.ownership import Doubt, doubts, steps_to
-from lom.documents.places import CONFIG, home, user_folder
+from lom.documents.places import CONFIG, home, make_private, user_folder
 
 LIST = "trusted"  # one folder a line
 
@@ -61,19 +65,22 @@ def trust(folder: str | os.PathLike[str]) -> str:
         raise RequestError("invalid_request", f"{os.fspath(folder)} is no folder")
     if not found.isprintable():
         raise RequestError("invalid_request", "a path with control characters cannot be noted")
-    _write([*(one for one in _trusted() if one != found), found])
+    with _changing() as file:
+        _write(file, [*(one for one in _trusted() if one != found), found])
     return found
 
 
 def distrust(folder: str | os.PathLike[str]) -> str:
     """Take a folder off the list; return its resolved path. Raises RequestError."""
     found = os.path.realpath(folder)
-    rest = [one for one in _trusted() if one != found]
-    if len(rest) == len(_trusted()):
-        raise RequestError(
-            "invalid_request", f"{found} is not trusted; `rune config trust --list` shows which are"
-        )
-    _write(rest)
+    with _changing() as file:
+        listed = _trusted()
+        if found not in listed:
+            raise RequestError(
+                "invalid_request",
+                f"{found} is not trusted; `rune config trust --list` shows which are",
+            )
+        _write(file, [one for one in listed if one != found])
     return found
 
 
@@ -97,23 +104,35 @@ def _trusted() -> list[str]:
         raise RequestError("config_invalid", f"cannot read {file}: {why}", file=file) from None
 
 
-def _write(folders: list[str]) -> None:
+@contextlib.contextmanager
+def _changing() -> Iterator[str]:
+    """Let one process at a time read and write the list; yield its path. Raises RequestError."""
     file = _list_file()
     if file is None:
         raise RequestError(
             "config_invalid",
             "there is no home directory to keep the list in: set HOME, or XDG_CONFIG_HOME",
         )
-    for doubt in doubts(steps_to(os.path.dirname(file))):
+    folder = os.path.dirname(file)
+    for doubt in doubts(steps_to(folder)):
         raise _refusal(file, file, doubt)
     try:
-        os.makedirs(os.path.dirname(file), 0o700, exist_ok=True)
-        new = f"{file}.{os.getpid()}"
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-            stream.write("".join(f"{one}\n" for one in folders))
-        os.replace(new, file)
+        make_private(folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            filelock.lock(descriptor, time.monotonic() + filelock.PATIENCE_S)
+            yield file
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise RequestError("local_io_error", f"cannot write {file}: {error.strerror}") from None
+
+
+def _write(file: str, folders: list[str]) -> None:
+    new = f"{file}.{os.getpid()}"
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+        stream.write("".join(f"{one}\n" for one in folders))
+    os.replace(new, file)
 
 
 def _within(path: str, folder: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lmm import filelock
 from lmm.model import Outcome, Target
 from lmm.testing import Sshd, TcpProxy
 
@@ -166,6 +168,35 @@ def test_accept_new_remembers_the_key(client: Client, target: Target, tmp_path: 
     client.pool.close()
     strict = with_ssh(target, known_hosts=(str(known),))
     assert client.one(strict).outcome is Outcome.OK
+
+
+def test_known_hosts_that_somebody_keeps_locked(
+    client: Client, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who can read it can do so. ssh itself locks nothing."""
+    monkeypatch.setattr(filelock, "PATIENCE_S", 0.2)
+    known = tmp_path / "known_hosts"
+    known.touch()
+    trusting = with_ssh(target, known_hosts=(str(known),), host_key_policy="accept-new")
+    with known.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        result = client.one(trusting)
+        if target.transport == "openssh":
+            assert result.ok, result.error
+            return
+        assert told(result) == ("unreachable", "local_io_error")
+        assert "another process keeps it locked" in str(result.error)
+        monkeypatch.setattr(filelock, "PATIENCE_S", 60.0)
+        assert client.one(trusting, timeout_s=0.5).outcome in (
+            Outcome.UNREACHABLE,
+            Outcome.TIMED_OUT,
+        )
+        timer = threading.Timer(0.3, client.scope.cancel)
+        timer.start()
+        result = client.one(trusting)
+        timer.join()
+        assert result.outcome is Outcome.CANCELLED
+        assert result.duration_s < 10.0
 
 
 @pytest.mark.parametrize("policy", ["strict", "accept-new"])

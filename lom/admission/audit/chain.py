@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -21,10 +20,10 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from lmm import filelock
+
 GENESIS = "0" * 64
 HEAD_SUFFIX = ".head"
-LOCK_PATIENCE_S = 10.0
-_LOCK_STEP_S = 0.01
 _BLOCK = 64 * 1024
 _LINE = re.compile(
     rb'(\{"seq":([1-9][0-9]{0,17}),"prev":"([0-9a-f]{64})".*),"hash":"([0-9a-f]{64})"\}', re.DOTALL
@@ -107,31 +106,20 @@ def _last_link(descriptor: int, size: int) -> tuple[Link | None, bool]:
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[int]:
     """Open the file, made if need be, and hold its lock."""
-    until = time.monotonic() + LOCK_PATIENCE_S
+    until = time.monotonic() + filelock.PATIENCE_S
     while True:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(path, flags, 0o600)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(errno.EINVAL, "it is not a regular file", path)
-            _lock(descriptor, until, path)
+            filelock.lock(descriptor, until)
             if _is_at(descriptor, path):
                 yield descriptor
                 return
         finally:
             os.close(descriptor)  # gives the lock back
         # It was moved away while we waited: take the one that is there now.
-
-
-def _lock(descriptor: int, until: float, path: str) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise OSError(errno.EAGAIN, "another process keeps it locked", path) from None
-            time.sleep(_LOCK_STEP_S)
 
 
 def _is_at(descriptor: int, path: str) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from lmm import filelock
 from lom.admission.audit.chain import GENESIS, HEAD_SUFFIX, Link, parse_line, read_head
 
 
@@ -96,9 +98,10 @@ def _snapshot(path: str) -> tuple[BinaryIO, int, Link | None]:
     """Open a file to read it; return it, its size and its head between two lines' writing."""
     stream = open(path, "rb")  # noqa: SIM115 - the caller closes it
     try:
-        fcntl.flock(stream, fcntl.LOCK_SH)
-        size, head = os.fstat(stream.fileno()).st_size, read_head(path)
-        fcntl.flock(stream, fcntl.LOCK_UN)
+        descriptor = stream.fileno()
+        filelock.lock(descriptor, time.monotonic() + filelock.PATIENCE_S, shared=True)
+        size, head = os.fstat(descriptor).st_size, read_head(path)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
     except BaseException:
         stream.close()
         raise

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import lom.admission.audit.chain
+from lmm import filelock
 from lom.admission.audit.chain import GENESIS, HEAD_SUFFIX, append
 from lom.admission.audit.verify import Report, read, verify
 
@@ -221,7 +221,7 @@ def test_processes_take_turns(tmp_path: Path) -> None:
 def test_a_lock_that_is_never_given_back_is_an_error(
     log: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lom.admission.audit.chain, "LOCK_PATIENCE_S", 0.05)
+    monkeypatch.setattr(filelock, "PATIENCE_S", 0.05)
     with open(log, "ab") as holder:
         fcntl.flock(holder, fcntl.LOCK_EX)
         with pytest.raises(OSError, match="another process keeps it locked"):

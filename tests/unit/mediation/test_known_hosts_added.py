@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import stat
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lmm import filelock
 from lmm.errors import Unreachable
 from lmm.ssh.known_hosts import KnownHosts, add
 from tests.support.host_keys import ED1, K1, K2, R1, RSA1, ed25519, numbers, numbers_by_keygen
@@ -122,3 +127,36 @@ def test_of_two_keys_that_come_at_once_one_is_accepted(tmp_path: Path) -> None:
         thread.join()
     assert sorted(verdicts) == ["added"] + ["host_key_changed"] * 5
     assert len(path.read_text(encoding="utf-8").splitlines()) == 1
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """As another account does that can read the file."""
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def test_who_keeps_the_file_locked_keeps_nobody_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filelock, "PATIENCE_S", 0.1)
+    path = tmp_path / "known_hosts"
+    path.touch()
+    with locked(path), pytest.raises(Unreachable, match="another process keeps it locked") as late:
+        add(path, "h", 22, "ssh-ed25519", ED1)
+    assert late.value.reason == "local_io_error"
+    add(path, "h", 22, "ssh-ed25519", ED1)
+
+
+def test_nobody_waits_for_the_file_who_no_longer_wants_it(tmp_path: Path) -> None:
+    path = tmp_path / "known_hosts"
+    path.touch()
+    cancelled = threading.Event()
+    began = time.monotonic()
+    timer = threading.Timer(0.1, cancelled.set)
+    timer.start()
+    with locked(path), pytest.raises(Unreachable):
+        add(path, "h", 22, "ssh-ed25519", ED1, cancelled=cancelled)
+    timer.join()
+    assert time.monotonic() - began < filelock.PATIENCE_S / 2

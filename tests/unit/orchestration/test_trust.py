@@ -7,6 +7,7 @@ import pwd
 import struct
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,18 @@ def test_a_trusted_folder_is_obeyed_with_all_below_it_and_nothing_else(here: Pat
     assert not is_own(here / "rune.yaml")
     with pytest.raises(RequestError, match="is not trusted"):
         distrust(here)
+    assert trusted_folders() == []
+
+
+def test_folders_that_are_trusted_at_once_are_all_noted(here: Path) -> None:
+    folders = [here / str(number) for number in range(8)]
+    for folder in folders:
+        folder.mkdir()
+    with ThreadPoolExecutor(len(folders)) as threads:
+        list(threads.map(trust, folders))
+    assert sorted(trusted_folders()) == [str(folder) for folder in folders]
+    with ThreadPoolExecutor(len(folders)) as threads:
+        list(threads.map(distrust, folders))
     assert trusted_folders() == []
 
 
