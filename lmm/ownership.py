@@ -36,6 +36,22 @@ def first_doubt(path: str | os.PathLike[str], *, inside: bool = False) -> Doubt 
     return next(doubts(steps_to(path), inside=inside), None)
 
 
+def make_private(folder: str | os.PathLike[str]) -> None:
+    """Make a folder, and those above it that are missing, for the user alone. Raises OSError.
+
+    A umask of 002 would let a group in that may be another user's, too.
+    """
+    folder = os.path.abspath(folder)
+    if os.path.isdir(folder):
+        return
+    make_private(os.path.dirname(folder))
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(folder):
+            raise
+
+
 def steps_to(path: str | os.PathLike[str]) -> list[Step]:
     """Return all that decides what stands at a path: the folders from / on, links, itself last.
 

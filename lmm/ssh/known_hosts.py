@@ -15,11 +15,11 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lmm import filelock
 from lmm.errors import Unreachable
+from lmm.ownership import make_private
 from lmm.ssh.home import expand_home
 from lmm.ssh.hostfile import SALT_BYTES, HostFile, Line, load_file, note_added
 
@@ -206,7 +206,7 @@ def add(
     """
     name = expand_home(os.fspath(path))
     try:
-        Path(name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(os.path.dirname(name))
         descriptor = _open_locked(name, cancelled or threading.Event())
         try:
             _append(name, descriptor, (host, port, key_type, blob), hash_names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -50,10 +51,23 @@ def audit_logs(settings: Settings) -> tuple[AuditLog, ...]:
     safeguards = safeguards_of(settings)
     logs = safeguards.audit
     if logs is None:
-        logs = (AuditLog(str(state_folder(settings) / AUDIT_FILE)),)
+        logs = _default_log(settings)
     if user_name(os.getuid()) in safeguards.identities:
         logs = tuple(log._replace(required=True) for log in logs)
     return logs
+
+
+def _default_log(settings: Settings) -> tuple[AuditLog, ...]:
+    """Return the log in the state directory; where the default one cannot be used and no ledger
+    is wanted, a run goes without."""
+    is_bound = user_name(os.getuid()) in safeguards_of(settings).identities
+    try:
+        return (AuditLog(str(state_folder(settings) / AUDIT_FILE)),)
+    except RequestError as error:
+        if settings.ledger or settings.state_dir is not None or is_bound:
+            raise
+        logging.getLogger("rune").warning("warning: no audit log is kept: %s", error.message)
+        return ()
 
 
 def approvals_folder(settings: Settings, demand: Demand | None = None) -> ApprovalFolder:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from lmm.envelope import timestamp
 from lmm.errors import PolicyDenied, RequestError
+from lmm.ownership import make_private
 from lom.authoring.findings import Status
 from lom.authoring.review import review
 from lom.authoring.sources import copy_plugin, fetch, plugin_folder
+from lom.documents.trust import refuse_foreign
 from lom.names import did_you_mean
 from lom.registry.files import tree_sha256
 from lom.registry.installed import Installed, read_records, write_records
@@ -127,9 +129,10 @@ def _put(new: Path | None, goal: Path, old: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(place: Path) -> Iterator[None]:
-    """Let one process at a time change the folder."""
+    """Let one process at a time change the folder, which must be the user's own."""
+    refuse_foreign(place)
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        make_private(place)
         descriptor = os.open(place / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise RequestError("local_io_error", f"cannot write {place}: {error.strerror}") from None

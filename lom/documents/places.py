@@ -6,7 +6,6 @@ as long as nothing is wanted from it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 
@@ -35,16 +34,3 @@ def user_folder(
             return None
         shelf = os.path.join(home, below)
     return os.path.join(shelf, "rune")
-
-
-def make_private(folder: str | os.PathLike[str]) -> None:
-    """Make a folder, and those above it that are missing, for the user alone. Raises OSError.
-
-    A umask of 002 would let a group in that may be another user's, too.
-    """
-    folder = os.path.abspath(folder)
-    if os.path.isdir(folder):
-        return
-    make_private(os.path.dirname(folder))
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(folder, 0o700)

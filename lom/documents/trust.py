@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 from lmm import filelock
 from lmm.errors import RequestError
-from lmm.ownership import Doubt, doubts, steps_to
-from lom.documents.places import CONFIG, home, make_private, user_folder
+from lmm.ownership import Doubt, doubts, make_private, steps_to
+from lom.documents.places import CONFIG, home, user_folder
 
 LIST = "trusted"  # one folder a line
 
@@ -144,8 +144,11 @@ def _refusal(path: str | os.PathLike[str], resolved: str, doubt: Doubt) -> Reque
     if os.path.basename(resolved) == LIST and resolved == _list_file():
         ways.append("set HOME or XDG_CONFIG_HOME to folders of your own (`sudo -H` does)")
     else:
-        folder = shlex.quote(os.path.dirname(resolved))
-        ways.append(f"if you trust all who can change it: `rune config trust {folder}`")
+        # where nothing stands yet, what is resolved is the folder that it would come into
+        folder = os.path.dirname(resolved) if os.path.lexists(path) else resolved
+        ways.append(
+            f"if you trust all who can change it: `rune config trust {shlex.quote(folder)}`"
+        )
     return _error("untrusted_path", path, doubt, "; or ".join(ways))
 
 

@@ -18,6 +18,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from lmm.errors import RequestError
+from lmm.ownership import make_private
 from lmm.transports.identity import hosts_of
 from lom.execution.queue import TargetState
 
@@ -104,7 +105,7 @@ class LockFile:
     def __init__(self, path: Path, run_id: str) -> None:
         self._path = path
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(path.parent)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._fault(error) from None

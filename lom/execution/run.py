@@ -58,7 +58,7 @@ class Run:
         on_end: Callable[[Mapping[str, Any]], None] | None = None,
         *,
         start: Start = Start(),
-        lock_file: Path | None = None,
+        lock_file: Callable[[], Path] | None = None,
         slots: Slots = PROCESS,
         at_once: int | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class Run:
         self._earlier: Earlier | None = None
         preload({step.target.transport for step in plan.steps}, retries=plan.options.retries > 0)
         self._results = Results(plan)
-        self._locks = Locks(lock_file, plan.run_id) if lock_file and _changes(plan) else None
+        self._locks = Locks(lock_file(), plan.run_id) if lock_file and _changes(plan) else None
         try:
             self._recorder = self._begin(ledger) if ledger else None
         except BaseException:

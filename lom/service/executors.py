@@ -82,7 +82,7 @@ class Threads:
             ledger,
             on_end,
             start=start,
-            lock_file=state_folder(settings) / locks.FILE_NAME,
+            lock_file=lambda: state_folder(settings) / locks.FILE_NAME,
             at_once=settings.calls_at_once,
         )
 

@@ -75,7 +75,8 @@ def state_folder(settings: Settings) -> Path:
     ``~/.local/state``.
 
     Raises RequestError: ``config_invalid`` where there is no home, ``untrusted_path`` for one that
-    a file names and others may change: what they write there would be the record of runs.
+    is not named for this call and others may change: what they write there would be the record of
+    runs, and what is run again.
     """
     from pathlib import Path
 
@@ -94,4 +95,20 @@ def state_folder(settings: Settings) -> Path:
             " among the users; set HOME, or name a folder with RUNE_STATE_DIR or --state-dir",
             field="state_dir",
         )
+    _refuse_foreign_home(folder)
     return Path(folder)
+
+
+def _refuse_foreign_home(folder: str) -> None:
+    from lom.documents.trust import refuse_foreign
+
+    try:
+        refuse_foreign(folder)
+    except RequestError as error:
+        raise RequestError(
+            error.reason,
+            f"{error.message}; or keep runs elsewhere: name a folder with --state-dir or"
+            " RUNE_STATE_DIR, or set HOME to your own (`sudo -H` does); with --no-ledger actions"
+            " that only read need none",
+            **error.data,
+        ) from None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmm.errors import PolicyDenied
+from lmm.ownership import make_private
 from lom.settings.policy.values import AuditLog
 
 
@@ -17,7 +18,7 @@ def write(logs: Sequence[AuditLog], record: Mapping[str, Any]) -> PolicyDenied |
     problem = None
     for log in logs:
         try:
-            os.makedirs(os.path.dirname(os.path.abspath(log.path)), 0o700, exist_ok=True)
+            make_private(os.path.dirname(os.path.abspath(log.path)))
             append(log.path, record)
         except OSError as error:
             why = f"the audit log {log.path} cannot be written: {error.strerror}"

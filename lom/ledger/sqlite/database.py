@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmm.errors import RequestError
+from lmm.ownership import make_private
 from lmm.temporary import private_folder
 from lom.ledger.sqlite.schema import APPLICATION_ID, STEPS, migrate, user_version
 
@@ -73,7 +74,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     ``ledger_newer``, ``ledger_unavailable``).
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         # Only a new file is opened here: closing one that SQLite has open drops its locks.
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

@@ -162,6 +162,46 @@ def test_a_library_user_is_told_as_well(theirs: Rune) -> None:
     assert not ran(theirs)
 
 
+def test_no_record_of_runs_is_kept_or_read_in_the_home_of_another(
+    rune: Rune, account: Account
+) -> None:
+    """As where sudo keeps HOME: what the other writes there would be run again as root."""
+    home = rune.folder / "home"
+    home.mkdir()
+    os.chown(home, account.uid, account.uid)
+    env = {"HOME": str(home)}
+    for command in (
+        ["run", "noop"],
+        ["run", "host.exec", "-p", "command=true", "--yes", "--no-ledger"],
+        ["runs", "list"],
+        ["runs", "rerun", "last", "--no-ledger"],
+        ["audit", "verify"],
+    ):
+        done = rune(*command, "-o", "json", env=env)
+        assert done.code == 2, command
+        assert reason(done) == "untrusted_path"
+        message = done.document["error_data"]["error"]["message"]
+        assert f"{home} belongs to {account.name}" in message
+        for way in (f"`rune config trust {home}`", "--state-dir", "RUNE_STATE_DIR", "HOME"):
+            assert way in message
+    done = rune("run", "noop", "--no-ledger", env=env)
+    assert done.code == 0, done.stderr
+    assert "no audit log is kept" in done.stderr
+    assert list(home.iterdir()) == []
+    assert rune("run", "noop", "--state-dir", "state", "-q", env=env).code == 0
+    assert list(home.iterdir()) == []
+
+
+def test_all_folders_of_the_record_of_runs_are_made_private(rune: Rune) -> None:
+    home = rune.folder / "home"
+    home.mkdir()
+    assert rune("run", "noop", "-q", env={"HOME": str(home)}, umask=0).code == 0
+    assert rune("config", "trust", "plugins", env={"HOME": str(home)}, umask=0).code == 2
+    made = [home / ".local", home / ".local/state", home / ".local/state/rune"]
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o700] * 3
+    assert {path.stat().st_mode & 0o077 for path in made[-1].iterdir()} == {0}
+
+
 def test_a_local_plugin_gets_no_temporary_folder_of_another(rune: Rune, account: Account) -> None:
     theirs = rune.folder / "theirs"
     theirs.mkdir(mode=0o700)

@@ -155,7 +155,7 @@ class Stage:
             load_scripts(plan),
             OnePool(transport),
             listen,
-            lock_file=self.lock_file,
+            lock_file=lambda: self.lock_file,
             slots=self.slots,
             at_once=at_once,
         )
