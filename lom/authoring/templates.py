@@ -13,6 +13,7 @@ from pathlib import Path
 from lmm.contract import BASE_URI, validator_for
 from lmm.errors import RequestError
 from lom.documents.leftovers import walk
+from lom.documents.trust import refuse_foreign
 from lom.registry.files import bundled_plugins
 from lom.registry.manifest import MANIFEST
 
@@ -45,7 +46,8 @@ def write_plugin(
     """Write a plugin into ``folder``, which must not be there; return its files.
 
     The action is by default the name with dots for its dashes. Raises RequestError for a name or
-    an action that the contract refuses, and when the folder cannot be made.
+    an action that the contract refuses, when the folder cannot be made, and where others could
+    change what is in it (``untrusted_path``).
     """
     action = action or name.replace("-", ".").replace("_", ".")
     _check("moduleName", name, "NAME")
@@ -61,6 +63,7 @@ def write_plugin(
     templates = bundled_plugins() / "templates"
     try:
         folder.mkdir(parents=True)
+        _refuse_foreign(folder)
         files = [
             _write(source, folder / source.relative_to(top), words)
             for top in (templates / "common", templates / language)
@@ -75,6 +78,15 @@ def write_plugin(
         why = f"cannot write {error.filename or folder}: {error.strerror}"
         raise RequestError("local_io_error", why) from None
     return sorted(files)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Who can change the folder can lead what is written elsewhere, and have `make` run more."""
+    try:
+        refuse_foreign(folder)
+    except RequestError:
+        folder.rmdir()
+        raise
 
 
 def build(folder: Path, language: str) -> str | None:

@@ -83,10 +83,10 @@ def compare(common: Common, run: str, other: str | None, metrics: tuple[str, ...
 
 
 def _write(path: str, data: bytes) -> None:
-    from pathlib import Path
+    from lom.render.write import write_file
 
     try:
-        Path(path).write_bytes(data)
+        write_file(path, data)
     except OSError as error:
         raise RequestError(
             "local_io_error", f"cannot write the report {path}: {error.strerror}", field="--html"

@@ -79,3 +79,16 @@ def test_what_is_not_built_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "main.c:1:1: error:" in str(build(tmp_path / "x", "c"))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert build(tmp_path / "x", "c") == "make and cc not found on this machine"
+
+
+@pytest.mark.needs_root
+def test_nothing_is_written_or_built_in_a_folder_of_another(tmp_path: Path) -> None:
+    """Who owns it can exchange the Makefile before `make` reads it."""
+    os.chown(tmp_path, 65534, 65534)
+    with pytest.raises(RequestError, match="belongs to nobody") as caught:
+        write_plugin(tmp_path / "t-new", "t-new", "c")
+    assert caught.value.reason == "untrusted_path"
+    assert list(tmp_path.iterdir()) == []
+    os.chown(tmp_path, 0, 0)
+    tmp_path.chmod(0o1777)  # as /tmp: what one makes there stays one's own
+    assert write_plugin(tmp_path / "t-new", "t-new", "c")
