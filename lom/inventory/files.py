@@ -25,7 +25,7 @@ def read(paths: Iterable[Path], *, found: bool = False) -> list[Document]:
     """
     documents: dict[str, Document] = {}
     for path in paths:
-        for file in _files(path):
+        for file in files_of(path):
             real = os.path.realpath(file)
             if real not in documents:
                 if found:
@@ -34,7 +34,8 @@ def read(paths: Iterable[Path], *, found: bool = False) -> list[Document]:
     return list(documents.values())
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
+    """Return the files that a path stands for: itself, or those of a folder by name."""
     if not os.path.isdir(path):
         return [path]
     try:

@@ -25,7 +25,7 @@ from lmm.contract import spec_validator
 from lmm.envelope import loads_request, timestamp
 from lmm.errors import RequestError
 from lom.admission.approvals.standing import AHEAD, Answer, Demand, plan_hash
-from lom.admission.caller import Caller, owner
+from lom.admission.caller import Caller, owner, user_name
 from lom.names import shown
 
 MOST_BYTES = 16 * 1024 * 1024  # of a file; a request names every target
@@ -87,6 +87,7 @@ class ApprovalFolder:
 
     def use(self, run_id: str) -> bool:
         """Mark a request as used; False if another process was faster. Raises RequestError."""
+        self._refuse_foreign_mark(run_id)
         try:
             os.rename(self._path(run_id, REQUEST), self._path(run_id, USED))
         except FileNotFoundError:
@@ -101,8 +102,25 @@ class ApprovalFolder:
             os.rename(self._path(run_id, USED), self._path(run_id, REQUEST))
 
     def is_used(self, run_id: str) -> bool:
-        """Whether a run was started on this request."""
+        """Whether a run was started on this request.
+
+        Raises RequestError (``local_io_error``) for a mark that another than who asked has made.
+        """
+        self._refuse_foreign_mark(run_id)
         return os.path.lexists(self._path(run_id, USED))
+
+    def _refuse_foreign_mark(self, run_id: str) -> None:
+        """Nobody can put a mark in the place of another's: the folder has the sticky bit."""
+        with contextlib.suppress(FileNotFoundError):
+            mark = os.lstat(self._path(run_id, USED))
+            if mark.st_uid != os.lstat(self._path(run_id, REQUEST)).st_uid:
+                raise RequestError(
+                    "local_io_error",
+                    f"{self._path(run_id, USED)} is none of who asked, but of"
+                    f" {user_name(mark.st_uid)}: the request {run_id} was not used, and cannot be"
+                    " until that is removed",
+                    file=self._path(run_id, USED),
+                )
 
     def requests(self) -> list[ApprovalRequest]:
         """Return what waits for an answer or a start, the oldest first, without what is no request.

@@ -44,6 +44,15 @@ def why(error: sqlite3.Error | MemoryError) -> str:
     return f"{words} ({error})" if words else str(error)
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at a path from any other, None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def is_damage(error: sqlite3.Error | MemoryError) -> bool:
     """Tell whether the file itself is at fault, so that trying again cannot help."""
     return _primary(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -17,13 +17,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from lmm.envelope import timestamp
 from lmm.threads import started
 from lom.ledger.metrics import measured_of
 from lom.ledger.processes import LEFT, this_process
-from lom.ledger.sqlite.database import is_damage, transaction, why
+from lom.ledger.sqlite.database import identity, is_damage, transaction, why
 
 APART_S = 0.005  # between two commits under load: most that a start waits for others to share one
 LINGER_S = 0.02  # how long results and events wait for others to share a commit with
@@ -74,11 +75,13 @@ class SqliteRecorder:
     def __init__(
         self,
         connection: sqlite3.Connection,
+        path: Path,
         number: int,
         targets: Sequence[str],
         on_cancel: Callable[[], None],
     ) -> None:
         self._connection = connection
+        self._path, self._identity = path, identity(path)
         self._number = number
         self._own = this_process()  # now, as a fault may leave no descriptor to ask by
         self._positions = {name: position for position, name in enumerate(targets)}
@@ -150,6 +153,8 @@ class SqliteRecorder:
             exit_code,
         )
         self._close()
+        if identity(self._path) != self._identity:
+            self._give_up(f"{self._path} was moved away, removed or replaced during the run")
 
     def close(self) -> None:
         self._close()

@@ -50,7 +50,7 @@ class SqliteLedger:
     def begin(self, facts: RunFacts, on_cancel: Callable[[], None]) -> SqliteRecorder:
         names = [name for name, *_ in facts.targets]
         connection, number = self._open(lambda connection: _insert(connection, facts, self._asker))
-        return SqliteRecorder(connection, number, names, on_cancel)
+        return SqliteRecorder(connection, self.path, number, names, on_cancel)
 
     def resume(
         self, run_id: str, on_cancel: Callable[[], None], keep: Keep, *, unseen: bool
@@ -58,7 +58,7 @@ class SqliteLedger:
         connection, (number, names, earlier) = self._open(
             lambda connection: take_up(connection, run_id, keep, unseen)
         )
-        return SqliteRecorder(connection, number, names, on_cancel), earlier
+        return SqliteRecorder(connection, self.path, number, names, on_cancel), earlier
 
     def wait(self, facts: RunFacts, plan_hash: str) -> None:
         with writing(self.path) as connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lom.documents.document import Document
@@ -24,6 +24,7 @@ def gather(system: Document | None, files: Sequence[Document], lock: Path | None
     for named in (*found.locks, *(one.inventory for one in found.policies)):
         if named is not None:
             refuse_foreign(named, machine=True)
+    _refuse_foreign_files(one.inventory for one in found.policies if one.inventory)
     policies, locks = list(found.policies), list(found.locks)
     own: AuditLog | None = None
     silent = False
@@ -53,3 +54,13 @@ def gather(system: Document | None, files: Sequence[Document], lock: Path | None
         audit=audit,
         approvals=found.approvals or approvals,
     )
+
+
+def _refuse_foreign_files(inventories: Iterable[str]) -> None:
+    """Refuse a file of somebody else also within a folder: no list of trusted ones excepts it."""
+    for named in inventories:
+        if os.path.isdir(named):
+            from lom.inventory.files import files_of
+
+            for file in files_of(Path(named)):
+                refuse_foreign(file, machine=True)

@@ -282,3 +282,18 @@ def test_a_ledger_of_the_version_before_is_read_and_upgraded(path: Path, begin: 
         assert [one["outcome"] for one in before["results"]] == ["ok", "ok"]
         assert list(ledger.events(run)) == told
         assert told[-1]["kind"] == "run.finished"
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_ledger_that_is_moved_away_during_a_run(path: Path, begin: Begin, replaced: bool) -> None:
+    """What is written then is found by nobody: the run says so."""
+    run = begin()
+    run.starting(["n0"])
+    for file in sorted(path.parent.iterdir()):
+        file.rename(file.with_name(f"moved-{file.name}"))
+    if replaced:
+        SqliteLedger(path).prepare()
+    run.result(result("n0"))
+    run.finish(ended(ok=1), 0)
+    assert run.problem is not None
+    assert f"{path} was moved away, removed or replaced" in run.problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 
 import lom.settings.values
 from lmm.errors import RequestError
+from lom.documents.trust import trust
+from lom.settings.files import read_config
 from lom.settings.load import load_settings
+from lom.settings.policy.gather import gather
 from lom.settings.policy.rules import Approval
 from lom.settings.policy.values import AuditLog, Safeguards
 from lom.settings.values import Settings
@@ -247,3 +251,25 @@ def test_a_policy_of_the_machine_that_cannot_be_read_stops_everything(
     system.mkdir()
     with pytest.raises(RequestError, match="cannot read"):
         load(tmp_path)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("uid", [0, 65534])
+def test_every_file_of_the_machines_inventory_is_roots(tmp_path: Path, uid: int) -> None:
+    """Also of a folder, and whatever folders a user trusts."""
+    (tmp_path / "policy.yaml").write_text("inventory: inv\nrules: []\n")
+    folder = tmp_path / "inv"
+    folder.mkdir()
+    for name in ("a.yaml", "b.yaml"):
+        (folder / name).write_text("targets: {}\n")
+    os.chown(folder / "b.yaml", uid, 0)
+    trust(folder)
+    document = read_config(tmp_path / "policy.yaml", "policy_v1")
+    if uid == 0:
+        assert gather(document, (), None).policies[0].inventory == str(folder)
+        return
+    with pytest.raises(
+        RequestError, match=r"b\.yaml is not obeyed: .* belongs to nobody"
+    ) as caught:
+        gather(document, (), None)
+    assert caught.value.reason == "config_invalid"

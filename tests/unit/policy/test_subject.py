@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from lmm.contract import spec_validator
+from lmm.errors import RequestError
 from lmm.model import Become, Script, SecretRef, SshSettings, SsmSettings, Target
 from lom.admission.approvals.folder import ApprovalFolder, ApprovalRequest
 from lom.admission.approvals.standing import Demand, plan_hash
@@ -163,15 +165,40 @@ def test_what_does_not_decide_is_not(change: Callable[[], Plan]) -> None:
     assert digest(change()) == DIGEST
 
 
+def asked(
+    path: Path, subject: Mapping[str, Any], demands: tuple[Demand, ...]
+) -> tuple[ApprovalFolder, ApprovalRequest]:
+    user = current_caller({}, {}).user
+    request = ApprovalRequest("r1", user, datetime.now(UTC), demands, subject)
+    folder = ApprovalFolder(str(path), {})
+    folder.ask(request)
+    return folder, request
+
+
+@pytest.mark.needs_root
+def test_another_cannot_say_that_an_approval_was_used(tmp_path: Path) -> None:
+    folder, _ = asked(
+        tmp_path, subject_of(BASE, load_scripts(BASE)), (Demand("r", "p", ("a",), 60.0),)
+    )
+    mark = tmp_path / "r1.used.json"
+    mark.touch()
+    os.chown(mark, 65534, 65534)
+    for call in (folder.is_used, folder.use):
+        with pytest.raises(RequestError, match=r"of nobody: the request r1 was not used") as caught:
+            call("r1")
+        assert caught.value.reason == "local_io_error"
+    mark.unlink()
+    assert not folder.is_used("r1")
+    assert folder.use("r1")
+    assert folder.is_used("r1")
+    assert not folder.use("r1")
+
+
 def test_a_subject_is_the_same_after_it_was_a_file(tmp_path: Path) -> None:
     plan = made(replace(HOST, ssh=SSH, ssm=SSM))
     subject = subject_of(plan, load_scripts(plan))
     demands = (Demand("r", "p", ("a",), 60.0),)
-    request = ApprovalRequest(
-        "r1", current_caller({}, {}).user, datetime.now(UTC), demands, subject
-    )
-    folder = ApprovalFolder(str(tmp_path), {})
-    folder.ask(request)
+    folder, request = asked(tmp_path, subject, demands)
     found = folder.read("r1")
     assert (found.plan_hash, found.user, found.demands) == (
         plan_hash(subject),
