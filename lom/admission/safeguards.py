@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -66,6 +65,8 @@ def _default_log(settings: Settings) -> tuple[AuditLog, ...]:
     except RequestError as error:
         if settings.ledger or settings.state_dir is not None or is_bound:
             raise
+        import logging
+
         logging.getLogger("rune").warning("warning: no audit log is kept: %s", error.message)
         return ()
 
