@@ -212,11 +212,7 @@ rune_main() {
     while wait "$pid"; status=$?; kill -0 "$pid"; do # it has stopped itself before `set +m`
       sleep 0.1
     done
-    if kill -0 -- "-$pid"; then # left behind in the plugin's process group
-      kill -TERM -- "-$pid"
-      sleep 0.2
-      kill -KILL -- "-$pid"
-    fi
+    ! kill -0 -- "-$pid" || rune_kill_group "$pid"
     halting=("$rune_dir"/.halt.*)
     why='exit'
     ! rune_is_own "$rune_dir" || [[ ! -e $rune_dir/.killed ]] || why=${halting[0]##*.}

@@ -10,27 +10,46 @@ rune_look_at() { # PID
   [[ $rune_stat =~ ^[A-Za-z]\ [0-9]+\ [0-9]+\  ]]
 } 2>/dev/null
 
+# Whether TERM does anything to a process, by what the kernel says of its threads: it may be ignored,
+# as interactive shells do, or blocked. The first process of a PID namespace gets it from out here only
+# if it catches it.
+rune_heeds() { # PID
+  local file text term='????????????[4-7c-f]???' first='NStgid:*([!\n])\t1' # a mask with TERM
+  printf -v first %b "$first"
+  for file in "/proc/$1/task"/*/status; do
+    text=''
+    IFS= read -r -d '' text <"$file"
+    # shellcheck disable=SC2053 # patterns
+    [[ $text == *$'\n'Sig@(Ign|Blk):?$term$'\n'* ]] ||
+      [[ $text == *$'\n'$first$'\n'* && $text != *$'\n'SigCgt:?$term$'\n'* ]] || return 0
+  done
+  return 1
+} 2>/dev/null
+
 # Fills rune_found with the invocation's processes, parents before their children: all that carry its
-# mark in their environment, children of the main shell outside its own process group, and whatever
-# descends from those or shares a process group with them. Sets rune_first to the plugin's first
-# process while it lives, and rune_moving[PID] for each process that is not stopped. Looking AGAIN
-# it passes over those that were certainly none of it. NEAR it looks at no environment, as others can
-# make that costly.
+# mark in their environment, children of the main shell outside its own process group, whatever
+# descends from those or shares a process group with them, and what an earlier look of the same
+# rune_kill has found: its parent may be dead. Sets rune_first to the plugin's first process while it
+# lives, and rune_moving[PID] for each process that is not stopped. Looking AGAIN it passes over those
+# that were certainly none of it. NEAR it looks at no environment, as others can make that costly.
 rune_scan() { # [again|near]
-  local proc pid stat state own='' grown=1 main=${rune_pid-$$}
-  local -a env blank=()
+  local proc pid state own='' grown=1 main=${rune_pid-$$}
+  local -a stat env blank=() start=()
   local -A parent=() group=() hit=() hit_group=()
   rune_found=() rune_moving=() rune_first=''
   [[ ${1-} == again ]] || rune_others=()
-  rune_look_at "$main" && stat=${rune_stat#* } stat=${stat#* } own=${stat%% *}
+  # shellcheck disable=SC2206
+  rune_look_at "$main" && stat=($rune_stat) own=${stat[2]}
   for proc in /proc/[0-9]*; do
     pid=${proc#/proc/}
     [[ ${rune_others[pid]-} ]] && continue
     rune_look_at "$pid" || continue
-    state=${rune_stat:0:1} stat=${rune_stat:2}
-    [[ $state == [ZX] || $pid == "$$" || $pid == "$BASHPID" ]] && continue
-    parent[$pid]=${stat%% *} stat=${stat#* } group[$pid]=${stat%% *}
-    [[ $state == [Tt] ]] || rune_moving[pid]=1
+    # shellcheck disable=SC2206 # state, parent, group; the 20th is when it was started
+    stat=($rune_stat) state=$rune_stat
+    [[ $state == [ZX]* || $pid == "$$" || $pid == "$BASHPID" ]] && continue
+    parent[$pid]=${stat[1]} group[$pid]=${stat[2]} start[pid]=${stat[19]}
+    [[ $state == [Tt]* ]] || rune_moving[pid]=1
+    [[ ${rune_known[pid]-} == "${stat[19]}" ]] && hit[$pid]=1
     if [[ ${parent[$pid]} == "$main" && ${group[$pid]} != "$own" ]]; then
       hit[$pid]=1 rune_first=$pid
     elif [[ ${1-} == near || ${parent[$pid]} == 2 ]]; then # 2: the kernel's own
@@ -50,6 +69,7 @@ rune_scan() { # [again|near]
       [[ ${hit[${parent[$pid]}]-} || ${hit_group[${group[$pid]}]-} ]] && hit[$pid]=1 grown=1
     done
   done
+  for pid in "${!hit[@]}"; do rune_known[pid]=${start[pid]}; done
   for pid in "${!parent[@]}"; do
     [[ ${1-} == near || ${hit[$pid]-} || ${blank[pid]-} ]] || rune_others[pid]=1
   done
@@ -93,12 +113,31 @@ rune_freeze() {
   done
 } 2>/dev/null
 
+# Gives what is stopped its TERM, and KILL where that does nothing: such a shell would go on when its
+# child dies. Children first: when the last parent outside of a process group ends, the kernel has all
+# that is stopped in the group go on.
+rune_strike() { # [KILL]
+  local pid
+  local -a heeding=() others=()
+  for pid in "${rune_found[@]}"; do
+    if [[ ! ${1-} ]] && rune_heeds "$pid"; then
+      heeding=("$pid" "${heeding[@]}")
+    else
+      others=("$pid" "${others[@]}")
+    fi
+  done
+  kill -TERM "${heeding[@]}"
+  kill -KILL "${others[@]}"
+  kill -CONT "${heeding[@]}"
+} 2>/dev/null
+
 # Kills the tree: TERM, after two seconds KILL, until nothing is left of it. Each time all of it is
 # stopped before: a shell whose child dies first would run its next command. What goes on then acts
 # on its TERM before anything else. A plugin that has not begun, or has ended by itself, is let
 # alone; NOTE is made before one that lives gets its TERM.
 rune_kill() { # NOTE
   local asked
+  local -a rune_known=()
   rune_freeze
   if [[ ! -e $1 ]] && rune_there; then
     if [[ ! $rune_first ]] || ! kill -0 "${rune_found[@]}"; then
@@ -107,16 +146,32 @@ rune_kill() { # NOTE
     fi
     rune_note "$1"
   fi
-  kill -TERM "${rune_found[@]}"
-  kill -CONT "${rune_found[@]}"
+  rune_strike
   rune_clock
   asked=$rune_tick
   while rune_scan again; ((${#rune_found[@]})) || { rune_scan; ((${#rune_found[@]})); }; do
     rune_clock
     if ((rune_tick - asked > 200)); then
       rune_freeze
-      kill -KILL "${rune_found[@]}"
+      rune_strike KILL
     fi
     sleep 0.1
   done
+} 2>/dev/null
+
+# Kills what a plugin has left behind in its process group, in the same way. The kernel stops a group
+# at once, forks that are under way included.
+rune_kill_group() { # GROUP
+  local proc
+  local -a stat rune_found=()
+  kill -STOP -- "-$1"
+  for proc in /proc/[0-9]*; do
+    rune_look_at "${proc#/proc/}" || continue
+    # shellcheck disable=SC2206
+    stat=($rune_stat)
+    [[ ${stat[2]} != "$1" ]] || rune_found+=("${proc#/proc/}")
+  done
+  rune_strike
+  sleep 0.2
+  kill -KILL -- "-$1"
 } 2>/dev/null
