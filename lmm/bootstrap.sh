@@ -113,7 +113,7 @@ rune_second() { # DEADLINE
 # folders above a script, as node does: for them there is none that everybody can write.
 rune_place() { # KIND LEN FILE INTERPRETER...
   local base text path word='' own='' home=${HOME:-~} runtime=${XDG_RUNTIME_DIR-}
-  [[ -O $runtime ]] || runtime='' # another's, which sudo has kept: its owner can exchange what is there
+  [[ -O $runtime ]] || runtime='' # another's, which sudo has kept
   [[ $1 != text ]] || LC_ALL=C IFS= read -rN "$2" text || { rune_why=short; return 1; }
   local -a bases=("$runtime" /dev/shm "${TMPDIR-}" /tmp "$home")
   for word in "${@:4}"; do
@@ -128,7 +128,7 @@ rune_place() { # KIND LEN FILE INTERPRETER...
   for base in "${bases[@]}"; do
     rune_dir=$base/.rune-${rune_mark:0:16} # seen by all: the other half marks the processes
     [[ $base && -w $base ]] || continue
-    [[ -O $base || (! $own && -k $base) ]] || continue
+    if [[ $own && (! -O $base || -k $base) ]] || ! rune_is_safe "$base"; then continue; fi
     path=$rune_dir/plugin/$3 # a plugin that removes its folder does not remove the notes
     if mkdir -m 700 -- "$rune_dir" "$rune_dir/plugin"; then
       : >"$rune_dir/.spare1" && : >"$rune_dir/.spare2" && : >"$rune_dir/.spare3" && : >"$path"
