@@ -1,7 +1,7 @@
 """Turns an invocation into what a host's shell reads on stdin, and its output back into parts.
 
-Sans-IO: bytes in, bytes out. The host's half is ``bootstrap.sh``, with ``receipt.sh`` and
-``follow.sh`` where a receipt is wanted.
+Sans-IO: bytes in, bytes out. The host's half is ``bootstrap.sh`` and ``kill.sh``, with
+``receipt.sh`` and ``follow.sh`` where a receipt is wanted.
 
 That shell is ``bash -c HEAD``. It reads all of the stream as data, by length, and evaluates only
 what it has recognised: whatever else reads from stdin before it or beside it, no shell of RUNE's
@@ -143,8 +143,8 @@ def _stream(call: str, shared: _Shared, tail: bytes | None = None) -> Stream:
 
 def _names(invocation: Invocation) -> tuple[str, ...]:
     if invocation.inquiry:
-        return "own.sh", "bootstrap.sh", "receipt.sh", "follow.sh"
-    names = ["own.sh", "bootstrap.sh"]
+        return "own.sh", "bootstrap.sh", "kill.sh", "receipt.sh", "follow.sh"
+    names = ["own.sh", "bootstrap.sh", "kill.sh"]
     if invocation.receipt:
         names.append("receipt.sh")
     if invocation.on_disconnect is OnDisconnect.CONTINUE:

@@ -2,7 +2,8 @@
 # Needs bash 4.4 and coreutils. stdin goes on with the plugin, its environment and its payload and
 # then stays open: its end means that RUNE is gone, any further byte means cancel. Where a receipt is
 # wanted, rune_mode is set and receipt.sh is sent as well; its functions come in at the few lines below
-# that name rune_mode. Where a plugin has more files than its script files.sh is sent, too; own.sh always.
+# that name rune_mode. Where a plugin has more files than its script files.sh is sent, too; own.sh and
+# kill.sh always.
 
 rune_end() { # STATUS REASON [DETAIL]: tidies up, closes both streams' frames and exits
   if [[ ${rune_kept-} ]]; then
@@ -31,126 +32,6 @@ rune_there() {
   if [[ ${rune_pid-} ]]; then rune_alive; else kill -0 $$; fi
 } 2>/dev/null
 
-# Sets rune_stat to what follows a process's name in its stat. Whoever runs it chooses that name: it may
-# hold brackets and newlines, and nothing of it may be taken for a number, which bash would evaluate.
-rune_look_at() { # PID
-  rune_stat=''
-  IFS= read -r -d '' rune_stat <"/proc/$1/stat"
-  rune_stat=${rune_stat##*) }
-  [[ $rune_stat =~ ^[A-Za-z]\ [0-9]+\ [0-9]+\  ]]
-} 2>/dev/null
-
-# Fills rune_found with the invocation's processes, parents before their children: all that carry its
-# mark in their environment, children of the main shell outside its own process group, and whatever
-# descends from those or shares a process group with them. Sets rune_first to the plugin's first
-# process while it lives, and rune_moving[PID] for each process that is not stopped. Looking AGAIN
-# it passes over those that were certainly none of it. NEAR it looks at no environment, as others can
-# make that costly.
-rune_scan() { # [again|near]
-  local proc pid stat state own='' grown=1 main=${rune_pid-$$}
-  local -a env blank=()
-  local -A parent=() group=() hit=() hit_group=()
-  rune_found=() rune_moving=() rune_first=''
-  [[ ${1-} == again ]] || rune_others=()
-  rune_look_at "$main" && stat=${rune_stat#* } stat=${stat#* } own=${stat%% *}
-  for proc in /proc/[0-9]*; do
-    pid=${proc#/proc/}
-    [[ ${rune_others[pid]-} ]] && continue
-    rune_look_at "$pid" || continue
-    state=${rune_stat:0:1} stat=${rune_stat:2}
-    [[ $state == [ZX] || $pid == "$$" || $pid == "$BASHPID" ]] && continue
-    parent[$pid]=${stat%% *} stat=${stat#* } group[$pid]=${stat%% *}
-    [[ $state == [Tt] ]] || rune_moving[pid]=1
-    if [[ ${parent[$pid]} == "$main" && ${group[$pid]} != "$own" ]]; then
-      hit[$pid]=1 rune_first=$pid
-    elif [[ ${1-} == near || ${parent[$pid]} == 2 ]]; then # 2: the kernel's own
-      continue
-    elif mapfile -d '' -n 8192 -t env <"$proc/environ"; then
-      [[ " ${env[*]} " == *" RUNE_INVOCATION=${rune_mark:16} "* ]] && hit[$pid]=1
-      ((${#env[@]})) || blank[pid]=1 # may just be starting a program
-    fi
-  done
-  while ((grown)); do
-    grown=0
-    for pid in "${!hit[@]}"; do
-      [[ ${group[$pid]} == "$own" ]] || hit_group[${group[$pid]}]=1
-    done
-    for pid in "${!parent[@]}"; do
-      [[ ${hit[$pid]-} ]] && continue
-      [[ ${hit[${parent[$pid]}]-} || ${hit_group[${group[$pid]}]-} ]] && hit[$pid]=1 grown=1
-    done
-  done
-  for pid in "${!parent[@]}"; do
-    [[ ${1-} == near || ${hit[$pid]-} || ${blank[pid]-} ]] || rune_others[pid]=1
-  done
-  while ((grown != ${#hit[@]})); do # each look lists some, unless a reused id makes a circle
-    grown=${#hit[@]}
-    for pid in "${!hit[@]}"; do
-      [[ ${hit[${parent[$pid]}]-} ]] || { rune_found+=("$pid"); unset "hit[$pid]"; }
-    done
-  done
-  rune_found+=("${!hit[@]}")
-} 2>/dev/null
-
-# Sets rune_tick to hundredths of a second since the boot. SECONDS would follow the wall clock.
-rune_clock() {
-  local up
-  read -r up _ </proc/uptime
-  rune_tick=$((10#${up/./}))
-}
-
-# Stops the tree, for at most a second: parents first, as a shell with job control goes on when its
-# child stops. A fork may be under way in what is about to stop, so it has stopped when nothing is
-# found that was not seen stopped by the look before. Others' processes (sudo) are not waited for.
-rune_freeze() {
-  local pid calm='' again='' end
-  local -a still=()
-  rune_scan near
-  kill -STOP "${rune_found[@]}"
-  rune_clock
-  ((end = rune_tick + 100))
-  while [[ ! $calm ]] && ((rune_tick < end)); do
-    rune_scan $again
-    calm=1 again=again
-    for pid in "${rune_found[@]}"; do
-      if [[ ! ${rune_moving[pid]-} ]]; then
-        [[ ${still[pid]-} ]] || { still[pid]=1 calm=''; }
-      elif kill -STOP "$pid" || [[ ! -e /proc/$pid ]]; then
-        still[pid]='' calm=''
-      fi
-    done
-    rune_clock
-  done
-} 2>/dev/null
-
-# Kills the tree: TERM, after two seconds KILL, until nothing is left of it. Each time all of it is
-# stopped before: a shell whose child dies first would run its next command. What goes on then acts
-# on its TERM before anything else. A plugin that has not begun, or has ended by itself, is let
-# alone; NOTE is made before one that lives gets its TERM.
-rune_kill() { # NOTE
-  local asked
-  rune_freeze
-  if [[ ! -e $1 ]] && rune_there; then
-    if [[ ! $rune_first ]] || ! kill -0 "${rune_found[@]}"; then
-      kill -CONT "${rune_found[@]}"
-      return
-    fi
-    rune_note "$1"
-  fi
-  kill -TERM "${rune_found[@]}"
-  kill -CONT "${rune_found[@]}"
-  rune_clock
-  asked=$rune_tick
-  while rune_scan again; ((${#rune_found[@]})) || { rune_scan; ((${#rune_found[@]})); }; do
-    rune_clock
-    if ((rune_tick - asked > 200)); then
-      rune_freeze
-      kill -KILL "${rune_found[@]}"
-    fi
-    sleep 0.1
-  done
-} 2>/dev/null
-
 # Whether the main shell has seen the plugin end. The plugin may have removed the private directory,
 # and somebody else have taken its name.
 rune_over() {
@@ -175,6 +56,7 @@ rune_guard() { # PAYLOAD_LEN TIMEOUT_S; fd 3: control, stdout: the plugin's stdi
   fi
   exec >/dev/null
   rune_clock
+  # shellcheck disable=SC2154 # from rune_clock
   rune_watch $((rune_tick + 10#${2/./} / 10))
 } 2>/dev/null
 
@@ -231,7 +113,7 @@ rune_second() { # DEADLINE
 # folders above a script, as node does: for them there is none that everybody can write.
 rune_place() { # KIND LEN FILE INTERPRETER...
   local base text path word='' own='' home=${HOME:-~} runtime=${XDG_RUNTIME_DIR-}
-  [[ -O $runtime ]] || runtime='' # another's, which sudo has kept: its owner can exchange what is there
+  [[ -O $runtime ]] || runtime='' # another's, which sudo has kept
   [[ $1 != text ]] || LC_ALL=C IFS= read -rN "$2" text || { rune_why=short; return 1; }
   local -a bases=("$runtime" /dev/shm "${TMPDIR-}" /tmp "$home")
   for word in "${@:4}"; do
@@ -246,7 +128,7 @@ rune_place() { # KIND LEN FILE INTERPRETER...
   for base in "${bases[@]}"; do
     rune_dir=$base/.rune-${rune_mark:0:16} # seen by all: the other half marks the processes
     [[ $base && -w $base ]] || continue
-    [[ -O $base || (! $own && -k $base) ]] || continue
+    if [[ $own && (! -O $base || -k $base) ]] || ! rune_is_safe "$base"; then continue; fi
     path=$rune_dir/plugin/$3 # a plugin that removes its folder does not remove the notes
     if mkdir -m 700 -- "$rune_dir" "$rune_dir/plugin"; then
       : >"$rune_dir/.spare1" && : >"$rune_dir/.spare2" && : >"$rune_dir/.spare3" && : >"$path"
@@ -330,11 +212,7 @@ rune_main() {
     while wait "$pid"; status=$?; kill -0 "$pid"; do # it has stopped itself before `set +m`
       sleep 0.1
     done
-    if kill -0 -- "-$pid"; then # left behind in the plugin's process group
-      kill -TERM -- "-$pid"
-      sleep 0.2
-      kill -KILL -- "-$pid"
-    fi
+    ! kill -0 -- "-$pid" || rune_kill_group "$pid"
     halting=("$rune_dir"/.halt.*)
     why='exit'
     ! rune_is_own "$rune_dir" || [[ ! -e $rune_dir/.killed ]] || why=${halting[0]##*.}

@@ -68,7 +68,7 @@ def loads_strict(data: bytes, redactor: Redactor = NOTHING) -> JSON:
     try:
         return _parse(data)
     except _NotStrict as error:
-        first = first_bytes(data, redactor)
+        first = first_bytes(data, redactor, cut=True)
         began = _beginning(first) if error.reason in _NO_ANSWER else ""
         raise OutputError(
             error.reason, f"{error.told(redactor.text)}{began}", first_bytes=first

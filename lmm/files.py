@@ -16,7 +16,7 @@ from typing import NamedTuple
 from lmm.envelope import build_message
 from lmm.model import File, Invocation, Limits, OnDisconnect, Script
 
-SHELL_FILES = ("own.sh", "bootstrap.sh", "receipt.sh", "follow.sh", "files.sh")
+SHELL_FILES = ("own.sh", "bootstrap.sh", "kill.sh", "receipt.sh", "follow.sh", "files.sh")
 INLINE_BYTES = 256 * 1024  # above this a file is kept by the host
 BYTES_PER_S = 256 * 1024  # slower lines than this are given up on
 TEXT_BYTES = 256 * 1024  # above this, and for bytes with NUL, `head -c` is the faster reader

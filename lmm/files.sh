@@ -6,18 +6,21 @@
 # each use. Whoever stores one removes those that were not used for longest beyond 1 GiB.
 # shellcheck disable=SC2034,SC2154 # what the files set and use is one program's
 
-# Fills rune_stores with the directories that keep files; makes them if told to.
+# Fills rune_stores with the directories that keep files; makes them if told to. A cache that others
+# can exchange is passed over.
 rune_find_stores() { # [MAKE]
-  local base root
+  local base root above=${HOME-}
   local -a bases=(${HOME:+"$HOME/.cache"} /var/tmp)
-  [[ ! ${XDG_CACHE_HOME-} ]] || bases=("$XDG_CACHE_HOME")
+  [[ ! ${XDG_CACHE_HOME-} ]] || above='' bases=("$XDG_CACHE_HOME")
   rune_stores=()
   for base in "${bases[@]}"; do
     root=$base/rune-files-$EUID
     if [[ ${1-} && ! -e $root ]]; then
-      mkdir -p -- "$base" && mkdir -m 700 -- "$root"
+      (umask 077 && mkdir -p -- "$base" && mkdir -- "$root")
     fi
-    rune_is_own "$root" && rune_stores+=("$root")
+    # RUNE itself makes ~/.cache, so the home counts as well
+    rune_is_own "$root" && rune_is_safe ${above:+"$above"} "$base" && rune_stores+=("$root")
+    above=''
   done
 } 2>/dev/null
 

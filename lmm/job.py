@@ -28,7 +28,7 @@ from lmm.errors import (
 from lmm.failures import failure
 from lmm.model import Inquiry, Invocation, Outcome, Result
 from lmm.opening import not_started
-from lmm.redact import Lines, redactor_of
+from lmm.redact import SHORTEST, Lines, redactor_of
 from lmm.scope import Scope
 from lmm.shortage import broken
 from lmm.spool import Spool
@@ -88,7 +88,7 @@ class MediatedJob:
         self._log = bytearray()
         self._log_size = 0  # without the last newline, which may be none of the plugin's
         self._waiting = Lines(self._redactor)
-        self._is_whole = False  # whether the plugin has written all that it wanted to
+        self._is_whole = False  # whether the plugin has ended and nobody killed it
         lines = Frame(nonce, self._take_stderr, eager=True)
         self._frames = (Frame(nonce, self._take_stdout), lines)
         self._sent = False
@@ -280,7 +280,7 @@ class MediatedJob:
     def _conclude(self, end: End) -> None:
         self.decided = end.reason != "taken"
         self.wants_files = end.reason == "want" and not self._stop
-        self._is_whole = end.reason == "exit" and not self._excess
+        self._is_whole = end.reason == "exit" and end.status < 128 and not self._excess
         if self._line:
             self._take_line(bytes(self._line))
             self._line.clear()
@@ -343,6 +343,17 @@ class MediatedJob:
                 error=ConnectionLost("host_silent", f"no answer in time after the plugin {what}")
             )
 
+    def _may_be_cut(self) -> bool:
+        """Whether the log may end within a secret.
+
+        What a plugin leaves behind may have been writing, too: then it counts from where a secret
+        does, as many a word ends with the first letter of one.
+        """
+        if self._is_whole and (finder := self._redactor.finder):
+            printed = bytes(self._log).removesuffix(b"\n")
+            return len(printed) - finder.unfinished(printed, SHORTEST) >= SHORTEST
+        return not self._is_whole
+
     def _settle(
         self,
         *,
@@ -352,8 +363,9 @@ class MediatedJob:
     ) -> None:
         if self.settled:
             return
-        self._tell(self._waiting.end(cut=not self._is_whole))
-        stderr = self._redactor.bytes(bytes(self._log), cut=not self._is_whole)
+        cut = self._may_be_cut()
+        self._tell(self._waiting.end(cut=cut))
+        stderr = self._redactor.bytes(bytes(self._log), cut=cut)
         facts: dict[str, Any] = {
             "duration_s": round(time.monotonic() - self._began, 6),
             "exit_code": exit_code,

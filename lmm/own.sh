@@ -9,3 +9,15 @@ rune_is_own() { # DIRECTORY
   read -r guarded </proc/sys/fs/protected_symlinks
   [[ $guarded == 1 || $(stat -c '%u %f' -- "$1") == "$EUID 4"* ]] # 4: a directory
 } 2>/dev/null
+
+# Whether nobody but root and this account can exchange what lies in these directories: the owner of a
+# sticky one can, too. For those that the system makes no program is started.
+rune_is_safe() { # DIRECTORY...
+  local seen owner mode
+  [[ $# == 1 && -k $1 && $1 == /@(dev/shm|tmp|var/tmp) ]] && return
+  [[ $# == 1 && -O $1 && $1 == "/run/user/$EUID" ]] && return
+  seen=$(stat -L -c '%u %A' -- "$@") || return
+  while read -r owner mode; do
+    [[ $owner == 0 || $owner == "$EUID" ]] && [[ $mode == d????-??-? || $mode == d*[tT] ]] || return
+  done <<<"$seen"
+} 2>/dev/null

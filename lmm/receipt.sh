@@ -28,7 +28,7 @@ rune_look() {
   rune_roots=()
   for base in "${rune_bases[@]}"; do
     root=$base/.rune-receipts-$EUID
-    if [[ ! $base ]] || ! rune_is_own "$root"; then continue; fi
+    if [[ ! $base ]] || ! rune_is_own "$root" || ! rune_is_safe "$base"; then continue; fi
     rune_roots+=("$root")
     for bucket in "$root"/*; do
       [[ ${bucket##*/} =~ ^$six(-$six-([0-9a-z-]+))?$ ]] || continue
@@ -66,7 +66,7 @@ rune_claim() { # MODE MARK, or nothing to bar the key
     root=$base/.rune-receipts-$EUID
     bucket=$root/$(((rune_now + rune_expiry) / 21600 + 1))
     bucket+=-$(((rune_up + rune_expiry) / 21600 + 1))-$rune_boot_id
-    [[ $base && -w $base ]] || continue
+    if [[ ! $base || ! -w $base ]] || ! rune_is_safe "$base"; then continue; fi
     if [[ ! -d $bucket ]]; then
       mkdir -m 700 -- "$root" # or somebody else's, or a link to somewhere: looked at below
       rune_is_own "$root" && chmod 700 -- "$root" && mkdir -m 700 -- "$bucket"

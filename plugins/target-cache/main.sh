@@ -8,6 +8,8 @@ action=$REPLY files=0 bytes=0
 bases=(${HOME:+"$HOME/.cache"} /var/tmp)
 [[ ! ${XDG_CACHE_HOME-} ]] || bases=("$XDG_CACHE_HOME")
 for base in "${bases[@]}"; do
+  # in what others can write they could exchange a link and a directory
+  [[ $(stat -L -c '%u %A' -- "$base" 2>/dev/null) == @(0|"$EUID")' d'@(????-??-?|????????[tT]) ]] || continue
   root=$base/rune-files-$EUID
   # one look: in /var/tmp others can exchange a link and a directory between two; 4 is a directory
   [[ $(stat -c '%u %f' -- "$root" 2>/dev/null) == "$EUID 4"* ]] || continue

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 import shutil
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from lmm.files import shell_functions
 from lmm.model import Limits, OnDisconnect, Outcome, Target
 from lmm.testing import Account, processes
 
@@ -199,3 +202,48 @@ def test_a_private_directory_is_in_none_of_anothers(
         result = host.run(f"""echo "$0" >{public}/at; echo '{OK}'""")
         assert result.outcome is Outcome.OK, result.error
         assert not (public / "at").read_text().startswith(str(other.home))
+
+
+PLACES = [  # owner, mode, and whether others are kept from exchanging what lies there
+    ("other", 0o1777, False),
+    ("other", 0o755, False),
+    ("mine", 0o777, False),
+    ("mine", 0o770, False),
+    ("root", 0o777, False),
+    ("mine", 0o1777, True),
+    ("mine", 0o755, True),
+    ("root", 0o1777, True),
+]
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize(("owner", "mode", "is_safe"), PLACES)
+def test_no_place_is_used_that_another_account_can_exchange(
+    public: Path, owner: str, mode: int, is_safe: bool
+) -> None:
+    """What is the home and TMPDIR of an account: for a plugin, its large files, its receipt."""
+    functions = shell_functions(
+        "own.sh", "bootstrap.sh", "kill.sh", "receipt.sh", "files.sh"
+    ).decode()
+    place = public / "place"
+    place.mkdir()
+    look = f"""{functions}
+HOME={place} TMPDIR={place} rune_expiry=1 rune_key=k rune_nonce=n rune_mode=continue
+unset XDG_CACHE_HOME
+umask 000
+rune_mark=0123456789abcdef
+rune_place text 1 plugin bash <<<x
+rune_find_stores make
+touch /var/tmp/.rune-receipts-$EUID
+rune_claim continue m
+printf '%s\n' "$rune_dir" "${{rune_stores[0]-}}" "$rune_kept"
+rm -rf -- "$rune_dir" /var/tmp/rune-*-"$EUID" /var/tmp/.rune-receipts-"$EUID"
+"""
+    with Account() as mine, Account() as other:
+        os.chown(place, {"mine": mine.uid, "other": other.uid, "root": 0}[owner], -1)
+        place.chmod(mode)
+        argv = ["setpriv", f"--reuid={mine.uid}", f"--regid={mine.uid}", "--clear-groups"]
+        done = subprocess.run([*argv, "bash", "-c", look], capture_output=True, text=True)
+    used = [path.startswith(f"{place}/") for path in done.stdout.splitlines()]
+    assert used == [is_safe] * 3, done
+    assert not is_safe or stat.S_IMODE((place / ".cache").stat().st_mode) == 0o700

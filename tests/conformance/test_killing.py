@@ -23,24 +23,43 @@ from tests.support.waiting import until
 
 OK = '{"payload":{"result":"success","output_data":{}}}'
 SHELLS = 40  # in each invocation
+# These would go on when their children are killed, as TERM does nothing to them.
+BLOCKING = """\
+import os, signal, subprocess
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+print(file=open(os.environ["at"] + "/deaf", "a"))
+unblock = lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+subprocess.run(["sleep", "600"], preexec_fn=unblock)
+print(file=open(os.environ["went_on"], "w"))"""
+WAITING = "echo >>$at/deaf; sleep 600; echo >$went_on"
+DEAF = [
+    f"dash -ic '{WAITING}'",
+    f"bash -ic '{WAITING}'",
+    f"script -qc '{WAITING}' /dev/null",
+    f"script -qc 'dash -ic \"{WAITING}\"' /dev/null",
+    f"unshare --pid --fork --mount-proc bash -c '{WAITING}'",
+    f"unshare -Urpf --mount-proc bash -c '{WAITING}'",
+    f"python3 -c '{BLOCKING}'".replace("\n", "; "),
+]
 # What a shell waits for; then it would make a file.
 WAITS = [
-    *["sleep 600", "bash -c 'sleep 600; :'", "(sleep 600 | cat)", "set -m; sleep 600"] * 9,
-    *["python3 -c 'import time; time.sleep(600)'"] * 4,
+    *["sleep 600", "bash -c 'sleep 600; :'", "(sleep 600 | cat)", "set -m; sleep 600"] * 7,
+    *["python3 -c 'import time; time.sleep(600)'"] * 5,
+    *(f"{one} || echo >>$at/deaf" for one in DEAF),  # not every account may make namespaces
 ]
 assert len(WAITS) == SHELLS
 # Fails where one has gone on: its file is there.
 SCRIPT = """\
-at=%s/$RUNE_PARAM_NAME
+export at=%s/$RUNE_PARAM_NAME went_on
 mkdir $at
 echo $$ >$at/pids
 while IFS= read -r wait; do
-  ((++n))
-  bash -c "echo \\$\\$ >>$at/pids; $wait; echo >$at/went-on.$n" <&- &
+  went_on=$at/went-on.$((++n))
+  bash -c "echo \\$\\$ >>$at/pids; $wait; echo >$went_on" </dev/null &>/dev/null &
 done <<'END'
 %s
 END
-until (($(wc -l <$at/pids) > n)); do sleep 0.1; done
+until (($(wc -l <$at/pids) > n && $(wc -l <$at/deaf) >= %s)); do sleep 0.1; done
 echo >$at/up
 sleep 600
 echo main >$at/went-on.main
@@ -49,7 +68,7 @@ echo main >$at/went-on.main
 
 def crowd(host: Any, scratch: Path, timeout_s: float = 120.0) -> list[Any]:
     """Return invocations that wait in 200 shells."""
-    script = SCRIPT % (scratch, "\n".join(WAITS))
+    script = SCRIPT % (scratch, "\n".join(WAITS), len(DEAF))
     return [
         host.invocation(
             script,
@@ -148,16 +167,30 @@ echo >{scratch}/went-on"""
     assert not (scratch / "went-on").exists()
 
 
-def test_what_ignores_term_is_killed_with_its_parents(host: Any, scratch: Path) -> None:
+def test_what_ignores_term_keeps_no_trap_from_running(host: Any, scratch: Path) -> None:
+    script = f"""\
+trap 'echo tidied >{scratch}/tidied; exit 0' TERM
+bash -c 'trap "" TERM; echo $$ >{scratch}/child; while :; do sleep 600; done'
+echo >{scratch}/went-on"""
+    watcher = host.cancel_when(lambda: (scratch / "child").exists())
+    result = host.run(script)
+    watcher.join()
+    assert result.outcome is Outcome.CANCELLED
+    until(lambda: (scratch / "tidied").exists())
+    assert not processes.wait_gone({int((scratch / "child").read_text())}, 10.0)
+    assert not (scratch / "went-on").exists()
+
+
+def test_what_stays_after_term_is_killed_with_its_parents(host: Any, scratch: Path) -> None:
     """A shell with a trap goes on when its child is killed, so it has to stop before that."""
     script = f"""\
 trap : TERM
 for n in 1 2 3 4 5 6 7 8; do
   bash -c "trap : TERM
-    bash -c 'trap : 1; trap \\"\\" TERM; echo \\$\\$ >>{scratch}/pids; while :; do sleep 600; done'
+    bash -c 'trap : TERM; echo \\$\\$ >>{scratch}/pids; while :; do sleep 600; done'
     echo >{scratch}/went-on.$n" &
 done
-bash -c 'trap "" TERM; while :; do sleep 600; done'
+bash -c 'trap : TERM; while :; do sleep 600; done'
 echo >{scratch}/went-on.main"""
     watcher = host.cancel_when(
         lambda: (scratch / "pids").exists() and (scratch / "pids").read_text().count("\n") == 8
@@ -168,6 +201,18 @@ echo >{scratch}/went-on.main"""
     pids = {int(pid) for pid in (scratch / "pids").read_text().split()}
     assert not processes.wait_gone(pids, 15.0)
     assert not list(scratch.glob("went-on.*"))
+
+
+@pytest.mark.parametrize("command", [":", ""], ids=["catches", "ignores"])
+def test_what_was_found_once_is_not_forgotten(host: Any, scratch: Path, command: str) -> None:
+    """A mark, a parent and a group are gone at once, when all others have died of their TERM."""
+    child = f"trap '{command}' TERM; echo $$ >{scratch}/pid; while :; do sleep 600; done"
+    script = 'env -i PATH="$PATH" setsid bash -c "$RUNE_PARAM_CHILD" & wait'
+    watcher = host.cancel_when(lambda: (scratch / "pid").exists())
+    result = host.run(script, {"child": child})
+    watcher.join()
+    assert result.outcome is Outcome.CANCELLED
+    assert not processes.wait_gone({int((scratch / "pid").read_text())}, host.dies_within_s)
 
 
 def test_what_forks_all_the_time_is_caught(streaming: Any, scratch: Path) -> None:
@@ -202,9 +247,12 @@ def test_another_users_process_does_not_hold_up_the_end(
 
 
 def test_what_a_plugin_left_in_its_group_does_not_go_on(host: Any, scratch: Path) -> None:
-    shells = f"for n in {{1..40}}; do (sleep 600; echo >{scratch}/went-on.$n) & done"
-    assert host.run(f"{shells}; echo '{OK}'").outcome is Outcome.OK
-    assert not list(scratch.glob("went-on.*"))
+    """Neither what acts on TERM nor what does not."""
+    waits = "\n".join(WAITS).replace("set -m; ", "")  # that is another group
+    script = SCRIPT % (scratch, waits, len(DEAF))
+    script = script.replace("sleep 600\necho main", f"echo '{OK}'; exit\n")
+    assert host.run(script, {"name": "node"}).outcome is Outcome.OK
+    nothing_went_on(scratch)
 
 
 # A process that calls itself something, and says when it does.

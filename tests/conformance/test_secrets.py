@@ -19,6 +19,18 @@ from lmm.testing import Account, Sshd
 
 PIN = 987654321
 ANSWER = {"payload": {"result": "success", "output_data": {"n": 1}}}
+# The child has written half of what it will when the parent ends.
+FORK = """\
+r, w = os.pipe()
+if not os.fork():
+    pass
+    sys.stderr.write("so far " + s[:77])
+    sys.stderr.flush()
+    os.write(w, b"x")
+    time.sleep(2)
+    os._exit(0)
+os.read(r, 1)
+"""
 # Each is a plugin's script after ``s`` and ``pin`` were set to the secrets.
 MODES = {
     "schema": "print(json.dumps({'payload': {'result': 'success', 'output_data': {'n': s}}}))",
@@ -32,6 +44,14 @@ MODES = {
     "too much": "sys.stdout.write('x' * 400 + s[:90]); sys.stdout.flush(); time.sleep(0.2)\n"
     "sys.stdout.write(s[90:] + 'x' * 9000)",
     "killed": "sys.stderr.write('so far ' + s[:77]); sys.stderr.flush(); time.sleep(60)",
+    "killed by others": "sys.stderr.write('so far ' + s[:77]); sys.stderr.flush()\n"
+    "os.kill(os.getpid(), 9)",
+    "answer killed": "sys.stdout.write('so far ' + s[:77]); sys.stdout.flush()\n"
+    "os.kill(os.getpid(), 9)",
+    "its child killed": "subprocess.run([sys.executable, '-c', 'import os, sys; os.write(1,"
+    " sys.stdin.buffer.read()[:77]); os.kill(os.getpid(), 9)'], input=s.encode())",
+    "left": f"{FORK}print(json.dumps(answer))",
+    "detached": f"{FORK.replace('pass', 'os.setsid()')}print(json.dumps(answer))",
     "too loud": "sys.stderr.write('so far ' + s[:77]); sys.stderr.flush(); time.sleep(0.2)\n"
     "sys.stderr.write(s[77:] + 'x' * 9000)",
     "repr": "print(repr(s))",
@@ -51,7 +71,7 @@ MODES = {
     "print(json.dumps(answer))",
 }
 SCRIPT = f"""\
-import base64, json, sys, time
+import base64, json, os, subprocess, sys, time
 given = json.load(sys.stdin)["payload"]["input_parameters"]
 s, pin, pem, answer = given["s"], given["pin"]["it"], given["pem"], {ANSWER!r}
 """
@@ -63,6 +83,8 @@ SCHEMA = {
 OUTCOMES = {
     **dict.fromkeys(MODES, Outcome.INVALID_OUTPUT),
     **dict.fromkeys(("number", "number told", "wrapped", "escaped", "lines"), Outcome.OK),
+    **dict.fromkeys(("left", "detached"), Outcome.OK),
+    "killed by others": Outcome.FAILED,
     "own error": Outcome.FAILED,
     "killed": Outcome.TIMED_OUT,
 }

@@ -133,3 +133,27 @@ def test_a_secret_that_a_deadline_cuts_is_hidden_wherever_the_stream_is_cut(
     job.hung_up(None)
     assert told == ["first", f"so far {MASK}"]
     assert job.result.stderr.rstrip("\n") == "\n".join(told)
+
+
+@pytest.mark.parametrize(
+    ("printed", "told"),
+    [
+        (b"done\n", "done\n"),
+        (b"all of it is so", "all of it is so"),  # as many a word ends
+        (b"some", MASK),
+        (b"token=some-secr", f"token={MASK}"),
+        (b"token=some-secr\nlast\n", "token=some-secr\nlast\n"),
+    ],
+)
+def test_what_may_begin_a_secret_at_the_end_is_hidden_also_of_an_end_by_itself(
+    invocation: Invocation, printed: bytes, told: str
+) -> None:
+    """What writes on may have been left behind, and the host kills it."""
+    invocation.message["payload"]["input_parameters"]["s"] = "some-secret"
+    invocation = replace(invocation, write_only=frozenset({"/s"}))
+    job = MediatedJob(invocation, Scope(), lambda *_: None, lambda job: None)
+    start, end = lines(job)
+    job.feed_stderr(start + printed + end)
+    job.feed_stdout(start + ANSWER % b"x" + end)
+    assert job.result.outcome is Outcome.OK
+    assert job.result.stderr == told

@@ -1,0 +1,177 @@
+# Sent with bootstrap.sh: functions only, which find the processes of a plugin and kill them.
+# shellcheck disable=SC2154 # what the files set and use is one program's
+
+# Sets rune_stat to what follows a process's name in its stat. Whoever runs it chooses that name: it may
+# hold brackets and newlines, and nothing of it may be taken for a number, which bash would evaluate.
+rune_look_at() { # PID
+  rune_stat=''
+  IFS= read -r -d '' rune_stat <"/proc/$1/stat"
+  rune_stat=${rune_stat##*) }
+  [[ $rune_stat =~ ^[A-Za-z]\ [0-9]+\ [0-9]+\  ]]
+} 2>/dev/null
+
+# Whether TERM does anything to a process, by what the kernel says of its threads: it may be ignored,
+# as interactive shells do, or blocked. The first process of a PID namespace gets it from out here only
+# if it catches it.
+rune_heeds() { # PID
+  local file text term='????????????[4-7c-f]???' first='NStgid:*([!\n])\t1' # a mask with TERM
+  printf -v first %b "$first"
+  for file in "/proc/$1/task"/*/status; do
+    text=''
+    IFS= read -r -d '' text <"$file"
+    # shellcheck disable=SC2053 # patterns
+    [[ $text == *$'\n'Sig@(Ign|Blk):?$term$'\n'* ]] ||
+      [[ $text == *$'\n'$first$'\n'* && $text != *$'\n'SigCgt:?$term$'\n'* ]] || return 0
+  done
+  return 1
+} 2>/dev/null
+
+# Fills rune_found with the invocation's processes, parents before their children: all that carry its
+# mark in their environment, children of the main shell outside its own process group, whatever
+# descends from those or shares a process group with them, and what an earlier look of the same
+# rune_kill has found: its parent may be dead. Sets rune_first to the plugin's first process while it
+# lives, and rune_moving[PID] for each process that is not stopped. Looking AGAIN it passes over those
+# that were certainly none of it. NEAR it looks at no environment, as others can make that costly.
+rune_scan() { # [again|near]
+  local proc pid state own='' grown=1 main=${rune_pid-$$}
+  local -a stat env blank=() start=()
+  local -A parent=() group=() hit=() hit_group=()
+  rune_found=() rune_moving=() rune_first=''
+  [[ ${1-} == again ]] || rune_others=()
+  # shellcheck disable=SC2206
+  rune_look_at "$main" && stat=($rune_stat) own=${stat[2]}
+  for proc in /proc/[0-9]*; do
+    pid=${proc#/proc/}
+    [[ ${rune_others[pid]-} ]] && continue
+    rune_look_at "$pid" || continue
+    # shellcheck disable=SC2206 # state, parent, group; the 20th is when it was started
+    stat=($rune_stat) state=$rune_stat
+    [[ $state == [ZX]* || $pid == "$$" || $pid == "$BASHPID" ]] && continue
+    parent[$pid]=${stat[1]} group[$pid]=${stat[2]} start[pid]=${stat[19]}
+    [[ $state == [Tt]* ]] || rune_moving[pid]=1
+    [[ ${rune_known[pid]-} == "${stat[19]}" ]] && hit[$pid]=1
+    if [[ ${parent[$pid]} == "$main" && ${group[$pid]} != "$own" ]]; then
+      hit[$pid]=1 rune_first=$pid
+    elif [[ ${1-} == near || ${parent[$pid]} == 2 ]]; then # 2: the kernel's own
+      continue
+    elif mapfile -d '' -n 8192 -t env <"$proc/environ"; then
+      [[ " ${env[*]} " == *" RUNE_INVOCATION=${rune_mark:16} "* ]] && hit[$pid]=1
+      ((${#env[@]})) || blank[pid]=1 # may just be starting a program
+    fi
+  done
+  while ((grown)); do
+    grown=0
+    for pid in "${!hit[@]}"; do
+      [[ ${group[$pid]} == "$own" ]] || hit_group[${group[$pid]}]=1
+    done
+    for pid in "${!parent[@]}"; do
+      [[ ${hit[$pid]-} ]] && continue
+      [[ ${hit[${parent[$pid]}]-} || ${hit_group[${group[$pid]}]-} ]] && hit[$pid]=1 grown=1
+    done
+  done
+  for pid in "${!hit[@]}"; do rune_known[pid]=${start[pid]}; done
+  for pid in "${!parent[@]}"; do
+    [[ ${1-} == near || ${hit[$pid]-} || ${blank[pid]-} ]] || rune_others[pid]=1
+  done
+  while ((grown != ${#hit[@]})); do # each look lists some, unless a reused id makes a circle
+    grown=${#hit[@]}
+    for pid in "${!hit[@]}"; do
+      [[ ${hit[${parent[$pid]}]-} ]] || { rune_found+=("$pid"); unset "hit[$pid]"; }
+    done
+  done
+  rune_found+=("${!hit[@]}")
+} 2>/dev/null
+
+# Sets rune_tick to hundredths of a second since the boot. SECONDS would follow the wall clock.
+rune_clock() {
+  local up
+  read -r up _ </proc/uptime
+  rune_tick=$((10#${up/./}))
+}
+
+# Stops the tree, for at most a second: parents first, as a shell with job control goes on when its
+# child stops. A fork may be under way in what is about to stop, so it has stopped when nothing is
+# found that was not seen stopped by the look before. Others' processes (sudo) are not waited for.
+rune_freeze() {
+  local pid calm='' again='' end
+  local -a still=()
+  rune_scan near
+  kill -STOP "${rune_found[@]}"
+  rune_clock
+  ((end = rune_tick + 100))
+  while [[ ! $calm ]] && ((rune_tick < end)); do
+    rune_scan $again
+    calm=1 again=again
+    for pid in "${rune_found[@]}"; do
+      if [[ ! ${rune_moving[pid]-} ]]; then
+        [[ ${still[pid]-} ]] || { still[pid]=1 calm=''; }
+      elif kill -STOP "$pid" || [[ ! -e /proc/$pid ]]; then
+        still[pid]='' calm=''
+      fi
+    done
+    rune_clock
+  done
+} 2>/dev/null
+
+# Gives what is stopped its TERM, and KILL where that does nothing: such a shell would go on when its
+# child dies. Children first: when the last parent outside of a process group ends, the kernel has all
+# that is stopped in the group go on.
+rune_strike() { # [KILL]
+  local pid
+  local -a heeding=() others=()
+  for pid in "${rune_found[@]}"; do
+    if [[ ! ${1-} ]] && rune_heeds "$pid"; then
+      heeding=("$pid" "${heeding[@]}")
+    else
+      others=("$pid" "${others[@]}")
+    fi
+  done
+  kill -TERM "${heeding[@]}"
+  kill -KILL "${others[@]}"
+  kill -CONT "${heeding[@]}"
+} 2>/dev/null
+
+# Kills the tree: TERM, after two seconds KILL, until nothing is left of it. Each time all of it is
+# stopped before: a shell whose child dies first would run its next command. What goes on then acts
+# on its TERM before anything else. A plugin that has not begun, or has ended by itself, is let
+# alone; NOTE is made before one that lives gets its TERM.
+rune_kill() { # NOTE
+  local asked
+  local -a rune_known=()
+  rune_freeze
+  if [[ ! -e $1 ]] && rune_there; then
+    if [[ ! $rune_first ]] || ! kill -0 "${rune_found[@]}"; then
+      kill -CONT "${rune_found[@]}"
+      return
+    fi
+    rune_note "$1"
+  fi
+  rune_strike
+  rune_clock
+  asked=$rune_tick
+  while rune_scan again; ((${#rune_found[@]})) || { rune_scan; ((${#rune_found[@]})); }; do
+    rune_clock
+    if ((rune_tick - asked > 200)); then
+      rune_freeze
+      rune_strike KILL
+    fi
+    sleep 0.1
+  done
+} 2>/dev/null
+
+# Kills what a plugin has left behind in its process group, in the same way. The kernel stops a group
+# at once, forks that are under way included.
+rune_kill_group() { # GROUP
+  local proc
+  local -a stat rune_found=()
+  kill -STOP -- "-$1"
+  for proc in /proc/[0-9]*; do
+    rune_look_at "${proc#/proc/}" || continue
+    # shellcheck disable=SC2206
+    stat=($rune_stat)
+    [[ ${stat[2]} != "$1" ]] || rune_found+=("${proc#/proc/}")
+  done
+  rune_strike
+  sleep 0.2
+  kill -KILL -- "-$1"
+} 2>/dev/null
