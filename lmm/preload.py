@@ -15,7 +15,7 @@ from lmm.files import SHELL_FILES, shell_functions
 from lmm.register import kind_of
 
 
-def preload(transports: Iterable[str], *, retries: bool) -> None:
+def preload(transports: Iterable[str], *, retries: bool, has_secrets: bool) -> None:
     """Load what calls of these transports, and attempts after them, need once they have begun."""
     code_table()
     for name in ("bpcs_output_v2", "bpcs_event_v2"):
@@ -27,5 +27,7 @@ def preload(transports: Iterable[str], *, retries: bool) -> None:
         modules.append("tenacity")
     if not all(kind.is_here for kind in kinds):
         modules.append("encodings.idna")  # of names that are looked up
+    if has_secrets:
+        modules.append("lmm.spellings")
     for name in modules:
         import_module(name)

@@ -12,15 +12,19 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lmm.errors import RequestError, RuneError
 from lmm.model import JSON, Invocation, SecretRef, Target
-from lmm.spellings import DEPTH, Finder, Span
+
+if TYPE_CHECKING:
+    from lmm.spellings import Finder, Span
 
 MASK = "********"
 SHORTEST = 4  # hiding every "on" or "42" of an answer would destroy it and protect nothing
 
+_LITERALS = {b"true", b"false", b"null"}  # stay, though such a text is hidden
+_SYNTAX = re.compile(rb'[][{}",:]')  # between values
 _LEAST = 4  # digits of base64 or hex at the end of a text that may go on as a secret
 _INTEGER = re.compile(r"[-+]?[0-9]{1,400}")
 _DECIMAL = re.compile(r"[-+]?[0-9]{0,400}\.?[0-9]{1,400}(?:[eE][-+]?[0-9]{1,3})?")
@@ -62,8 +66,12 @@ def secrets_in(parameters: JSON, pointers: Iterable[str]) -> set[Secret]:
 
     Truth values are no secrets: there are two of them.
     """
+    return _leaves(container[key] for container, key in places(parameters, pointers))
+
+
+def _leaves(values: Iterable[JSON]) -> set[Secret]:
     found: set[Secret] = set()
-    waiting = [container[key] for container, key in places(parameters, pointers)]
+    waiting = list(values)
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict | list):
@@ -94,6 +102,20 @@ def resolved(references: Iterable[SecretRef]) -> set[Secret]:
     return found
 
 
+def _parsed(texts: Iterable[str]) -> set[Secret]:
+    """Return the texts and numbers inside of the texts that are JSON, at any depth."""
+    found: set[Secret] = set()
+    waiting = list(texts)
+    while waiting:
+        text = waiting.pop()
+        if text.lstrip().startswith(("{", "[", '"')):
+            with contextlib.suppress(ValueError, RecursionError):
+                inner = _leaves([json.loads(text)]) - found
+                found |= inner
+                waiting += [one for one in inner if isinstance(one, str)]
+    return found
+
+
 def _number(text: str) -> int | float:
     return int(text) if _INTEGER.fullmatch(text) else float(text)
 
@@ -107,26 +129,37 @@ def _is_telling(number: int | float) -> bool:
     return len(json.dumps(abs(number))) >= SHORTEST
 
 
+def _spelt(finder: Finder, value: JSON) -> set[bytes]:
+    """Return the secrets that stand in the JSON of a value, as they are spelt there."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    data = text.encode("utf-8", "backslashreplace")
+    # a layer of escapes more: it is JSON itself
+    return {data[begin:end] for begin, end in finder.spans(data, more=1)}
+
+
 class Redactor:
     """Replaces secrets by a mask, in whatever spelling; safe to use from several threads.
 
     A text counts from four characters on, without the white space around it, and each of its
-    lines by itself; a number from four characters on, wherever a number of its value stands.
+    lines by itself; a number from four characters on, wherever a number of its value stands. Of a
+    text that is JSON, the texts and numbers in it count as well.
     ``finder`` is None if there is nothing to hide.
     """
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
-        texts: set[str] = set()
-        numbers: set[int | float] = set()
-        for secret in secrets:
-            if isinstance(secret, str):
-                texts.update(line.strip() for line in (secret, *secret.splitlines()))
-            else:
-                numbers.add(secret)
-        texts = {text for text in texts if len(text) >= SHORTEST}
+        given = set(secrets)
+        given |= _parsed(one for one in given if isinstance(one, str))
+        whole = [one for one in given if isinstance(one, str)]
+        lines = (line.strip() for text in whole for line in (text, *text.splitlines()))
+        texts = {line for line in lines if len(line) >= SHORTEST and line not in MASK}
+        numbers = {one for one in given if not isinstance(one, str)}
         numbers.update(map(_number, filter(_DECIMAL.fullmatch, texts)))
-        self._numbers = {abs(number) for number in numbers if _is_telling(number)}
-        self.finder = Finder(texts, self._numbers) if texts or self._numbers else None
+        numbers = {abs(number) for number in numbers if _is_telling(number)}
+        self.finder: Finder | None = None
+        if texts or numbers:
+            from lmm.spellings import Finder  # of no use to a start without secrets
+
+            self.finder = Finder(texts, numbers)
 
     def bytes(self, data: bytes, *, cut: bool = False) -> bytes:
         """Return the bytes without the secrets, in as many lines as before.
@@ -151,15 +184,29 @@ class Redactor:
         are none. The mask stands for a number, too."""
         if self.finder is None:
             return value
-        whole = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
-        is_clean = not self.finder.spans(whole, depth=DEPTH + 1)  # one more: it is JSON itself
-        return value if is_clean else self._hidden(value)
+        spelt = _spelt(self.finder, value)
+        if not spelt:
+            return value
+        hidden = self._hidden(value)
+        return self._covered(hidden) if any(map(_SYNTAX.search, spelt)) else hidden
+
+    def _covered(self, value: JSON) -> JSON:
+        """Return the value with masks in the smallest parts that together spell a secret."""
+        assert self.finder
+        if not isinstance(value, dict | list) or _spelt(self.finder, value) <= _LITERALS:
+            return value
+        if isinstance(value, list):
+            items = [self._covered(one) for one in value]
+            return items if _spelt(self.finder, items) <= _LITERALS else [MASK]
+        members = {name: self._covered(one) for name, one in value.items()}
+        is_clean = _spelt(self.finder, members) <= _LITERALS
+        return members if is_clean else dict.fromkeys(value, MASK)
 
     def error(self, error: E) -> E:
         """Return the error without the secrets. Its reason stays, and the names of its data."""
         if self.finder is None:
             return error
-        data = {name: self._hidden(one) for name, one in error.data.items()}
+        data = {name: self._covered(self._hidden(one)) for name, one in error.data.items()}
         hidden = type(error)(error.reason, self.text(error.message), **data)
         hidden.__cause__ = error.__cause__
         return hidden
@@ -172,7 +219,7 @@ class Redactor:
         if isinstance(value, list | tuple):
             return [self._hidden(one) for one in value]
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return MASK if abs(value) in self._numbers else value
+            return MASK if self.finder and self.finder.has(value) else value
         return value
 
 

@@ -74,7 +74,12 @@ class Run:
         self._started_at = timestamp()
         self._finished_at: str | None = None
         self._earlier: Earlier | None = None
-        preload({step.target.transport for step in plan.steps}, retries=plan.options.retries > 0)
+        targets = [step.target for step in plan.steps]
+        preload(
+            {target.transport for target in targets},
+            retries=plan.options.retries > 0,
+            has_secrets=bool(plan.secret_params) or any(target.secrets for target in targets),
+        )
         self._results = Results(plan)
         self._locks = Locks(lock_file(), plan.run_id) if lock_file and _changes(plan) else None
         try:

@@ -6,29 +6,33 @@ defaults. Alternatives (``anyOf``, ``oneOf``, ``if``) count together: any of the
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from lmm.model import JSON
-
-Schema = Mapping[str, Any]
+from lom.registry.schemas import (
+    ALTERNATIVES,
+    CONTENT,
+    OTHERS,
+    SAME_PLACE,
+    References,
+    Schema,
+    has_marks,
+    schemas_in,
+)
 
 _NONE: Any = object()
-_OPEN: Schema = {"additionalProperties": True}  # a reference that leads out of the schema
+_CERTAIN = ("allOf",)
+_POSSIBLE = (*_CERTAIN, *ALTERNATIVES)
 
 
 class Place(NamedTuple):
-    """All schemas that speak about one place in an instance.
+    """All schemas that speak about one place in an instance: ``words`` lead from one to others."""
 
-    With ``certain`` only those that hold in every case: alternatives are left out.
-    """
-
-    root: Schema
+    references: References
     parts: tuple[Schema, ...]
-    certain: bool = False
+    words: tuple[str, ...]
 
     @property
     def types(self) -> frozenset[str]:
@@ -58,32 +62,31 @@ class Place(NamedTuple):
 
     def child(self, name: str) -> Place:
         """Return what is said about the property ``name``."""
-        return self._inner(one for part in self.parts for one in _of_property(part, name))
+        return self.inner(one for part in self.parts for one in _of_property(part, name))
 
     def item(self) -> Place:
         """Return what is said about each item of an array."""
-        return self._inner(part.get("items") for part in self.parts)
+        return self.inner(part.get("items") for part in self.parts)
 
     def others(self) -> Place:
         """Return what is said about items and about properties that have no name of their own."""
-        return self._inner(
-            schema
-            for part in self.parts
-            for schema in (
-                part.get("items"),
-                part.get("additionalProperties"),
-                *part.get("patternProperties", {}).values(),
-                *part.get("prefixItems", ()),
-            )
-        )
+        return self.inner(one for part in self.parts for one in schemas_in(part, *OTHERS))
 
-    def _inner(self, schemas: Iterable[Any]) -> Place:
-        return Place(self.root, _with_referred(self.root, schemas, self.certain), self.certain)
+    def inner(self, schemas: Iterable[Any]) -> Place:
+        """Return the place that these schemas speak about."""
+        found: dict[int, Schema] = {}
+        waiting = list(schemas)
+        while waiting:
+            part = waiting.pop(0)
+            if isinstance(part, Mapping) and id(part) not in found:
+                found[id(part)] = part
+                waiting += (*self.references.followed(part), *schemas_in(part, *self.words))
+        return Place(self.references, tuple(found.values()), self.words)
 
 
-def place_of(schema: Schema, *, certain: bool = False) -> Place:
+def place_of(schema: Schema, words: tuple[str, ...] = _POSSIBLE) -> Place:
     """Return the place of the whole instance."""
-    return Place(schema, _with_referred(schema, [schema], certain), certain)
+    return Place(References(schema), (), words).inner([schema])
 
 
 def with_defaults(value: JSON, schema: Schema) -> JSON:
@@ -91,7 +94,7 @@ def with_defaults(value: JSON, schema: Schema) -> JSON:
 
     Defaults inside of ``anyOf`` and ``oneOf`` are left alone: which of them holds is not known.
     """
-    return _filled(value, place_of(schema, certain=True))
+    return _filled(value, place_of(schema, _CERTAIN))
 
 
 def _filled(value: JSON, place: Place) -> JSON:
@@ -115,9 +118,9 @@ def write_only_paths(schema: Schema) -> frozenset[str]:
     ``*`` stands for any item of an array and any property that is not named. Of a schema that
     contains itself and holds secrets, everything from the second round on counts.
     """
-    if '"writeOnly"' not in json.dumps(schema):
+    if not has_marks(schema):
         return frozenset()
-    return frozenset(_write_only(place_of(schema), "", frozenset()))
+    return frozenset(_write_only(place_of(schema, SAME_PLACE), "", frozenset()))
 
 
 def pointer(parts: tuple[str, ...]) -> str:
@@ -131,9 +134,13 @@ def _write_only(place: Place, path: str, above: frozenset[int]) -> Iterator[str]
     if any(part.get("writeOnly") is True for part in place.parts) or (parts and parts <= above):
         yield path
     elif parts:
+        above |= parts
+        text = place.inner(one for part in place.parts for one in schemas_in(part, CONTENT))
+        if any(True for _ in _write_only(text, "", above)):
+            yield path
         for name in place.names:
-            yield from _write_only(place.child(name), path + pointer((name,)), above | parts)
-        yield from _write_only(place.others(), path + "/*", above | parts)
+            yield from _write_only(place.child(name), path + pointer((name,)), above)
+        yield from _write_only(place.others(), path + "/*", above)
 
 
 # --- inside --------------------------------------------------------------------------------
@@ -179,35 +186,3 @@ def _of_property(part: Schema, name: str) -> list[Any]:
         own = part.get("properties", {})
         return [*([own[name]] if name in own else []), *_patterns(part, name)]
     return [part.get("additionalProperties")]
-
-
-def _with_referred(root: Schema, schemas: Iterable[Any], certain: bool) -> tuple[Schema, ...]:
-    """Return the schemas with all that they are made of, each once."""
-    words = ("allOf",) if certain else ("allOf", "anyOf", "oneOf", "if", "then", "else")
-    found: dict[int, Schema] = {}
-    waiting = list(schemas)
-    while waiting:
-        part = waiting.pop(0)
-        if not isinstance(part, Mapping) or id(part) in found:
-            continue
-        found[id(part)] = part
-        if "$ref" in part:
-            waiting.append(_referred(root, part["$ref"]))
-        for word in words:
-            inner = part.get(word, ())
-            waiting += [inner] if isinstance(inner, Mapping) else inner
-    return tuple(found.values())
-
-
-def _referred(root: Schema, reference: str) -> Schema:
-    """Return what a reference inside of the schema leads to."""
-    if not (reference == "#" or reference.startswith("#/")):
-        return _OPEN
-    found: Any = root
-    for raw in reference.split("/")[1:]:
-        key = unquote(raw).replace("~1", "/").replace("~0", "~")
-        try:
-            found = found[int(key)] if isinstance(found, list) else found[key]
-        except (KeyError, IndexError, ValueError, TypeError):
-            return _OPEN
-    return found if isinstance(found, Mapping) else {}

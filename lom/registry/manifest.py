@@ -18,6 +18,7 @@ from lmm.model import OnDisconnect
 from lom.documents.document import Document, refuse
 from lom.documents.read import parse
 from lom.registry import files as bundle
+from lom.registry.schemas import lost_marks
 
 MANIFEST = "plugin.json"
 DEFAULT_TIMEOUT_S = 60.0
@@ -146,6 +147,9 @@ def _faults(manifest: Mapping[str, Any], directory: Path) -> list[Violation]:
         for key in ("input_schema", "output_schema"):
             for fault in check_schema(entry[key]):
                 faults.append(Violation(f"{at}.{key}{fault.path[1:]}", fault.message))
+        if not faults:
+            for fault in lost_marks(entry["input_schema"]):
+                faults.append(Violation(f"{at}.input_schema{fault.path[1:]}", fault.message))
     faults += _entrypoint_faults(manifest, directory)
     try:
         bundle.sources(directory, manifest["entrypoint"], manifest.get("lib", ()))

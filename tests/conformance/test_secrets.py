@@ -145,11 +145,11 @@ def test_nothing_of_a_secret_is_told(host: Any) -> None:
 def test_a_host_that_repeats_the_sudo_password_is_not_repeated(
     host_factory: Callable[[Target], Any], sshd: Sshd, transport: str
 ) -> None:
-    password = os.environ["RUNE_TEST_SUDO"] = "Sudo'" + random_secret()[:20].replace("\x01", "")
+    password = os.environ["RUNE_TEST_SUDO"] = 2 * f"Sudo'{random_secret()[:10]}"
     shell = """#!/bin/bash
 prompt=$(sed "s/.*-p \\(rune-[0-9a-f]*-password:\\).*/\\1/" <<<"$2")
 printf %s "$prompt" >&2; IFS= read -r typed
-printf 'sudo: wrong password: %s\\n' "$typed" >&2; exit 1
+printf 'sudo: wrong password: %s\\e[0m%s' "${typed:0:15}" "${typed:15}" >&2; exit 1
 """
     with Account(password="x", sudo="password") as made:
         place = made.home / "shell"

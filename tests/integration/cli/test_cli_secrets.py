@@ -94,3 +94,40 @@ def test_no_artefact_of_a_run_has_the_secret(rune: Any, sshd: Any, transport: st
     files = {str(path): path.read_bytes() for path in state.rglob("*") if path.is_file()}
     assert any(name.endswith("ledger.sqlite") for name in files)
     assert not leaked(secret, {**made, **files})
+
+
+MARK = {"type": "string", "writeOnly": True}
+OPEN = {"additionalProperties": True}
+MARKED: dict[str, dict[str, Any]] = {
+    "unevaluated": {"unevaluatedProperties": MARK},
+    "dependent": {**OPEN, "dependentSchemas": {"user": {"properties": {"token": MARK}}}},
+    **{
+        name: {**OPEN, "properties": {"token": to}, "$defs": {"s": {**MARK, **named}}}
+        for name, to, named in (
+            ("anchor", {"$ref": "#s"}, {"$anchor": "s"}),
+            ("id", {"$ref": "urn:x:s"}, {"$id": "urn:x:s"}),
+            ("dynamic", {"$dynamicRef": "#s"}, {"$dynamicAnchor": "s"}),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("how", MARKED)
+def test_whatever_leads_to_a_mark_no_artefact_has_the_secret(rune: Any, how: str) -> None:
+    secret = "".join(secrets.choice(string.ascii_letters) for _ in range(40))
+    answer = '{"payload":{"result":"success","output_data":{"done":true}}}'
+    script = f"""IFS= read -r all
+env | grep -c RUNE_PARAM_TOKEN >&2
+echo "$all" >&2
+echo '{answer}'"""
+    rune.plugin("t.marked", script, input_schema=MARKED[how])
+    given = json.dumps({"user": "bob", "token": secret})
+    done = rune(
+        "run", "t.marked", "-t", "local", "-o", "json", "--params", "-", stdin=given.encode()
+    )
+    assert done.code == 0, done.stderr
+    assert done.document["results"][0]["stderr"].startswith("0\n")
+    state = Path(os.environ["HOME"]) / STATE
+    files = {str(path): path.read_bytes() for path in state.rglob("*") if path.is_file()}
+    told = {**files, "stdout": done.stdout, "stderr": done.stderr.encode()}
+    assert not [name for name, data in told.items() if any(p in data for p in pieces(secret))]

@@ -71,7 +71,8 @@ how, left, notes = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 with Orchestrator("inventory.yaml", plugin_paths=["plugins"]) as rune:
     options = rune.options(concurrency=20)
     plan = rune.plan("note", "all", {"ran": notes}, options=options)
-    preload({step.target.transport for step in plan.steps}, retries=False)
+    transports = {step.target.transport for step in plan.steps}
+    preload(transports, retries=False, has_secrets=True)
     held = []
     if how == "files":
         resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400))

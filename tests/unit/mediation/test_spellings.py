@@ -12,7 +12,8 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus, unquote
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lmm.redact import MASK, Lines, Redactor
@@ -194,6 +195,57 @@ def _wrapped(digits: str, rng: random.Random) -> str:
     return end.join(digits[at : at + column] for at in range(0, len(digits), column))
 
 
+@pytest.mark.parametrize(
+    ("secret", "spelt"),
+    [
+        ("it's a pass", "it''s a pass"),
+        ('a"b,c', 'a""b,c'),
+        ("pässwörd<&co!", "p&auml;ssw&ouml;rd&LT;&AMP;co&excl;"),
+        ("a&bcdefgh", "a&ampbcdefgh"),
+        ("a&bcdefgh", "a&#0000000038;bcdefgh"),
+        ("a&bcdefgh", "a&#x000000026bcdefgh".replace("26b", "26;b")),
+        ("ab\0cd\x85\xa0ef\u2028\u2029g", "ab\\0cd\\N\\_ef\\L\\Pg"),
+        ("one two", "one\n    two"),
+        ("one two", "one\\\n  \\ two"),
+        ("hunter2hunter2", "hunter2\x1b[0mhunter2"),
+        ("hunter2hunter2", "hun\x00ter2\x7fhun\x9bter2"),
+        ("12345678,87654321", "12345678, 87654321"),
+    ],
+)
+def test_rarer_spellings_are_hidden(secret: str, spelt: str) -> None:
+    assert nothing_but_masks(Redactor([secret]).text(spelt))
+    assert Redactor([secret]).value({"a": [spelt]}) == {"a": [Redactor([secret]).text(spelt)]}
+
+
+_WORDS = st.lists(st.text(_EVERY_KIND | _AWKWARD, min_size=1, max_size=30), min_size=1, max_size=12)
+
+
+@given(_WORDS.map(" ".join), st.sampled_from([None, '"', "'"]), st.integers(20, 80))
+def test_as_yaml_writes_it_it_is_hidden(secret: str, style: str | None, width: int) -> None:
+    """However long, on one line or folded; each line of several is a secret by itself."""
+    secret = "".join(secret.splitlines()).strip()
+    assume(len(secret) >= 4)
+    written = yaml.safe_dump({"k": [f"<{secret}>"]}, default_style=style, width=width)
+    hidden = yaml.safe_load(Redactor([secret]).text(written))
+    assert nothing_but_masks(hidden["k"][0][1:-1].replace(" ", "")), (written, hidden)
+
+
+@given(SECRETS, st.integers(4, 76))
+def test_lines_of_base64_in_a_list_are_hidden(secret: str, column: int) -> None:
+    assume(len(secret.splitlines()) == 1)  # else each line is one by itself
+    packed = base64.b64encode(secret.encode()).decode()
+    lines = [packed[at : at + column] for at in range(0, len(packed), column)]
+    told = Redactor([secret]).value({"n": 1, "lines": lines})
+    assert told["n"] == 1
+    assert len("".join(told["lines"]).replace(MASK, "").rstrip("=")) <= 3
+
+
+def test_a_secret_that_control_characters_cut_in_two_is_hidden_at_an_end() -> None:
+    redactor = Redactor(["hunter2hunter2"])
+    for left in ("hunter2\x1b[0mhunter2", "hunter2\x1b[0mhunt", "hunter2\x1b[0"):
+        assert redactor.bytes(f"wrong: {left}".encode(), cut=True) == f"wrong: {MASK}".encode()
+
+
 PACKINGS = st.sampled_from([_base64, _hex])
 AROUND = st.binary(max_size=5)
 
@@ -282,6 +334,38 @@ def test_a_line_that_was_told_before_counts_for_what_comes_after_it() -> None:
 def test_a_number_is_hidden_however_it_is_spelt(spelt: str) -> None:
     for secret in (987654321, -987654321, 987654321.0, "987654321"):
         assert "98765" not in Redactor([secret]).text(f"the pin is {spelt}")
+
+
+_LARGE = st.integers(10**15, 10**399) | st.floats(1e15, allow_infinity=False)
+
+
+@given(_LARGE, st.sampled_from([1, -1]))
+def test_a_large_number_is_hidden_as_the_double_that_programs_make_of_it(
+    secret: float, sign: int
+) -> None:
+    texts = [str(secret)] if isinstance(secret, int) else []
+    doubles = [float(secret), int(float(secret))] if secret < 1e308 else []
+    answers = [sign * one for one in (secret, *doubles)]
+    as_given: list[str | float] = [secret, *texts]
+    for one_way in as_given:
+        redactor = Redactor([one_way])
+        assert redactor.value(answers) == [MASK] * len(answers)
+        for one in answers:
+            assert redactor.text(f"it is {json.dumps(one)}!") in (
+                f"it is {MASK}!",
+                f"it is -{MASK}!",
+            )
+
+
+def test_a_card_number_as_jq_rounds_it_is_hidden() -> None:
+    assert Redactor(["4111111111111111119"]).value({"n": 4111111111111111000}) == {"n": MASK}
+
+
+@pytest.mark.parametrize("secret", [0.98765432, "0.98765432", "-.98765432"])
+def test_a_fraction_is_hidden_without_its_zero(secret: float | str) -> None:
+    redactor = Redactor([secret])
+    assert "987" not in redactor.text("is .98765432, -.98765432")
+    assert redactor.text("1.98765432 .987654321") == "1.98765432 .987654321"
 
 
 @pytest.mark.parametrize("spelt", ["1987654321", "987654321.5", "98765432", "0.987654321"])
