@@ -45,7 +45,7 @@ def bound_account() -> Bound | None:
 
     Raises RequestError (``config_invalid``) where the machine's policy does not let one tell.
     """
-    file = system_file()
+    file = system_file(None)  # faults elsewhere in it are told by what they concern
     if file is None:
         return None
     identities = file.data.get("identities", {})

@@ -55,7 +55,7 @@ def config_files(
             yield path
 
 
-def system_file() -> Document | None:
+def system_file(spec: str | None = "policy_v1") -> Document | None:
     """Return the machine's own policy as it stands there, None if there is none.
 
     Raises RequestError (``config_invalid``) if it cannot be read, or says nothing, or others than
@@ -74,7 +74,7 @@ def system_file() -> Document | None:
     from lom.documents.trust import refuse_foreign
 
     refuse_foreign(values.SYSTEM_POLICY, machine=True)
-    file = read_config(Path(values.SYSTEM_POLICY), "policy_v1")
+    file = read_config(Path(values.SYSTEM_POLICY), spec)
     if not file.data:  # as a full disk, or who has not written it to its end, leaves it
         raise RequestError(
             "config_invalid",
@@ -83,9 +83,9 @@ def system_file() -> Document | None:
     return file
 
 
-def read_config(path: Path, spec: str, unchecked: bool = False) -> Document:
-    """Return a file of settings as the schema of ``spec`` has it, ``data`` a mapping; ``unchecked``
-    lets pass what is not as it has it.
+def read_config(path: Path, spec: str | None, unchecked: bool = False) -> Document:
+    """Return a file of settings as the schema of ``spec`` has it, ``data`` a mapping; without one,
+    as it stands. ``unchecked`` lets small faults pass.
 
     Raises RequestError (``config_invalid``) naming file and line.
     """
@@ -99,7 +99,7 @@ def read_config(path: Path, spec: str, unchecked: bool = False) -> Document:
         document.data = {}
     if not isinstance(document.data, dict):
         raise RequestError("config_invalid", f"{path} must hold a mapping of settings")
-    if not unchecked and document.data:
+    if spec and not unchecked and document.data:
         from lom.documents.schema import check
 
         check(document, spec)

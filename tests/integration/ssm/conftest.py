@@ -14,7 +14,6 @@ from lmm.scope import Scope
 from lmm.testing import carry
 from lmm.testing.aws import FakeAws
 from lmm.transports import TransportPool
-from tests.support.errors import error_of
 from tests.support.invocations import invocation
 
 OK = """printf '{"payload":{"result":"success","output_data":{"pid":%s}}}' $$"""
@@ -67,7 +66,7 @@ class Fleet:
 
 
 def text(result: Result) -> str:
-    return str(error_of(result)["message"])
+    return result.message
 
 
 @pytest.fixture
