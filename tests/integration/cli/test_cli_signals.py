@@ -115,8 +115,8 @@ def test_signals_close_together_are_one_wish(sleeper: Sleeper, begin: Any) -> No
 def test_the_second_signal_quits_at_once_and_leaves_no_orphan(
     fleet: Any, sleeper: Sleeper, begin: Any
 ) -> None:
-    stubborn = f"trap '' TERM; echo $$ >> {sleeper.pids}; echo $$ >> {sleeper.pids}; sleep 300\n"
-    fleet.plugin("t.stubborn", stubborn + "sleep 300\n")
+    stubborn = f"trap : TERM; echo $$ >> {sleeper.pids}; echo $$ >> {sleeper.pids}\n"
+    fleet.plugin("t.stubborn", stubborn + "while :; do sleep 300; done\n")
     process = begin("run", "t.stubborn", "-o", "json")
     pids = sleeper.wait_started()
     process.send_signal(signal.SIGINT)

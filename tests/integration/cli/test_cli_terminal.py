@@ -149,7 +149,7 @@ def test_ctrl_c_is_answered_within_the_block(terminal: Any, waiting: Path) -> No
 
 def test_ctrl_c_twice_leaves_a_terminal_that_needs_no_repair(fleet: Any, terminal: Any) -> None:
     pids = fleet.folder / "pids"
-    fleet.plugin("t.stubborn", f"trap '' TERM\necho $$ >> {pids}\nsleep 300\nsleep 300\n")
+    fleet.plugin("t.stubborn", f"trap : TERM\necho $$ >> {pids}\nwhile :; do sleep 300; done\n")
     person = terminal("run", "t.stubborn", stdout=subprocess.DEVNULL)
     person.read("running  ")
     person.process.send_signal(signal.SIGINT)
