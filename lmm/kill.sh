@@ -29,7 +29,7 @@ rune_heeds() { # PID
 # Fills rune_found with the invocation's processes, parents before their children: all that carry its
 # mark in their environment, children of the main shell outside its own process group, whatever
 # descends from those or shares a process group with them, and what an earlier look of the same
-# rune_kill has found: its parent may be dead. Sets rune_first to the plugin's first process while it
+# rune_kill has found and may kill: its parent may be dead. Sets rune_first to the plugin's first process while it
 # lives, and rune_moving[PID] for each process that is not stopped. Looking AGAIN it passes over those
 # that were certainly none of it. NEAR it looks at no environment, as others can make that costly.
 rune_scan() { # [again|near]
@@ -69,7 +69,9 @@ rune_scan() { # [again|near]
       [[ ${hit[${parent[$pid]}]-} || ${hit_group[${group[$pid]}]-} ]] && hit[$pid]=1 grown=1
     done
   done
-  for pid in "${!hit[@]}"; do rune_known[pid]=${start[pid]}; done
+  for pid in "${!hit[@]}"; do # another user's cannot be killed, so nothing waits for them
+    ! kill -0 "$pid" || rune_known[pid]=${start[pid]}
+  done
   for pid in "${!parent[@]}"; do
     [[ ${1-} == near || ${hit[$pid]-} || ${blank[pid]-} ]] || rune_others[pid]=1
   done
