@@ -187,10 +187,6 @@ def test_known_hosts_that_somebody_keeps_locked(
         assert told(result) == ("unreachable", "local_io_error")
         assert "another process keeps it locked" in str(result.error)
         monkeypatch.setattr(filelock, "PATIENCE_S", 60.0)
-        assert client.one(trusting, timeout_s=0.5).outcome in (
-            Outcome.UNREACHABLE,
-            Outcome.TIMED_OUT,
-        )
         timer = threading.Timer(0.3, client.scope.cancel)
         timer.start()
         result = client.one(trusting)
