@@ -93,7 +93,7 @@ def test_cut_while_connecting_is_tried_again(
             replace(target, port=proxy.port),
             known_hosts=(str(known),),
             connect_attempts=2,
-            banner_timeout_s=1.5,
+            banner_timeout_s=4.0,
         )
         result = client.one(through)
         assert told(result) == ("unreachable", "connection_reset")

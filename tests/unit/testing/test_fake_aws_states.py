@@ -167,7 +167,7 @@ def test_max_concurrency_lets_so_many_run_at_once(start: Any, tmp_path: Any) -> 
 
 
 def test_commands_are_seen_some_time_after_they_were_sent(start: Any, until: Any) -> None:
-    ssm = start(visible_after_s=0.5)
+    ssm = start(visible_after_s=2.0)
     command_id = ssm.send("true")
     with pytest.raises(ClientError, match="InvocationDoesNotExist"):
         ssm.get(command_id)
