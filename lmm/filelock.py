@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import threading
 import time
 
@@ -13,16 +14,17 @@ _STEP_S = 0.01
 
 def lock(
     descriptor: int,
-    until: float,
     *,
+    until: float | None = None,
     shared: bool = False,
     cancelled: threading.Event | None = None,
 ) -> None:
     """Lock an open file (flock(2)) until it is closed.
 
-    Raises OSError where another process keeps it locked until ``until`` (``time.monotonic``), or
-    until the caller no longer wants it.
+    Raises OSError where another process keeps it locked until ``until`` (``time.monotonic``, by
+    default for ``PATIENCE_S``), or until the caller no longer wants it.
     """
+    until = time.monotonic() + PATIENCE_S if until is None else until
     wish = cancelled or threading.Event()
     while True:
         try:
@@ -31,3 +33,26 @@ def lock(
         except BlockingIOError:
             if wish.wait(_STEP_S) or time.monotonic() > until:
                 raise OSError(errno.EAGAIN, "another process keeps it locked") from None
+
+
+def open_locked(path: str, flags: int = 0, *, cancelled: threading.Event | None = None) -> int:
+    """Open a file for appending, made if need be, and lock it; whoever closes it gives the lock
+    back. Waits up to ``PATIENCE_S``.
+
+    The file may be moved away, or replaced, in the meantime: then the one that is there now is
+    taken. Raises OSError.
+    """
+    until = time.monotonic() + PATIENCE_S
+    flags |= os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    while True:
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            lock(descriptor, until=until, cancelled=cancelled)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)

@@ -12,7 +12,6 @@ import os
 import secrets
 import shlex
 import threading
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -207,7 +206,7 @@ def add(
     name = expand_home(os.fspath(path))
     try:
         make_private(os.path.dirname(name))
-        descriptor = _open_locked(name, cancelled or threading.Event())
+        descriptor = filelock.open_locked(name, cancelled=cancelled)
         try:
             _append(name, descriptor, (host, port, key_type, blob), hash_names)
         finally:
@@ -218,23 +217,6 @@ def add(
             f"cannot remember the host key of {host_name(host, port)} in {name}: {error.strerror}",
             file=name,
         ) from None
-
-
-def _open_locked(path: str, cancelled: threading.Event) -> int:
-    """Open the file for appending with an exclusive lock; ssh-keygen may replace it meanwhile."""
-    until = time.monotonic() + filelock.PATIENCE_S
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            filelock.lock(descriptor, until, cancelled=cancelled)
-            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                return descriptor
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
 
 
 def _append(

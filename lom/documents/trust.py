@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import time
 from collections.abc import Iterator
 
 from lmm import filelock
@@ -120,7 +119,7 @@ def _changing() -> Iterator[str]:
         make_private(folder)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            filelock.lock(descriptor, time.monotonic() + filelock.PATIENCE_S)
+            filelock.lock(descriptor)
             yield file
         finally:
             os.close(descriptor)

@@ -16,7 +16,6 @@ import json
 import os
 import re
 import stat
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -106,27 +105,13 @@ def _last_link(descriptor: int, size: int) -> tuple[Link | None, bool]:
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[int]:
     """Open the file, made if need be, and hold its lock."""
-    until = time.monotonic() + filelock.PATIENCE_S
-    while True:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-        descriptor = os.open(path, flags, 0o600)
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "it is not a regular file", path)
-            filelock.lock(descriptor, until)
-            if _is_at(descriptor, path):
-                yield descriptor
-                return
-        finally:
-            os.close(descriptor)  # gives the lock back
-        # It was moved away while we waited: take the one that is there now.
-
-
-def _is_at(descriptor: int, path: str) -> bool:
+    descriptor = filelock.open_locked(path, os.O_NONBLOCK)
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
-        return False
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", path)
+        yield descriptor
+    finally:
+        os.close(descriptor)  # gives the lock back
 
 
 def read_head(path: str) -> Link | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -99,7 +98,7 @@ def _snapshot(path: str) -> tuple[BinaryIO, int, Link | None]:
     stream = open(path, "rb")  # noqa: SIM115 - the caller closes it
     try:
         descriptor = stream.fileno()
-        filelock.lock(descriptor, time.monotonic() + filelock.PATIENCE_S, shared=True)
+        filelock.lock(descriptor, shared=True)
         size, head = os.fstat(descriptor).st_size, read_head(path)
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     except BaseException:
