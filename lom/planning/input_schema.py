@@ -7,7 +7,7 @@ defaults. Alternatives (``anyOf``, ``oneOf``, ``if``) count together: any of the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from lmm.model import JSON
@@ -74,13 +74,7 @@ class Place(NamedTuple):
 
     def inner(self, schemas: Iterable[Any]) -> Place:
         """Return the place that these schemas speak about."""
-        found: dict[int, Schema] = {}
-        waiting = list(schemas)
-        while waiting:
-            part = waiting.pop(0)
-            if isinstance(part, Mapping) and id(part) not in found:
-                found[id(part)] = part
-                waiting += (*self.references.followed(part), *schemas_in(part, *self.words))
+        found = self.references.reached(schemas, self.words)
         return Place(self.references, tuple(found.values()), self.words)
 
 

@@ -6,8 +6,8 @@ What a schema says about one parameter is in ``lom.planning.input_schema``.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import unquote, urljoin
@@ -63,6 +63,18 @@ class References:
                 yield self._found(urljoin(self._known.bases.get(id(part), ""), uri), name)
                 if word == "$dynamicRef":
                     yield from self._known.dynamic[name]
+
+    def reached(self, start: Iterable[Any], words: tuple[str, ...]) -> dict[int, Schema]:
+        """Return, by id, the schemas to start from and all that references and the keywords
+        ``words`` lead to from there."""
+        reached: dict[int, Schema] = {}
+        waiting = deque(start)
+        while waiting:
+            part = waiting.popleft()
+            if isinstance(part, Mapping) and id(part) not in reached:
+                reached[id(part)] = part
+                waiting += (*self.followed(part), *schemas_in(part, *words))
+        return reached
 
     def _found(self, uri: str, name: str) -> Schema:
         if uri.startswith((BASE_URI, _STANDARD)):  # neither has secrets
@@ -129,9 +141,9 @@ def lost_marks(schema: Schema) -> list[Violation]:
     if not has_marks(schema):
         return []
     references = References(schema)
-    reached = _reached(references, [schema], *SAME_PLACE, *OTHERS, "properties", CONTENT)
+    reached = references.reached([schema], (*SAME_PLACE, *OTHERS, "properties", CONTENT))
     of_names = [one for part in reached.values() for one in schemas_in(part, "propertyNames")]
-    names = _reached(references, of_names, *SAME_PLACE)
+    names = references.reached(of_names, SAME_PLACE)
     faults = [
         Violation(json_path(path), "writeOnly: no keyword of JSON Schema 2020-12 leads to it")
         for path, part in _marked(schema)
@@ -140,18 +152,6 @@ def lost_marks(schema: Schema) -> list[Violation]:
     if any(part.get("writeOnly") is True for part in names.values()):
         faults.append(Violation("$", "propertyNames: the name of a property cannot be writeOnly"))
     return faults
-
-
-def _reached(references: References, start: list[Any], *words: str) -> dict[int, Schema]:
-    """Return all schemas that the first ones are made of, by id."""
-    reached: dict[int, Schema] = {}
-    waiting = list(start)
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, Mapping) and id(part) not in reached:
-            reached[id(part)] = part
-            waiting += (*schemas_in(part, *words), *references.followed(part))
-    return reached
 
 
 def _marked(
