@@ -29,9 +29,10 @@ rune_heeds() { # PID
 # Fills rune_found with the invocation's processes, parents before their children: all that carry its
 # mark in their environment, children of the main shell outside its own process group, whatever
 # descends from those or shares a process group with them, and what an earlier look of the same
-# rune_kill has found and may kill: its parent may be dead. Sets rune_first to the plugin's first process while it
-# lives, and rune_moving[PID] for each process that is not stopped. Looking AGAIN it passes over those
-# that were certainly none of it. NEAR it looks at no environment, as others can make that costly.
+# rune_kill has found and may kill: its parent may be dead. Sets rune_first to the plugin's first
+# process while it lives, and rune_moving[PID] for each process that is not stopped. Looking AGAIN it
+# passes over those that were certainly none of it. NEAR it looks at no environment, as others can
+# make that costly.
 rune_scan() { # [again|near]
   local proc pid state own='' grown=1 main=${rune_pid-$$}
   local -a stat env blank=() start=()

@@ -45,4 +45,5 @@ def own_places() -> dict[str, str]:
 def _start() -> str:
     """Return where a login of the user starts, which is not the current folder: interpreters
     take code from there."""
-    return home() if os.path.isabs(home()) and os.access(home(), os.X_OK) else "/"
+    folder = home()
+    return folder if os.path.isabs(folder) and os.access(folder, os.X_OK) else "/"

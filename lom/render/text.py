@@ -54,11 +54,9 @@ def clean(text: str) -> str:
 
 def _spell(match: re.Match[str]) -> str:
     character = match[0]
-    code = ord(character)
-    form = (
-        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
-    )
-    return _SHORT.get(character) or form
+    if character.isascii():
+        return _SHORT.get(character) or f"\\x{ord(character):02x}"
+    return character.encode("ascii", "backslashreplace").decode()
 
 
 def paint(text: str, style: str, color: bool) -> str:
