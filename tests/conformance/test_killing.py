@@ -152,11 +152,11 @@ def test_when_rune_is_killed_no_shell_goes_on(streaming: Any, scratch: Path) -> 
     disconnect()
 
 
-def test_a_foreground_child_of_a_trap_dies_too(host: Any, scratch: Path) -> None:
-    """Bash runs the trap when its child has ended; whether it goes on then is its own will."""
+def the_trap_alone_runs(host: Any, scratch: Path, child: str) -> None:
+    """Cancel a plugin with a trap, whose child in front does what it is told."""
     script = f"""\
 trap 'echo tidied >{scratch}/tidied; exit 0' TERM
-bash -c 'echo $$ >{scratch}/child; exec sleep 600'
+bash -c '{child}'
 echo >{scratch}/went-on"""
     watcher = host.cancel_when(lambda: (scratch / "child").exists())
     result = host.run(script)
@@ -165,20 +165,16 @@ echo >{scratch}/went-on"""
     until(lambda: (scratch / "tidied").exists())
     assert not processes.wait_gone({int((scratch / "child").read_text())}, 10.0)
     assert not (scratch / "went-on").exists()
+
+
+def test_a_foreground_child_of_a_trap_dies_too(host: Any, scratch: Path) -> None:
+    """Bash runs the trap when its child has ended; whether it goes on then is its own will."""
+    the_trap_alone_runs(host, scratch, f"echo $$ >{scratch}/child; exec sleep 600")
 
 
 def test_what_ignores_term_keeps_no_trap_from_running(host: Any, scratch: Path) -> None:
-    script = f"""\
-trap 'echo tidied >{scratch}/tidied; exit 0' TERM
-bash -c 'trap "" TERM; echo $$ >{scratch}/child; while :; do sleep 600; done'
-echo >{scratch}/went-on"""
-    watcher = host.cancel_when(lambda: (scratch / "child").exists())
-    result = host.run(script)
-    watcher.join()
-    assert result.outcome is Outcome.CANCELLED
-    until(lambda: (scratch / "tidied").exists())
-    assert not processes.wait_gone({int((scratch / "child").read_text())}, 10.0)
-    assert not (scratch / "went-on").exists()
+    forever = "while :; do sleep 600; done"
+    the_trap_alone_runs(host, scratch, f'trap "" TERM; echo $$ >{scratch}/child; {forever}')
 
 
 def test_what_stays_after_term_is_killed_with_its_parents(host: Any, scratch: Path) -> None:

@@ -18,6 +18,7 @@ from tests.integration.clock import clock as clock
 from tests.support.documents import check_document
 from tests.support.forks import ROOT as ROOT
 from tests.support.forks import Forks
+from tests.support.plugins import manifest_of
 
 INVENTORY = """\
 targets:
@@ -137,23 +138,12 @@ class Rune:
     ) -> Path:
         """Write a bash plugin for one action into ``./plugins`` and return its folder."""
         name = action.replace(".", "-")
-        manifest = {
-            "module_name": name,
-            "module_version": "1.0.0",
-            "description": f"Offers {action}.",
-            "runtime": "bash",
-            "entrypoint": "main.sh",
-            "capabilities": [
-                {
-                    "action": action,
-                    "description": f"Does {action}.",
-                    "input_schema": input_schema or {"type": "object"},
-                    "output_schema": {"type": "object"},
-                    "risk": risk,
-                    "requires": list(requires),
-                }
-            ],
-        }
+        manifest = manifest_of(
+            action,
+            input_schema=input_schema or {"type": "object"},
+            risk=risk,
+            requires=list(requires),
+        )
         folder = self.folder / "plugins" / name
         self.write(f"plugins/{name}/plugin.json", json.dumps(manifest))
         self.write(f"plugins/{name}/main.sh", script)

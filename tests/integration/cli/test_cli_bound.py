@@ -16,6 +16,7 @@ import pytest
 
 from lom.cli.app import rune
 from tests.support.errors import reason
+from tests.support.plugins import manifest_of
 
 from .conftest import ROOT
 from .everything import attempts
@@ -34,21 +35,7 @@ def trap(service: Service) -> Iterator[Path]:
     service.writes(service.alice, folder / "inv.sh", script, 0o755)
     for name in ("bash", "ssh", "cc", "make", "git"):
         service.writes(service.alice, folder / f"bin/{name}", script, 0o755)
-    capability = {
-        "action": "noop",
-        "description": "Is another noop.",
-        "input_schema": {"type": "object"},
-        "output_schema": {"type": "object"},
-        "risk": "read",
-    }
-    manifest = {
-        "module_name": "noop",
-        "module_version": "9.9.9",
-        "description": "Is another noop.",
-        "runtime": "bash",
-        "entrypoint": "main.sh",
-        "capabilities": [capability],
-    }
+    manifest = manifest_of("noop", version="9.9.9")
     service.writes(service.alice, folder / "plugins/noop/plugin.json", json.dumps(manifest))
     service.writes(service.alice, folder / "plugins/noop/main.sh", main)
     service.writes(service.alice, folder / "rune.yaml", "inventory: inv.sh\nledger: false\n")

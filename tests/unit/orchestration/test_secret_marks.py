@@ -16,6 +16,7 @@ from lmm.errors import RequestError, spec_text
 from lmm.redact import secrets_in
 from lom.planning.input_schema import write_only_paths
 from lom.registry.manifest import load_plugin
+from tests.support.plugins import manifest_of
 
 SECRET = {"type": "string", "writeOnly": True}
 ROOT = "https://example.org/root"
@@ -156,20 +157,6 @@ def test_what_is_no_lost_mark_is_taken(tmp_path: Path, rules: dict[str, Any]) ->
 
 def _plugin(folder: Path, rules: dict[str, Any]) -> Path:
     (folder / "main.sh").write_text("exit 0\n", encoding="utf-8")
-    capability = {
-        "action": "t.do",
-        "description": "Does it.",
-        "input_schema": {"type": "object", **rules},
-        "output_schema": {"type": "object"},
-        "risk": "read",
-    }
-    manifest = {
-        "module_name": "t-plugin",
-        "module_version": "1.0.0",
-        "description": "A plugin.",
-        "runtime": "bash",
-        "entrypoint": "main.sh",
-        "capabilities": [capability],
-    }
+    manifest = manifest_of("t.plugin", input_schema={"type": "object", **rules})
     (folder / "plugin.json").write_text(json.dumps(manifest), encoding="utf-8")
     return folder

@@ -24,6 +24,7 @@ from lom.registry.lockfile import (
 from lom.registry.manifest import Plugin, load_plugin
 from lom.settings.policy.values import Safeguards
 from lom.settings.values import Settings
+from tests.support.plugins import manifest_of
 
 SCRIPT = 'echo \'{"payload":{"result":"success","output_data":{"answer":"%s"}}}\'\n'
 
@@ -32,22 +33,7 @@ SCRIPT = 'echo \'{"payload":{"result":"success","output_data":{"answer":"%s"}}}\
 def folder(tmp_path: Path) -> Path:
     place = tmp_path / "plugins" / "one"
     place.mkdir(parents=True)
-    capability = {
-        "action": "t.one",
-        "description": "a test",
-        "input_schema": {"type": "object"},
-        "output_schema": {"type": "object"},
-        "risk": "read",
-    }
-    manifest = {
-        "module_name": "t-one",
-        "module_version": "1.0.0",
-        "description": "a test",
-        "runtime": "bash",
-        "entrypoint": "main.sh",
-        "capabilities": [capability],
-    }
-    (place / "plugin.json").write_text(json.dumps(manifest))
+    (place / "plugin.json").write_text(json.dumps(manifest_of("t.one")))
     (place / "main.sh").write_text(SCRIPT % "good")
     return place
 
