@@ -210,9 +210,16 @@ class Keeper:
         return result
 
     def files(self, invocation: Invocation) -> dict[str, Path]:
-        pattern = f".rune-receipts-*/*/{invocation.receipt}.*"
-        found = (path for place in self.PLACES for path in place.glob(pattern))
-        return {path.suffix[1:]: path for path in found}
+        return {path.suffix[1:]: path for path in self._found(f"*/{invocation.receipt}.*")}
+
+    def _found(self, pattern: str) -> list[Path]:
+        """Return what lies in the folders of receipts, which tests beside this one remove, too."""
+        while True:
+            try:
+                places = (place.glob(f".rune-receipts-*/{pattern}") for place in self.PLACES)
+                return [path for found in places for path in found]
+            except FileNotFoundError:
+                continue
 
     def state(self, invocation: Invocation) -> str:
         path = self.files(invocation).get("state")
@@ -220,18 +227,17 @@ class Keeper:
 
     def clear(self) -> None:
         """Remove the receipts, when the shells that may still write to them have ended."""
-        roots = [root for place in self.PLACES for root in place.glob(".rune-receipts-*")]
-        files = [path for root in roots for key in self._keys for path in root.glob(f"*/{key}.*")]
+        files = [path for key in self._keys for path in self._found(f"*/{key}.*")]
         words = [path.read_text().split() for path in files if path.suffix == ".state"]
         shells = {int(found[3]) for found in words if found[:1] == ["started"]}
         processes.wait_gone(shells, 15.0)
-        for root in roots:
-            for key in self._keys:
-                for path in root.glob(f"*/{key}.*"):
-                    path.unlink(missing_ok=True)
-            for folder in (*root.glob("*"), root):
-                with contextlib.suppress(OSError):  # others have theirs there
-                    folder.rmdir()
+        files = [path for key in self._keys for path in self._found(f"*/{key}.*")]
+        for path in files:
+            path.unlink(missing_ok=True)
+        folders = [folder for path in files for folder in path.parents[:2]]
+        for folder in sorted({*folders}, reverse=True):
+            with contextlib.suppress(OSError):  # others have theirs there
+                folder.rmdir()
 
 
 @pytest.fixture
