@@ -11,17 +11,28 @@ rune_look_at() { # PID
 } 2>/dev/null
 
 # Whether TERM does anything to a process, by what the kernel says of its threads: it may be ignored,
-# as interactive shells do, or blocked. The first process of a PID namespace gets it from out here only
-# if it catches it.
+# as interactive shells do, or blocked, which sets rune_blocks. The first process of a PID namespace
+# gets it from out here only if it catches it.
 rune_heeds() { # PID
   local file text term='????????????[4-7c-f]???' first='NStgid:*([!\n])\t1' # a mask with TERM
   printf -v first %b "$first"
+  rune_blocks=''
   for file in "/proc/$1/task"/*/status; do
     text=''
     IFS= read -r -d '' text <"$file"
     # shellcheck disable=SC2053 # patterns
-    [[ $text == *$'\n'Sig@(Ign|Blk):?$term$'\n'* ]] ||
-      [[ $text == *$'\n'$first$'\n'* && $text != *$'\n'SigCgt:?$term$'\n'* ]] || return 0
+    if [[ $text == *$'\n'State:?Z* ]]; then
+      continue
+    elif [[ $text == *$'\n'SigIgn:?$term$'\n'* ]] ||
+      [[ $text == *$'\n'$first$'\n'* && $text != *$'\n'SigCgt:?$term$'\n'* ]]; then
+      rune_blocks=''
+      return 1
+    elif [[ $text == *$'\n'SigBlk:?$term$'\n'* ]]; then
+      rune_blocks=1
+    else
+      rune_blocks=''
+      return 0
+    fi
   done
   return 1
 } 2>/dev/null
@@ -116,20 +127,42 @@ rune_freeze() {
   done
 } 2>/dev/null
 
-# Gives what is stopped its TERM, and KILL where that does nothing: such a shell would go on when its
-# child dies. Children first: when the last parent outside of a process group ends, the kernel has all
+# Gives what blocks TERM its own ahead of all others, which stay stopped, and a second to act on it:
+# bash and Python block it for the moment in which they start a command, others for as long as
+# something must not be cut in two, or to read it from a signalfd.
+rune_ask() {
+  local pid end=''
+  local -a waiting=()
+  while :; do
+    waiting=()
+    for pid in "${rune_found[@]}"; do
+      rune_heeds "$pid" || [[ ! $rune_blocks ]] || waiting+=("$pid")
+    done
+    rune_clock
+    ((${#waiting[@]} && (end = ${end:-rune_tick + 100}) > rune_tick)) || break
+    for pid in "${waiting[@]}"; do
+      [[ ${rune_asked[pid]-} ]] || { rune_asked[pid]=1 && kill -TERM "$pid" && kill -CONT "$pid"; }
+    done
+    sleep 0.02
+  done
+  [[ ! $end ]] || rune_freeze
+} 2>/dev/null
+
+# Gives what is stopped its TERM, if it has not got it, and KILL where that does nothing: such a shell
+# would go on when its child dies. Children first: when the last parent outside of a process group ends, the kernel has all
 # that is stopped in the group go on.
 rune_strike() { # [KILL]
   local pid
-  local -a heeding=() others=()
+  local -a asking=() heeding=() others=()
   for pid in "${rune_found[@]}"; do
     if [[ ! ${1-} ]] && rune_heeds "$pid"; then
       heeding=("$pid" "${heeding[@]}")
+      [[ ${rune_asked[pid]-} ]] || asking=("$pid" "${asking[@]}")
     else
       others=("$pid" "${others[@]}")
     fi
   done
-  kill -TERM "${heeding[@]}"
+  kill -TERM "${asking[@]}"
   kill -KILL "${others[@]}"
   kill -CONT "${heeding[@]}"
 } 2>/dev/null
@@ -140,7 +173,7 @@ rune_strike() { # [KILL]
 # alone; NOTE is made before one that lives gets its TERM.
 rune_kill() { # NOTE
   local asked
-  local -a rune_known=()
+  local -a rune_known=() rune_asked=()
   rune_freeze
   if [[ ! -e $1 ]] && rune_there; then
     if [[ ! $rune_first ]] || ! kill -0 "${rune_found[@]}"; then
@@ -149,6 +182,7 @@ rune_kill() { # NOTE
     fi
     rune_note "$1"
   fi
+  rune_ask
   rune_strike
   rune_clock
   asked=$rune_tick
@@ -166,7 +200,7 @@ rune_kill() { # NOTE
 # at once, forks that are under way included.
 rune_kill_group() { # GROUP
   local proc
-  local -a stat rune_found=()
+  local -a stat rune_found=() rune_asked=()
   kill -STOP -- "-$1"
   for proc in /proc/[0-9]*; do
     rune_look_at "${proc#/proc/}" || continue

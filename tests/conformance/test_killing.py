@@ -1,8 +1,7 @@
-"""What is killed runs nothing more, and only what was killed is called so."""
+"""What is killed runs nothing more."""
 
 from __future__ import annotations
 
-import itertools
 import pickle
 import shutil
 import subprocess
@@ -14,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from lmm.model import Limits, Outcome, Result, Target
+from lmm.model import Limits, Outcome
 from lmm.testing import Account, Sshd, TcpProxy, processes
 from lmm.transports import disconnect
 from tests.conformance.conftest import REPOSITORY
 from tests.scale import repeats
+from tests.support.invocations import CARRY
 from tests.support.waiting import until
 
 OK = '{"payload":{"result":"success","output_data":{}}}'
@@ -129,15 +129,6 @@ def test_when_the_connection_drops_no_shell_goes_on(
         nothing_went_on(scratch)
 
 
-CARRY = """\
-import pickle, sys
-from lmm.testing import carry
-from lmm.transports import TransportPool
-jobs = pickle.loads(open(sys.argv[1], "rb").read())
-carry(jobs, TransportPool().get, concurrency=32)
-"""
-
-
 @pytest.mark.soak
 def test_when_rune_is_killed_no_shell_goes_on(streaming: Any, scratch: Path) -> None:
     for _ in range(repeats(1)):
@@ -220,6 +211,45 @@ def test_what_forks_all_the_time_is_caught(streaming: Any, scratch: Path) -> Non
     assert not processes.wait_gone(pids, 1.0)
 
 
+FORKS = """\
+import os, signal, subprocess, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+open(os.environ["up"], "w").close()
+while True: subprocess.run(["true"])"""
+READS = """\
+import os, signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+open(os.environ["up"], "w").close()
+signal.sigwait([signal.SIGTERM])
+time.sleep(0.2)"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "trap 'exit 0' TERM; echo >{up}; while :; do /bin/true; done",
+        f"export up={{up}}; exec python3 -c '{FORKS}'",
+        f"export up={{up}}; exec python3 -c '{READS}'",
+    ],
+    ids=["bash", "python", "sigwait"],
+)
+def test_what_blocks_term_for_a_moment_or_to_read_it_may_end_by_itself(
+    streaming: Any, scratch: Path, script: str
+) -> None:
+    """Bash and Python block TERM while they start a command."""
+    invocations = [
+        streaming.invocation(
+            script.format(up=scratch / f"up{number}"),
+            target=replace(streaming.target, name=f"node{number}"),
+        )
+        for number in range(10)
+    ]
+    watcher = streaming.cancel_when(lambda: len(list(scratch.glob("up*"))) == 10)
+    results = streaming.carry(*invocations)
+    watcher.join()
+    assert [one.exit_code for one in results] == [0] * 10
+
+
 def test_what_has_stopped_itself_gets_its_term(streaming: Any, scratch: Path) -> None:
     script = f"trap 'echo >{scratch}/tidied; exit 0' TERM; kill -STOP $$; echo >{scratch}/went-on"
     result = streaming.run(script, limits=Limits(1.0))
@@ -300,95 +330,3 @@ def test_no_name_hides_a_process_of_the_plugin(streaming: Any, scratch: Path) ->
     pids = {int(word) for word in (scratch / "up").read_text().split()}
     assert len(pids) == len(NAMES)
     assert processes.wait_gone(pids, 5.0) == set()
-
-
-# -- only what was killed is called so -----------------------------------------------------------
-
-
-def agree(results: list[Result]) -> set[bool]:
-    """Check each result against the plugin's exit status, and return which kinds there are."""
-    for one in results:
-        killed = one.outcome in (Outcome.TIMED_OUT, Outcome.CANCELLED)
-        assert killed or one.outcome is Outcome.OK, one.error
-        assert one.exit_code == (143 if killed else 0), one
-    return {one.outcome is Outcome.OK for one in results}
-
-
-def enders(host: Any, timeout_s: float, seconds: float, apart_s: float = 0.02) -> list[Any]:
-    """Return invocations that answer and end, one after the other."""
-    return [
-        host.invocation(
-            f"sleep {seconds + number * apart_s:.3f}; exec echo '{OK}'",
-            target=replace(host.target, name=f"node{number}"),
-            limits=Limits(timeout_s, grace_s=60.0),
-        )
-        for number in range(30)
-    ]
-
-
-@pytest.mark.soak
-def test_timed_out_is_only_what_was_killed(host_factory: Any) -> None:
-    """Plugins end by themselves just when the guard looks at them."""
-    host = host_factory(Target("local", transport="local"))
-    kinds: set[bool] = set()
-    for number in itertools.count():
-        kinds |= agree(host.carry(*enders(host, 1.0, 0.1 if number % 2 else 0.7)))
-        if number >= repeats(2) and (len(kinds) == 2 or number > 20):
-            break
-    assert kinds == {True, False}
-
-
-@pytest.mark.soak
-def test_cancelled_is_only_what_was_killed(streaming: Any) -> None:
-    for _ in range(repeats(2)):
-        streaming.scope = scope = type(streaming.scope)()
-        timer = threading.Timer(1.2, scope.cancel)
-        timer.start()
-        results = streaming.carry(*enders(streaming, 60.0, 0.7))
-        timer.cancel()
-        timer.join()
-        agree([one for one in results if one.exit_code is not None])  # others were not started
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("round_", range(repeats(1)))
-def test_disconnected_is_only_what_was_killed(
-    streaming: Any, keep: Any, scratch: Path, round_: int
-) -> None:
-    """RUNE is killed with -9 while its plugins end; who asks the hosts later hears the truth."""
-    kept = [
-        keep(streaming, one.script.content.decode(), target=one.target, limits=one.limits)
-        for one in enders(streaming, 60.0, 1.0, 0.2)
-    ]
-
-    def ended() -> list[bool]:
-        states = [keep.state(one) for one in kept]
-        return ["ended" in state for state in states if state]
-
-    (scratch / "jobs").write_bytes(pickle.dumps(kept))
-    argv = [sys.executable, "-c", CARRY, str(scratch / "jobs")]
-    with subprocess.Popen(argv, cwd=REPOSITORY) as rune:
-        try:
-            until(lambda: sum(ended()) > 3)
-        finally:
-            rune.kill()
-    until(lambda: all(ended()))
-    asked = [keep.ask(streaming, one) for one in kept if "read" not in keep.state(one)]
-    found = [one for one in asked if one.outcome is not Outcome.UNREACHABLE]
-    assert found
-    agree(found)
-    disconnect()
-
-
-def test_over_every_transport_a_cancel_is_the_hosts_word(
-    host: Any, keep: Any, scratch: Path
-) -> None:
-    """Systems Manager ends its script without an answer, so the host is asked."""
-    watcher = host.cancel_when(lambda: (scratch / "up").exists())
-    (result,) = host.carry(keep(host, f"echo >{scratch}/up; sleep 600"))
-    watcher.join()
-    assert (result.outcome, result.reason, result.exit_code) == (
-        Outcome.CANCELLED,
-        "cancelled",
-        143,
-    )

@@ -9,6 +9,14 @@ from lmm.envelope import build_message
 from lmm.model import Invocation, Limits, Script, Target
 
 TRACE = "1" * 32
+# A program that carries out the pickled invocations of a file.
+CARRY = """\
+import pickle, sys
+from lmm.testing import carry
+from lmm.transports import TransportPool
+jobs = pickle.loads(open(sys.argv[1], "rb").read())
+carry(jobs, TransportPool().get, concurrency=32)
+"""
 
 
 def invocation(
