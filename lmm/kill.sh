@@ -130,7 +130,7 @@ rune_freeze() {
 # Gives what blocks TERM its own ahead of all others, which stay stopped, and a second to act on it:
 # bash and Python block it for the moment in which they start a command, others for as long as
 # something must not be cut in two, or to read it from a signalfd.
-rune_ask() {
+rune_warn() {
   local pid end=''
   local -a waiting=()
   while :; do
@@ -182,7 +182,7 @@ rune_kill() { # NOTE
     fi
     rune_note "$1"
   fi
-  rune_ask
+  rune_warn
   rune_strike
   rune_clock
   asked=$rune_tick

@@ -112,10 +112,8 @@ def sshd() -> Iterator[Sshd]:
     It listens at ``loopback(15)`` as well: login files can tell by that who comes.
     """
     marks = {"PYTEST_LEAK_SESSION": SESSION, "PYTEST_LEAK_WORKER": WORKER}
-    # Where the user's profile starts pyenv, logins would wait for each other for up to a minute.
-    environment = {**marks, "PYENV_REHASH_TIMEOUT": "0"}
     others = [f"ListenAddress {address}" for address in loopback(15)]
-    with Sshd(environment=environment, config=others) as server:
+    with Sshd(environment=marks, config=others) as server:
         MARKS["RUNE_TESTING_SSHD"] = server.mark  # survives sudo
         yield server
 

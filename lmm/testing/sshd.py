@@ -109,6 +109,11 @@ class Sshd:
         return self.directory / "known_hosts"
 
     @property
+    def home(self) -> Path:
+        """The home, at first empty, of who logs in as ``user``: nobody's own profile is run."""
+        return self.directory / "home"
+
+    @property
     def ssh_config(self) -> Path:
         """An empty ssh_config, so that no client reads the user's."""
         return self.directory / "ssh_config"
@@ -213,6 +218,7 @@ class Sshd:
             _check([*keygen, "-f", str(directory / name)])
         (directory / "authorized_keys").write_text(self.public_key + "\n", encoding="ascii")
         self.ssh_config.write_text("", encoding="ascii")
+        self.home.mkdir(mode=0o700)
         self._sshd = programs["sshd"]
 
     def _sshd_config(self) -> str:
@@ -237,13 +243,15 @@ class Sshd:
             "X11Forwarding no",
             "LogLevel VERBOSE",
             "Subsystem sftp internal-sftp",
-            "SetEnv " + " ".join(f'"{k}={v}"' for k, v in self._environment.items()),
+            _set_env(self._environment),
         ]
         if self._max_startups is not None:
             lines.append(f"MaxStartups {self._max_startups}")
         if self._max_sessions is not None:
             lines.append(f"MaxSessions {self._max_sessions}")
-        return "\n".join([*lines, *self._config[match:]]) + "\n"
+        lines += self._config[match:]
+        lines += [f"Match User {self.user}", _set_env({**self._environment, "HOME": self.home})]
+        return "\n".join(lines) + "\n"
 
     def _start(self) -> None:
         for _ in range(5):
@@ -285,6 +293,10 @@ class Sshd:
                 break
             time.sleep(0.005)
         raise RequestError("local_io_error", f"sshd did not start; its log:\n{self.log[-800:]}")
+
+
+def _set_env(variables: Mapping[str, object]) -> str:
+    return "SetEnv " + " ".join(f'"{name}={value}"' for name, value in variables.items())
 
 
 def _program(name: str) -> str:

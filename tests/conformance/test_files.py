@@ -16,7 +16,7 @@ import pytest
 
 from lmm.files import INLINE_BYTES
 from lmm.model import File, Invocation, Outcome, Result
-from lmm.testing import Account
+from lmm.testing import Account, Sshd
 
 from .conftest import SUCCESS
 
@@ -43,8 +43,8 @@ class Stores:
 
 
 @pytest.fixture
-def stores() -> Iterator[Stores]:
-    homes = {Path.home(), Path(pwd.getpwuid(os.getuid()).pw_dir)}
+def stores(sshd: Sshd) -> Iterator[Stores]:
+    homes = {sshd.home, Path.home(), Path(pwd.getpwuid(os.getuid()).pw_dir)}
     name = f"rune-files-{os.getuid()}"
     found = Stores([*(home / ".cache" / name for home in homes), Path("/var/tmp") / name])
     yield found

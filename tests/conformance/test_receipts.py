@@ -60,7 +60,7 @@ def test_a_receipt_changes_no_result(host: Any, keep: Any, name: str, mode: Any)
     plain = host.run(SCRIPTS[name])
     events, host.events = host.events, []
     (kept,) = host.carry(keep(host, SCRIPTS[name], mode))
-    assert same(kept) == same(plain)
+    assert same(kept) == same(plain), kept.error
     assert host.events == events
 
 

@@ -36,14 +36,14 @@ exec unshare --mount bash -c '
 @contextmanager
 def host_with_full(folder: Path, *places: str) -> Iterator[Sshd]:
     login = folder / "login"
-    login.write_text(LOGIN.replace("{full}", f"'{' '.join(places)}'"))
+    login.write_text(LOGIN.replace("{full}", f'"{" ".join(places)}"'))
     login.chmod(0o755)
     with Sshd(config=[f"ForceCommand {login}"]) as server:
         yield server
 
 
 def test_no_directory_of_the_host_has_room(fleet: Fleet, tmp_path: Path) -> None:
-    with host_with_full(tmp_path, "/dev/shm", "/var/tmp", "/root", "/tmp") as server:
+    with host_with_full(tmp_path, "/dev/shm", "/var/tmp", "$HOME", "/tmp") as server:
         fleet.targets([f"transport: {one}" for one in ("ssh", "openssh") * 5], server)
         done = fleet.run()
     assert reasons(done.document) == {("failed", "no_writable_directory"): 10}
@@ -54,7 +54,7 @@ def test_no_directory_of_the_host_has_room(fleet: Fleet, tmp_path: Path) -> None
 @pytest.mark.parametrize("transport", ["ssh", "openssh"])
 def test_with_full_disks_the_receipt_is_kept_in_memory(tmp_path: Path, transport: str) -> None:
     keep, pool = Keeper(), TransportPool()
-    with host_with_full(tmp_path, "/var/tmp", "/root") as server:
+    with host_with_full(tmp_path, "/var/tmp", "$HOME") as server:
         host = Host(server.target("x", transport=transport), pool)
         kept = keep(host, f"until [[ -e {tmp_path}/go ]]; do sleep 0.05; done; echo '{ANSWER}'")
         seen: list[Path] = []
