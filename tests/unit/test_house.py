@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,3 +83,11 @@ def test_no_class_name_means_two_things() -> None:
                 homes.setdefault(node.name, set()).add(path)
     twice = {name: found for name, found in homes.items() if len(found) > 1}
     assert not twice, twice
+
+
+def test_no_shell_function_is_written_twice() -> None:
+    """They are sent to hosts as one program, in which the later one would count."""
+    texts = [path.read_text() for path in sorted(ROOT.glob("lmm/*.sh"))]
+    names = [name for text in texts for name in re.findall(r"(?m)^(\w+)\(\)", text)]
+    assert len(names) > 40
+    assert [name for name, times in Counter(names).items() if times > 1] == []
