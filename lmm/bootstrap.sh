@@ -57,12 +57,14 @@ rune_guard() { # PAYLOAD_LEN TIMEOUT_S; fd 3: control, stdout: the plugin's stdi
   exec >/dev/null
   rune_clock
   # shellcheck disable=SC2154 # from rune_clock
-  rune_watch $((rune_tick + 10#${2/./} / 10))
+  set -- $((rune_tick + 10#${2/./} / 10))
+  exec 4> >(rune_second "$1") # before the plugin has taken all processes that the account may have
+  rune_watch "$1"
 } 2>/dev/null
 
 # Waits for the deadline, a cancel or the end of control, notes which, and kills the tree.
 rune_watch() { # DEADLINE, as rune_clock tells it [SECOND]; fd 3: control
-  local why='' byte got left second=''
+  local why='' byte got left
   while [[ ! $why ]]; do
     rune_clock
     ((left = $1 - rune_tick, left = left < 100 ? left : 100))
@@ -77,10 +79,6 @@ rune_watch() { # DEADLINE, as rune_clock tells it [SECOND]; fd 3: control
       0*) why=cancel ;;
       *) ((got > 128)) && kill -0 $$ || why=disconnect ;;
     esac
-    if [[ ! $why$second ]]; then # the plugin still runs after a second
-      exec 4> >(rune_second "$1")
-      second=1
-    fi
   done
   # the plugin may have removed it
   [[ ${2-} || -e $rune_dir ]] || mkdir -m 700 -- "$rune_dir"
@@ -94,7 +92,7 @@ rune_halt() {
   until rune_over && rune_is_own "$rune_dir"; do
     rune_kill "$rune_dir/.killed"
     rune_over && break
-    sleep 0.1
+    rune_nap 0.1
     kill -0 $$ || ((++alone < 4)) || break
   done
   rm -rf -- "$rune_dir"
@@ -175,6 +173,7 @@ rune_main() {
   [[ ! ${1-} ]] || type -P -- "$1" >/dev/null || rune_end 100 missing "$1"
   ((${#rune_files[@]} == 0)) || rune_have_files || rune_end 100 want
   rune_place "$kind" "$plugin_len" "$file" "$@" || rune_end 100 "${rune_why:-no_directory}"
+  exec {rune_held}<"$rune_dir"
   ((${#rune_files[@]} == 0)) || rune_put_files || rune_end 100 no_directory
   for ((i = 0; i < n; i++)); do
     if ((values[i])); then
@@ -202,6 +201,7 @@ rune_main() {
     [[ ${rune_mode-} != continue ]] || trap '' HUP
     for ((i = 0; i < n; i++)); do export "${names[i]}=${values[i]}"; done
     export RUNE_INVOCATION="${rune_mark:16}"
+    exec {rune_held}<&-
     exec "$@" "$rune_dir/plugin/$file"
   ) <&4 4<&- >&"${rune_out-1}" 2>&"${rune_err-2}" 3>&- 5>&- 6>&- 7<&- 8<&- &
   pid=$!
@@ -210,7 +210,7 @@ rune_main() {
   [[ ${rune_mode-} != kill ]] || rune_drink
   {
     while wait "$pid"; status=$?; kill -0 "$pid"; do # it has stopped itself before `set +m`
-      sleep 0.1
+      rune_nap 0.1
     done
     ! kill -0 -- "-$pid" || rune_kill_group "$pid"
     halting=("$rune_dir"/.halt.*)

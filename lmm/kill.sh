@@ -23,32 +23,55 @@ rune_heeds() { # PID
     # shellcheck disable=SC2053 # patterns
     if [[ $text == *$'\n'State:?Z* ]]; then
       continue
+    elif [[ $text == *$'\n'SigBlk:?$term$'\n'* && $text != *$'\n'SigIgn:?$term$'\n'* ]]; then
+      rune_blocks=1
     elif [[ $text == *$'\n'SigIgn:?$term$'\n'* ]] ||
       [[ $text == *$'\n'$first$'\n'* && $text != *$'\n'SigCgt:?$term$'\n'* ]]; then
-      rune_blocks=''
       return 1
-    elif [[ $text == *$'\n'SigBlk:?$term$'\n'* ]]; then
-      rune_blocks=1
     else
-      rune_blocks=''
       return 0
     fi
   done
   return 1
 } 2>/dev/null
 
+# Whether a thread of a process is not stopped; its first one may have ended.
+rune_moves() { # PID
+  local task
+  for task in "/proc/$1/task"/*; do
+    rune_look_at "${task#/proc/}"
+    [[ $rune_stat == [TtZX]* ]] || return 0
+  done
+  return 1
+}
+
+# Waits without starting a process: there may be no room for one.
+rune_nap() { # SECONDS
+  if [[ ! ${rune_quiet-} ]]; then # a pipe to which nobody writes
+    exec {rune_quiet}<<<'' # from bash 5.1 on that is a pipe with one newline, and no process
+    if [[ -p /proc/self/fd/$rune_quiet ]]; then
+      read -r -u "$rune_quiet"
+      exec {rune_quiet}<>"/proc/self/fd/$rune_quiet"
+    else
+      exec {rune_quiet}<> <(:)
+    fi
+  fi
+  read -r -t "$1" -u "$rune_quiet"
+} 2>/dev/null
+
 # Fills rune_found with the invocation's processes, parents before their children: all that carry its
 # mark in their environment, children of the main shell outside its own process group, whatever
 # descends from those or shares a process group with them, and what an earlier look of the same
 # rune_kill has found and may kill: its parent may be dead. Sets rune_first to the plugin's first
-# process while it lives, and rune_moving[PID] for each process that is not stopped. Looking AGAIN it
+# process while it lives, for each process rune_parent[PID] and rune_start[PID], and rune_moving[PID] if
+# it is not stopped. Looking AGAIN it
 # passes over those that were certainly none of it. NEAR it looks at no environment, as others can
 # make that costly.
 rune_scan() { # [again|near]
   local proc pid state own='' grown=1 main=${rune_pid-$$}
-  local -a stat env blank=() start=()
-  local -A parent=() group=() hit=() hit_group=()
-  rune_found=() rune_moving=() rune_first=''
+  local -a stat env tasks blank=()
+  local -A group=() hit=() hit_group=()
+  rune_found=() rune_moving=() rune_first='' rune_parent=() rune_start=()
   [[ ${1-} == again ]] || rune_others=()
   # shellcheck disable=SC2206
   rune_look_at "$main" && stat=($rune_stat) own=${stat[2]}
@@ -56,18 +79,27 @@ rune_scan() { # [again|near]
     pid=${proc#/proc/}
     [[ ${rune_others[pid]-} ]] && continue
     rune_look_at "$pid" || continue
-    # shellcheck disable=SC2206 # state, parent, group; the 20th is when it was started
+    # shellcheck disable=SC2206 # state, parent, group; threads, start, ends of the environment
     stat=($rune_stat) state=$rune_stat
-    [[ $state == [ZX]* || $pid == "$$" || $pid == "$BASHPID" ]] && continue
-    parent[$pid]=${stat[1]} group[$pid]=${stat[2]} start[pid]=${stat[19]}
-    [[ $state == [Tt]* ]] || rune_moving[pid]=1
+    [[ $pid == "$$" || $pid == "$BASHPID" ]] && continue
+    if [[ $state == [ZX]* ]]; then # the first thread of it has ended
+      ((stat[17] > 1)) || continue
+      tasks=("$proc"/task/*) proc=${tasks[-1]} # the others still have its environment
+      rune_moves "$pid" && rune_moving[pid]=1
+    elif [[ $state != [Tt]* ]]; then
+      rune_moving[pid]=1
+    fi
+    rune_parent[pid]=${stat[1]} group[$pid]=${stat[2]} rune_start[pid]=${stat[19]}
     [[ ${rune_known[pid]-} == "${stat[19]}" ]] && hit[$pid]=1
-    if [[ ${parent[$pid]} == "$main" && ${group[$pid]} != "$own" ]]; then
+    if [[ ${rune_parent[pid]} == "$main" && ${group[$pid]} != "$own" ]]; then
       hit[$pid]=1 rune_first=$pid
-    elif [[ ${1-} == near || ${parent[$pid]} == 2 ]]; then # 2: the kernel's own
-      continue
+    elif [[ ${1-} == near ]] || ((stat[6] & 0x200000 || stat[48] - stat[47] > 8 << 20)); then
+      continue # the kernel's own, and what no program was started with: it costs much to read
     elif mapfile -d '' -n 8192 -t env <"$proc/environ"; then
-      [[ " ${env[*]} " == *" RUNE_INVOCATION=${rune_mark:16} "* ]] && hit[$pid]=1
+      if [[ " ${env[*]} " == *" RUNE_INVOCATION=${rune_mark:16} "* ]]; then
+        hit[$pid]=1
+        [[ ${rune_parent[pid]} != "$main" ]] || rune_first=$pid # it has joined the main shell's group
+      fi
       ((${#env[@]})) || blank[pid]=1 # may just be starting a program
     fi
   done
@@ -76,21 +108,21 @@ rune_scan() { # [again|near]
     for pid in "${!hit[@]}"; do
       [[ ${group[$pid]} == "$own" ]] || hit_group[${group[$pid]}]=1
     done
-    for pid in "${!parent[@]}"; do
+    for pid in "${!rune_parent[@]}"; do
       [[ ${hit[$pid]-} ]] && continue
-      [[ ${hit[${parent[$pid]}]-} || ${hit_group[${group[$pid]}]-} ]] && hit[$pid]=1 grown=1
+      [[ ${hit[${rune_parent[pid]}]-} || ${hit_group[${group[$pid]}]-} ]] && hit[$pid]=1 grown=1
     done
   done
   for pid in "${!hit[@]}"; do # another user's cannot be killed, so nothing waits for them
-    ! kill -0 "$pid" || rune_known[pid]=${start[pid]}
+    ! kill -0 "$pid" || rune_known[pid]=${rune_start[pid]}
   done
-  for pid in "${!parent[@]}"; do
+  for pid in "${!rune_parent[@]}"; do
     [[ ${1-} == near || ${hit[$pid]-} || ${blank[pid]-} ]] || rune_others[pid]=1
   done
   while ((grown != ${#hit[@]})); do # each look lists some, unless a reused id makes a circle
     grown=${#hit[@]}
     for pid in "${!hit[@]}"; do
-      [[ ${hit[${parent[$pid]}]-} ]] || { rune_found+=("$pid"); unset "hit[$pid]"; }
+      [[ ${hit[${rune_parent[pid]}]-} ]] || { rune_found+=("$pid"); unset "hit[$pid]"; }
     done
   done
   rune_found+=("${!hit[@]}")
@@ -127,37 +159,55 @@ rune_freeze() {
   done
 } 2>/dev/null
 
-# Gives what blocks TERM its own ahead of all others, which stay stopped, and a second to act on it:
-# bash and Python block it for the moment in which they start a command, others for as long as
-# something must not be cut in two, or to read it from a signalfd.
+# Whether a process has not yet taken the TERM that it was sent.
+rune_waits() { # PID
+  local text='' term='????????????[4-7c-f]???'
+  IFS= read -r -d '' text <"/proc/$1/status"
+  # shellcheck disable=SC2053 # patterns
+  [[ $text == *$'\n'ShdPnd:?$term$'\n'* && $text != *$'\n'State:?Z* ]]
+} 2>/dev/null
+
+# Lets what blocks TERM go on alone to take it, for at most a second: bash and Python block it while
+# they start a command, others to read it. What has a child for longer than a moment stays stopped:
+# it may wait for that, and would run its next command.
 rune_warn() {
-  local pid end=''
-  local -a waiting=()
-  while :; do
-    waiting=()
-    for pid in "${rune_found[@]}"; do
-      rune_heeds "$pid" || [[ ! $rune_blocks ]] || waiting+=("$pid")
-    done
-    rune_clock
-    ((${#waiting[@]} && (end = ${end:-rune_tick + 100}) > rune_tick)) || break
-    for pid in "${waiting[@]}"; do
-      [[ ${rune_asked[pid]-} ]] || { rune_asked[pid]=1 && kill -TERM "$pid" && kill -CONT "$pid"; }
-    done
-    sleep 0.02
+  local pid age waiting=1 began
+  local -a busy=()
+  rune_clock
+  began=$rune_tick
+  for pid in "${rune_found[@]}"; do
+    ((age = began - rune_start[pid], age < 20 && age > -20)) || busy[rune_parent[pid]]=1
   done
-  [[ ! $end ]] || rune_freeze
+  for pid in "${rune_found[@]}"; do
+    if [[ ! ${busy[pid]-} ]] && ! rune_heeds "$pid" && [[ $rune_blocks ]]; then
+      rune_asked[pid]=1
+      kill -TERM "$pid"
+    elif [[ ! ${rune_asked[rune_parent[pid]]-} ]]; then
+      continue
+    fi
+    kill -CONT "$pid" # what was just started, too: stopped it would be a reason to go on
+  done
+  ((${#rune_asked[@]})) || return
+  while [[ $waiting ]] && ((rune_tick - began < 100)); do
+    waiting=''
+    for pid in "${!rune_asked[@]}"; do rune_waits "$pid" && waiting=1; done
+    rune_nap 0.02
+    rune_clock
+  done
+  rune_freeze
 } 2>/dev/null
 
 # Gives what is stopped its TERM, if it has not got it, and KILL where that does nothing: such a shell
-# would go on when its child dies. Children first: when the last parent outside of a process group ends, the kernel has all
-# that is stopped in the group go on.
+# would go on when its child dies. Children first: when the last parent outside of a process group
+# ends, the kernel has all that is stopped in the group go on.
 rune_strike() { # [KILL]
   local pid
   local -a asking=() heeding=() others=()
   for pid in "${rune_found[@]}"; do
-    if [[ ! ${1-} ]] && rune_heeds "$pid"; then
+    if [[ ! ${1-} && ${rune_asked[pid]-} ]] && ! rune_waits "$pid"; then
       heeding=("$pid" "${heeding[@]}")
-      [[ ${rune_asked[pid]-} ]] || asking=("$pid" "${asking[@]}")
+    elif [[ ! ${1-} ]] && rune_heeds "$pid"; then
+      heeding=("$pid" "${heeding[@]}") asking=("$pid" "${asking[@]}")
     else
       others=("$pid" "${others[@]}")
     fi
@@ -192,7 +242,7 @@ rune_kill() { # NOTE
       rune_freeze
       rune_strike KILL
     fi
-    sleep 0.1
+    rune_nap 0.1
   done
 } 2>/dev/null
 
@@ -209,6 +259,6 @@ rune_kill_group() { # GROUP
     [[ ${stat[2]} != "$1" ]] || rune_found+=("${proc#/proc/}")
   done
   rune_strike
-  sleep 0.2
+  rune_nap 0.2
   kill -KILL -- "-$1"
 } 2>/dev/null

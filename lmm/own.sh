@@ -2,9 +2,10 @@
 
 # Whether a directory is this account's own, and no link to one. In /var/tmp and its like others can
 # exchange a link and a directory between two of these looks; where the kernel follows their links
-# there, a program looks, which does so once.
+# there, a program looks, which does so once. One that is held open is not exchanged unseen.
 rune_is_own() { # DIRECTORY
   local guarded=0
+  [[ ! ${rune_held-} || ! $1 -ef /proc/self/fd/$rune_held ]] || return 0
   [[ -d $1 && ! -L $1 && -O $1 ]] || return
   read -r guarded </proc/sys/fs/protected_symlinks
   [[ $guarded == 1 || $(stat -c '%u %f' -- "$1") == "$EUID 4"* ]] # 4: a directory

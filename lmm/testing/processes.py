@@ -31,9 +31,9 @@ def stat_fields(pid: int) -> list[str]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
+    """Whether the process exists and is no zombie; its first thread may have ended."""
     fields = stat_fields(pid)
-    return bool(fields) and fields[0] not in "ZX"
+    return bool(fields) and (fields[0] not in "ZX" or int(fields[17]) > 1)
 
 
 def descendants(root: int) -> set[int]:

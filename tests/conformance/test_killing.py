@@ -31,6 +31,7 @@ print(file=open(os.environ["at"] + "/deaf", "a"))
 unblock = lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 subprocess.run(["sleep", "600"], preexec_fn=unblock)
 print(file=open(os.environ["went_on"], "w"))"""
+TAKES = "import signal; signal.sigwait([signal.SIGTERM])"
 WAITING = "echo >>$at/deaf; sleep 600; echo >$went_on"
 DEAF = [
     f"dash -ic '{WAITING}'",
@@ -40,11 +41,12 @@ DEAF = [
     f"unshare --pid --fork --mount-proc bash -c '{WAITING}'",
     f"unshare -Urpf --mount-proc bash -c '{WAITING}'",
     f"python3 -c '{BLOCKING}'".replace("\n", "; "),
+    f"env --block-signal=TERM bash -c 'echo >>$at/deaf; python3 -c \"{TAKES}\"; echo >$went_on'",
 ]
 # What a shell waits for; then it would make a file.
 WAITS = [
     *["sleep 600", "bash -c 'sleep 600; :'", "(sleep 600 | cat)", "set -m; sleep 600"] * 7,
-    *["python3 -c 'import time; time.sleep(600)'"] * 5,
+    *["python3 -c 'import time; time.sleep(600)'"] * 4,
     *(f"{one} || echo >>$at/deaf" for one in DEAF),  # not every account may make namespaces
 ]
 assert len(WAITS) == SHELLS
@@ -221,7 +223,7 @@ import os, signal, time
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 open(os.environ["up"], "w").close()
 signal.sigwait([signal.SIGTERM])
-time.sleep(0.2)"""
+time.sleep(1.5)"""
 
 
 @pytest.mark.parametrize(
@@ -233,7 +235,7 @@ time.sleep(0.2)"""
     ],
     ids=["bash", "python", "sigwait"],
 )
-def test_what_blocks_term_for_a_moment_or_to_read_it_may_end_by_itself(
+def test_what_blocks_term_for_a_moment_or_to_read_it_takes_it(
     streaming: Any, scratch: Path, script: str
 ) -> None:
     """Bash and Python block TERM while they start a command."""
@@ -248,6 +250,63 @@ def test_what_blocks_term_for_a_moment_or_to_read_it_may_end_by_itself(
     results = streaming.carry(*invocations)
     watcher.join()
     assert [one.exit_code for one in results] == [0] * 10
+
+
+# Plugins that look as if they had ended, or were none; each says its process id.
+ODD = {
+    "its first thread has ended": """\
+threading.Thread(target=time.sleep, args=[600]).start()
+ctypes.CDLL(None).pthread_exit(None)""",
+    "it has joined the group of the bootstrap": """\
+os.setpgid(0, os.getpgid(os.getppid()))
+time.sleep(600)""",
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_plugins_are_killed_at_their_deadline(streaming: Any, scratch: Path, odd: str) -> None:
+    script = f"""\
+import ctypes, os, threading, time
+open("{scratch}/pid", "w").write(str(os.getpid()))
+{ODD[odd]}"""
+    result = streaming.run(script, interpreter=("python3",), limits=Limits(1.0, grace_s=60.0))
+    assert (result.outcome, result.reason) == (Outcome.TIMED_OUT, "timed_out")
+    assert not processes.wait_gone({int((scratch / "pid").read_text())}, 1.0)
+
+
+# Takes every process that its account may have, and none of them acts on TERM at once.
+CROWD = """\
+import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: time.sleep(600))
+crowded = False
+while True:
+    try:
+        if not os.fork():
+            time.sleep(600)
+    except BlockingIOError:
+        if not crowded:
+            crowded = bool(open("{full}", "w"))
+        time.sleep(0.05)"""
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("transport", ["ssh", "openssh"])
+@pytest.mark.parametrize("cancelled", [True, False], ids=["cancel", "deadline"])
+def test_a_plugin_that_takes_all_processes_is_killed(
+    host_factory: Any, sshd: Sshd, public: Path, transport: str, cancelled: bool
+) -> None:
+    with Account(bashrc="ulimit -u 40") as made:
+        host = host_factory(sshd.target("x", user=made.name, transport=transport))
+        script = CROWD.format(full=public / "full")
+        if cancelled:
+            watcher = host.cancel_when(lambda: (public / "full").exists())
+        limits = Limits(60.0 if cancelled else 3.0, grace_s=60.0)
+        result = host.run(script, interpreter=("python3",), limits=limits)
+        if cancelled:
+            watcher.join()
+        assert (public / "full").exists()
+        assert result.outcome is (Outcome.CANCELLED if cancelled else Outcome.TIMED_OUT)
+        assert {processes.name(pid) for pid in made.pids()} <= {"sshd"}
 
 
 def test_what_has_stopped_itself_gets_its_term(streaming: Any, scratch: Path) -> None:
