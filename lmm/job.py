@@ -173,7 +173,9 @@ class MediatedJob:
                 return
             for frame in self._frames:
                 frame.close()
-            self._ended = end = self._frames[0].end or self._frames[1].end
+            out, err = (frame.end for frame in self._frames)
+            # that of stderr may have come ahead of the answer, which is whole only with stdout's
+            self._ended = end = out or (None if err and err.reason == "exit" else err)
             if end is None and self._stop:
                 self._settle(error=self._stop.error)
             elif end is None:

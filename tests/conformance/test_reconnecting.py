@@ -58,6 +58,36 @@ def test_a_cut_at_any_moment(
         assert runs == ""
 
 
+def test_a_cut_while_stderr_is_ahead_of_the_answer(
+    remote: Any, proxy: TcpProxy, keep: Any, scratch: Path
+) -> None:
+    """On a busy host all of stderr may be sent before any of stdout."""
+    kept = keep(remote, f"until [[ -e {scratch}/go ]]; do sleep 0.05; done; echo '{OK}'")
+
+    def tees() -> list[int]:
+        """Return what sends stdout, and what sends stderr, once they are there."""
+        words = keep.state(kept).split()
+        found = processes.descendants(int(words[3])) if len(words) > 3 else set()
+        return sorted(pid for pid in found if processes.name(pid) == "tee")
+
+    def cut() -> bool:
+        if len(found := tees()) < 2 or (scratch / "go").exists():
+            return False
+        os.kill(found[0], signal.SIGSTOP)
+        (scratch / "go").touch()
+        until(lambda: " end 0 exit " in keep.files(kept)["err"].read_text())
+        time.sleep(0.3)  # until RUNE has it, too
+        proxy.cut()
+        os.kill(found[0], signal.SIGCONT)
+        return False
+
+    watcher = remote.cancel_when(cut)
+    (result,) = remote.carry(kept)
+    remote.scope.cancel()
+    watcher.join()
+    assert (result.outcome, result.output_data) == (Outcome.OK, {"n": 1}), result.error
+
+
 def test_a_plugin_may_tidy_up_when_the_connection_drops(
     remote: Any, proxy: TcpProxy, keep: Any, scratch: Path
 ) -> None:

@@ -193,6 +193,23 @@ def test_what_a_cancel_came_to_is_the_hosts_word(end: str, outcome: Outcome) -> 
     assert job.result.outcome is outcome
 
 
+@pytest.mark.parametrize("came", [b"", ANSWER[:9], ANSWER, ANSWER + b"\n##rune-"])
+@pytest.mark.parametrize(
+    ("end", "outcome"), [("0 exit", Outcome.LOST), ("143 disconnect", Outcome.CANCELLED)]
+)
+def test_an_answer_is_whole_only_with_the_end_line_of_stdout(
+    came: bytes, end: str, outcome: Outcome
+) -> None:
+    """The two streams come by themselves: that of stderr may overtake the answer."""
+    job = MediatedJob(invocation(receipt="a" * 32), Scope(), lambda *_: None, lambda _: None)
+    job.stream_sent()
+    job.feed_stderr(line(job, "start") + line(job, f"end {end} "))
+    job.feed_stdout(line(job, "start") + came)
+    job.hung_up(None)
+    assert job.result.outcome is outcome
+    assert job.undecided is (outcome is Outcome.LOST)  # the host is asked
+
+
 def test_what_is_too_large_is_no_answer_whoever_cancelled() -> None:
     scope = Scope()
     limited = invocation(limits=Limits(60, stdout_bytes=20))
