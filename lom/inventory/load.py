@@ -33,7 +33,8 @@ def find_inventory(cwd: Path | None = None) -> tuple[Path, ...]:
 def load_inventory(paths: str | Path | Iterable[str | Path], *, found: bool = False) -> Inventory:
     """Read files, folders and executables and merge them into one inventory; none gives an
     empty one. Those that were ``found``, not named, must be the user's own (``documents.trust``),
-    and so must the ``ssh.config_file`` of every target: a ProxyCommand in it is run here.
+    and so must the ``ssh.config_file`` of every target, with all that it includes: a ProxyCommand
+    in it is run here.
 
     Raises RequestError (``untrusted_path``, ``aws_…`` from a source, or ``inventory_invalid`` whose
     ``validation_errors`` name every fault with file, line and ``$.path``).
@@ -57,9 +58,13 @@ def load_inventory(paths: str | Path | Iterable[str | Path], *, found: bool = Fa
 
 
 def _refuse_foreign_ssh_config(inventory: Inventory) -> None:
-    from lom.documents.trust import refuse_foreign
-
     targets = (inventory.defaults, *inventory.targets.values())
-    for file in sorted({one.ssh.config_file for one in targets if one.ssh.config_file}):
-        if file != "none":
+    files = {one.ssh.config_file for one in targets if one.ssh.config_file} - {"none"}
+    if files:
+        from lmm.transports import config_files
+        from lom.documents.trust import refuse_foreign
+
+        for file in sorted(files):
             refuse_foreign(file)
+            for included in config_files(file):
+                refuse_foreign(included)
