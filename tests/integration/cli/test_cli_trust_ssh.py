@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from lmm.testing import Account
+from lmm.testing import Account, Sshd
 from tests.support.errors import error_of, reason
 
 from .conftest import Rune
@@ -80,3 +80,39 @@ def test_what_an_ssh_config_includes_from_another_runs_nothing(
     assert not mark.exists()
     assert rune(*command).code == 4  # no host is there
     assert mark.read_text() == "root\n"
+
+
+@pytest.mark.parametrize("transport", ["ssh", "openssh"])
+def test_known_hosts_of_another_are_not_believed(
+    rune: Rune, account: Account, sshd: Sshd, transport: str
+) -> None:
+    known = rune.write("theirs/known_hosts", sshd.known_hosts.read_text())
+    precious = rune.write("precious", "")
+    settings = (
+        f"{{identity_files: [{sshd.identity_file}], known_hosts: [theirs/known_hosts],"
+        " config_file: none, host_key_policy: accept-new, persist_s: 0}"
+    )
+    rune.write(
+        "inventory.yaml",
+        f"targets: {{h: {{host: 127.0.0.1, port: {sshd.port}, ssh: {settings}}}}}\n",
+    )
+    command = ("run", "noop", "-t", "h", "--transport", transport, "-o", "json")
+
+    def refused() -> str:
+        done = rune(*command)
+        assert (done.code, reason(done)) == (2, "untrusted_path")
+        return str(error_of(done)["message"])
+
+    os.chown(known, account.uid, account.uid)
+    assert f"{known} is not obeyed: {known} belongs to {account.name}" in refused()
+    known.unlink()
+    known.symlink_to(precious)
+    os.chown(known, account.uid, account.uid, follow_symlinks=False)
+    refused()
+    known.unlink()
+    known.parent.chmod(0o1777)  # others could put one there
+    refused()
+    known.parent.chmod(0o755)
+    assert rune(*command).code == 0
+    assert precious.read_text() == ""
+    assert known.read_text()
