@@ -96,6 +96,16 @@ def test_an_agent_that_stays_silent_is_waited_for_its_time(
     assert 0.5 <= time.monotonic() - began < 10
 
 
+def test_an_agent_that_does_not_sign_is_waited_for_its_time(
+    serve: Serve, config: HostConfig
+) -> None:
+    path = serve(listing(ED25519 + string(bytes(32))))
+    with contextlib.closing(SshAgent(path, config, lambda _: None)) as agent:
+        (key,) = agent.get_keys()
+        with pytest.raises(Unreachable, match="did not answer"):
+            key.sign_ssh_data(b"data")
+
+
 def test_an_agent_that_takes_no_connection_is_waited_for_its_time(
     place: str, config: HostConfig
 ) -> None:
