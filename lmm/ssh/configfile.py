@@ -6,6 +6,7 @@ needs 230 ms to import, so this one is RUNE's. What the settings mean belongs to
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import os
@@ -14,6 +15,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lmm.errors import RequestError
 from lmm.shortage import check_descriptors, wanting
 from lmm.ssh.configlines import (
     Block,
@@ -194,14 +196,14 @@ class _ConfigParser:
         if depth > MAX_DEPTH:
             raise invalid(path, "too many Includes within each other")
         try:
-            with open(path, "rb") as stream:
+            with open(path, "rb", opener=_at_once) as stream:
                 status = os.fstat(stream.fileno())
                 self.depends[path] = _stamp(status)
                 if check and (status.st_uid not in (0, os.getuid()) or status.st_mode & 0o022):
                     raise invalid(
                         path, "others may change this file: `chmod go-w` it, as ssh demands"
                     )
-                text = text_of(path, stream.read())
+                text = text_of(path, stream.read() or b"")
         except (FileNotFoundError, NotADirectoryError):
             self.depends[path] = None
             return []
@@ -218,12 +220,13 @@ class _ConfigParser:
                 blocks.append(block_of(setting))
             elif setting.keyword == "include":
                 for name in setting.words:
-                    blocks[-1].add(self._include(name, setting, check, depth))
+                    blocks[-1].add(self._include(name, setting, depth))
             else:
                 blocks[-1].add(setting)
         return blocks
 
-    def _include(self, name: str, setting: Setting, check: bool, depth: int) -> list[Block]:
+    def _include(self, name: str, setting: Setting, depth: int) -> list[Block]:
+        """Read the files that an Include names; as ssh, check them whoever names them."""
         path = expand_home(name)
         if not path.startswith("/"):
             path = f"{expand_home('~/.ssh') if setting.is_users else '/etc/ssh'}/{path}"
@@ -233,8 +236,13 @@ class _ConfigParser:
         return [
             block
             for file in _matching(path)
-            for block in self.read(file, is_users=setting.is_users, check=check, depth=depth + 1)
+            for block in self.read(file, is_users=setting.is_users, check=True, depth=depth + 1)
         ]
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file without waiting: what others made there may be a FIFO."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _matching(path: str) -> list[str]:
@@ -303,3 +311,14 @@ def stamps(config_file: str | None = None) -> Mapping[str, tuple[int, ...] | Non
     load(config_file)
     with _lock:
         return _cache[config_file][0]
+
+
+def files_of(config_file: str) -> list[str]:
+    """Return what decides what a named file says: itself, what it includes, the folders of these.
+
+    Where something in it is invalid, so much of that as comes before.
+    """
+    parser = _ConfigParser()
+    with contextlib.suppress(RequestError):  # whoever connects by it is told
+        parser.read(expand_home(config_file), is_users=True, check=False)
+    return list(parser.depends)

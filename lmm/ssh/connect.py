@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from lmm.errors import GREETING, Unreachable
 from lmm.shortage import check_descriptors, wanting
+from lmm.ssh.agent import OnCancel
 from lmm.ssh.config import HostConfig
 from lmm.ssh.connection import LOST
 from lmm.ssh.keys import Credentials
@@ -32,9 +33,6 @@ WEAK = ("-cbc", "-md5", "-96")
 PROXY_GRACE_S = 1.0  # from TERM to KILL, for a proxy command that outlives its connection
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else it prints tracebacks
-
-OnCancel = Callable[[Callable[[], None]], None]
-
 
 T = TypeVar("T", bound=paramiko.Transport)
 
@@ -63,7 +61,7 @@ def connect(
         known = KnownHosts.load(config.known_hosts)
         _handshake(config, transport, known)
         _check_host_key(config, transport, known, while_connecting)
-        authenticate(config, transport, credentials)
+        authenticate(config, transport, credentials, while_connecting)
     except BaseException:
         if transport is not None:
             transport.close()

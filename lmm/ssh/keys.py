@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import socket
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from lmm.errors import Unreachable
 from lmm.model import SecretRef
 from lmm.shortage import wanting
+from lmm.ssh.agent import OnCancel, SshAgent
 from lmm.ssh.config import HostConfig
 from lmm.ssh.library import paramiko
 
@@ -24,7 +24,9 @@ class Credentials:
         self._lock = threading.Lock()
         self._keys: dict[tuple[str, str | None, SecretRef | None], paramiko.PKey | None] = {}
 
-    def offers(self, config: HostConfig) -> Generator[tuple[str, paramiko.PKey], None, None]:
+    def offers(
+        self, config: HostConfig, on_cancel: OnCancel
+    ) -> Generator[tuple[str, paramiko.PKey], None, None]:
         """Yield ``(where it is from, key)``: files given for the host, the agent, default files."""
         given = [self._file(config, path) for path in config.identity_files]
         for path, key in zip(config.identity_files, given, strict=True):
@@ -33,7 +35,7 @@ class Credentials:
         if config.identity_agent:
             wanted = {blob for path in config.identity_files if (blob := _public_blob(path))}
             wanted |= {key.asbytes() for key in given if key is not None}
-            with contextlib.closing(_Agent(config.identity_agent)) as agent:
+            with contextlib.closing(SshAgent(config.identity_agent, config, on_cancel)) as agent:
                 for key in agent.get_keys():
                     if not config.identities_only or key.asbytes() in wanted:
                         yield "agent", key
@@ -88,23 +90,6 @@ def _read(path: str, passphrase: str | None) -> paramiko.PKey:
         except paramiko.SSHException as error:
             problem = problem or error
     raise problem or paramiko.SSHException("unknown kind of key")
-
-
-class _Agent(paramiko.agent.AgentSSH):
-    """An ssh-agent at a socket. Each connection asks its own: it takes one question at a time."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self._socket = socket.socket(socket.AF_UNIX)
-        try:
-            self._socket.connect(path)
-        except OSError:  # as ssh does: an agent that is not there has no keys
-            self._socket.close()
-        else:
-            self._connect(self._socket)  # type: ignore[attr-defined]
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 def _public_blob(path: str) -> bytes | None:

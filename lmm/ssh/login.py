@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from lmm.errors import RuneError, Unreachable
 from lmm.redact import Redactor, resolved
 from lmm.shortage import wanting
+from lmm.ssh.agent import OnCancel
 from lmm.ssh.config import HostConfig
 from lmm.ssh.keys import Credentials
 from lmm.ssh.library import paramiko
@@ -32,7 +33,10 @@ def dropped(config: HostConfig, error: BaseException, **data: str) -> Unreachabl
 
 
 def authenticate(
-    config: HostConfig, transport: paramiko.Transport, credentials: Credentials
+    config: HostConfig,
+    transport: paramiko.Transport,
+    credentials: Credentials,
+    on_cancel: OnCancel,
 ) -> None:
     """Try keys, then the password, as the server allows. Raises Unreachable, saying what was
     tried, what the host accepted and what it still asks for."""
@@ -42,7 +46,7 @@ def authenticate(
     wanted: list[str] = []  # after what was accepted
     unusable: RuneError | None = None
     try:
-        with contextlib.closing(credentials.offers(config)) as offers:
+        with contextlib.closing(credentials.offers(config, on_cancel)) as offers:
             try:
                 for source, key in offers:
                     tried.append(source)

@@ -30,8 +30,9 @@ HOST_SIGNS, SETTINGS_SIGNS = 8, 16
 MAX_DIRECTORY = 107 - 17 - 1 - HOST_SIGNS - SETTINGS_SIGNS
 LEAVE_S = 2.0  # for masters to end after they were asked to
 AT_ONCE = 200  # masters; each takes a descriptor while it leaves
-# What decides, beside files and settings, as whom ssh logs in
-LOGIN_VARIABLES = ("SSH_AUTH_SOCK", "KRB5CCNAME")
+# What decides, beside files and settings, as whom ssh logs in, and for whom: a master has the
+# limits of the process that began it, which those who ask an account behind sudo each choose.
+LOGIN_VARIABLES = ("SSH_AUTH_SOCK", "KRB5CCNAME", "RUNE_ASKER")
 
 _CHOOSING = threading.Lock()  # two threads would make two directories
 
@@ -141,7 +142,7 @@ def socket_of(target: Target, folder: Path) -> str:
 
     It is the same in every process as long as nothing changes that decides how ssh logs in: host,
     port and user, the settings of the inventory, the files of ssh_config by their time and size,
-    agent and ticket cache. Timeouts do not matter to a connection that stands.
+    agent and ticket cache, and who asks. Timeouts do not matter to a connection that stands.
     """
     ssh = replace(
         target.ssh,

@@ -17,6 +17,7 @@ __all__ = [
     "Transport",
     "TransportPool",
     "advice",
+    "config_files",
     "disconnect",
     "with_transport",
 ]
@@ -55,6 +56,14 @@ def advice(target: Target) -> str | None:
 
     why = needs_openssh(target)
     return why and f"It may need transport: openssh: {why}."
+
+
+def config_files(named: str) -> list[str]:
+    """Return what decides what an ``ssh.config_file`` says: itself, what it includes, the folders
+    of these, as far as it is valid."""
+    from lmm.ssh.configfile import files_of
+
+    return files_of(named)
 
 
 def with_transport(target: Target, wanted: str | None = None) -> Target:

@@ -70,7 +70,8 @@ def settle(account: Bound | None) -> None:
     """Make this process what a login of its account would be: environment, home, folder and umask.
 
     Of the environment stay who asks, what only looks, and ``RUNE_SECRET_…``. A terminal cannot stop
-    the process: it may hold a lock that the runs of all callers wait for.
+    the process: it may hold a lock that the runs of all callers wait for. ``RUNE_ASKER`` keeps the
+    connections that outlive the process apart by who asks: they have the limits of its caller.
     """
     own_home = _home()
     kept = {
@@ -82,6 +83,8 @@ def settle(account: Bound | None) -> None:
     }
     name = user_name(os.getuid())
     own = {"HOME": own_home, "USER": name, "LOGNAME": name, "SHELL": "/bin/sh", "PATH": PATH}
+    if account:
+        own["RUNE_ASKER"] = os.environ.get(account.variable, "")
     os.environ.clear()
     os.environ.update({**kept, **own})
     try:

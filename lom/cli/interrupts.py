@@ -22,7 +22,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def hold() -> None:
-    """Let signals wait, until a command line takes them; after it they wait again."""
+    """Let signals wait, until a command line takes them; after it they wait again.
+
+    SIGCHLD is heard though the caller ignored it: else the kernel forgets how children ended.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 

@@ -33,7 +33,8 @@ def find_inventory(cwd: Path | None = None) -> tuple[Path, ...]:
 def load_inventory(paths: str | Path | Iterable[str | Path], *, found: bool = False) -> Inventory:
     """Read files, folders and executables and merge them into one inventory; none gives an
     empty one. Those that were ``found``, not named, must be the user's own (``documents.trust``),
-    and so must the ``ssh.config_file`` of every target: a ProxyCommand in it is run here.
+    and so must the ``ssh.config_file`` of every target, with all that it includes, and its
+    ``ssh.known_hosts``: a ProxyCommand is run here, and known_hosts are written as well.
 
     Raises RequestError (``untrusted_path``, ``aws_…`` from a source, or ``inventory_invalid`` whose
     ``validation_errors`` name every fault with file, line and ``$.path``).
@@ -52,14 +53,21 @@ def load_inventory(paths: str | Path | Iterable[str | Path], *, found: bool = Fa
     finally:
         if collecting:
             gc.enable()
-    _refuse_foreign_ssh_config(inventory)
+    _refuse_foreign_ssh_files(inventory)
     return inventory
 
 
-def _refuse_foreign_ssh_config(inventory: Inventory) -> None:
+def _refuse_foreign_ssh_files(inventory: Inventory) -> None:
     from lom.documents.trust import refuse_foreign
 
-    targets = (inventory.defaults, *inventory.targets.values())
-    for file in sorted({one.ssh.config_file for one in targets if one.ssh.config_file}):
-        if file != "none":
+    settings = [one.ssh for one in (inventory.defaults, *inventory.targets.values())]
+    for file in sorted({file for one in settings for file in one.known_hosts}):
+        refuse_foreign(file)
+    configs = {one.config_file for one in settings if one.config_file} - {"none"}
+    if configs:
+        from lmm.transports import config_files
+
+        for file in sorted(configs):
             refuse_foreign(file)
+            for included in config_files(file):
+                refuse_foreign(included)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -291,3 +293,54 @@ def test_cancel_while_connecting(client: Client, target: Target, sshd: Sshd) -> 
         canceller.join()
     assert told(result) == ("cancelled", "cancelled")
     assert result.duration_s < 20
+
+
+@pytest.fixture
+def silent_agent() -> Iterator[threading.Event]:
+    """An agent that takes questions and answers none; the event is set once one has come."""
+    asked, path = threading.Event(), Path(os.environ["TMPDIR"], "agent")
+
+    def listen() -> None:
+        with contextlib.ExitStack() as stack:
+            while True:
+                peer = stack.enter_context(listener.accept()[0])
+                if not peer.recv(1):
+                    return
+                asked.set()
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=listen)
+        thread.start()
+        os.environ["SSH_AUTH_SOCK"] = str(path)
+        yield asked
+        with socket.socket(socket.AF_UNIX) as last:
+            last.connect(str(path))
+        thread.join()
+    path.unlink()
+
+
+def test_an_agent_that_stays_silent(
+    client: Client, target: Target, silent_agent: threading.Event
+) -> None:
+    keyless = with_ssh(target, identity_files=(), use_agent=True, connect_attempts=1)
+    found = told(client.one(with_ssh(keyless, auth_timeout_s=1.0, banner_timeout_s=5.0)))
+    assert found == ("unreachable", "auth_timeout")
+    assert silent_agent.is_set()
+
+
+def test_cancel_while_an_agent_stays_silent(
+    client: Client, target: Target, silent_agent: threading.Event
+) -> None:
+    def cancel() -> None:
+        silent_agent.wait()
+        client.scope.cancel()
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    keyless = with_ssh(target, identity_files=(), use_agent=True, auth_timeout_s=600.0)
+    result = client.one(keyless)
+    canceller.join()
+    assert told(result) == ("cancelled", "cancelled")
+    assert result.duration_s < 60

@@ -209,6 +209,18 @@ def test_signals_that_the_caller_has_blocked_are_heard(sleeper: Sleeper, begin: 
     assert not processes.wait_gone(pids, 5)
 
 
+def test_how_children_end_is_heard_though_the_caller_ignores_it(fleet: Any) -> None:
+    tool = fleet.write("hosts.sh", '#!/bin/sh\necho \'{"targets": {"t": {}}}\'; exit 3\n')
+    tool.chmod(0o755)
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'lom.cli', *sys.argv[1:]])"
+    )
+    done = fleet.python(ignoring, "target", "list", "-i", "hosts.sh", "-o", "json")
+    assert done.code == 2, done.stdout
+    assert "the executable ended with exit status 3" in done.stderr
+
+
 def _wait_for(path: Path) -> None:
     until = time.monotonic() + 20
     while not path.exists():

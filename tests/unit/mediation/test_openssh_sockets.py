@@ -253,8 +253,8 @@ def test_what_decides_a_login_makes_another_connection(other: Target) -> None:
     assert socket_of(other, folder) != socket_of(TARGET, folder)
 
 
-@pytest.mark.parametrize("variable", ["SSH_AUTH_SOCK", "KRB5CCNAME"])
-def test_another_agent_or_ticket_makes_another_connection(
+@pytest.mark.parametrize("variable", ["SSH_AUTH_SOCK", "KRB5CCNAME", "RUNE_ASKER"])
+def test_another_agent_ticket_or_asker_makes_another_connection(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     before = socket_of(TARGET, Path("/run"))

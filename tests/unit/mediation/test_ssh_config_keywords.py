@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -140,6 +141,26 @@ def test_an_included_file_is_read_as_strictly(tmp_path: Path) -> None:
     assert "Bad configuration option" in ssh_says(file).stderr
     with pytest.raises(RequestError, match="more:1: hots"):
         found(file)
+
+
+@pytest.mark.parametrize("place", ["Include {}", "Host other\n Include {}", "Include {}*"])
+def test_others_may_not_change_what_is_included(tmp_path: Path, place: str) -> None:
+    file, included = tmp_path / "config", tmp_path / "more"
+    included.write_text("Port 7\n")
+    file.write_text(place.format(included))
+    assert found(file, "other").port == 7
+    included.chmod(0o666)
+    os.utime(included, ns=(1, 1))
+    with pytest.raises(RequestError, match=f"{included}: others may change this file"):
+        found(file)
+    assert "Bad owner or permissions" in ssh_says(file).stderr
+
+
+def test_an_included_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    os.mkfifo(tmp_path / "more")
+    file.write_text(f"Include {tmp_path}/more\nPort 7\n")
+    assert found(file).port == 7
 
 
 @pytest.mark.parametrize(
