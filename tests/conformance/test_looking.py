@@ -66,7 +66,7 @@ def test_no_name_hides_a_process_of_the_plugin(streaming: Any, scratch: Path) ->
 LARGE = """\
 import ctypes, mmap, time
 size = 256 << 20
-memory = mmap.mmap(-1, size)
+memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared ones are not read
 memory.write(b"A" * size)
 at = ctypes.addressof(ctypes.c_char.from_buffer(memory))
 stat = open("/proc/self/stat").read().rpartition(")")[2].split()
