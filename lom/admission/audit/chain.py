@@ -50,11 +50,7 @@ def append(path: str, record: Mapping[str, Any]) -> Link:
         if head and (last is None or head.seq > last.seq):
             last = head  # lines were moved or cut away: the gap must stay visible
         link, line = _line(record, last)
-        text = line if complete else b"\n" + line
-        if os.write(descriptor, text) != len(text):
-            with contextlib.suppress(OSError):  # an append-only file keeps its broken line
-                os.ftruncate(descriptor, size)
-            raise OSError(errno.ENOSPC, "no space left for the whole line", path)
+        filelock.append(descriptor, line if complete else b"\n" + line)
         os.fsync(descriptor)
         with contextlib.suppress(OSError):  # an old head is still true
             _write_head(path, link, os.fstat(descriptor).st_mode)

@@ -230,14 +230,28 @@ def test_a_lock_that_is_never_given_back_is_an_error(
     assert verify([log]).lines == 6
 
 
+@pytest.mark.needs_root
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
-    """RLIMIT_FSIZE cuts a write short, as a full disk does."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "none", tmp_path], check=True)
+    path = str(tmp_path / "audit.jsonl")
+    try:
+        append(path, {"event": "first"})
+        with pytest.raises(OSError, match="no space left for the whole line"):
+            append(path, {"text": "x" * 5000})
+        assert (verify([path]).lines, verify([path]).faults) == (1, ())
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_a_limit_on_files_leaves_no_half_line_where_none_can_be_taken_back(
+    tmp_path: Path,
+) -> None:
     path = str(tmp_path / "audit.jsonl")
     append(path, {"event": "first"})
     code = (
-        "import resource, signal, sys\n"
+        "import os, resource, sys\n"
         "from lom.admission.audit.chain import append\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "del os.ftruncate\n"  # as with a file that can only be appended to
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try:\n"
         "    append(sys.argv[1], {'text': 'x' * 2000})\n"
@@ -250,7 +264,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert "no space left" in done.stdout, done.stderr
+    assert "this process may write no file beyond 1000 bytes" in done.stdout, done.stderr
     assert (verify([path]).lines, verify([path]).faults) == (1, ())
 
 
