@@ -23,7 +23,7 @@ from lmm import filelock
 
 GENESIS = "0" * 64
 HEAD_SUFFIX = ".head"
-_BLOCK = 64 * 1024
+_LOOKS = (64 * 1024, 1024 * 1024)  # bytes at the end of a log in which its last line is sought
 _LINE = re.compile(
     rb'(\{"seq":([1-9][0-9]{0,17}),"prev":"([0-9a-f]{64})".*),"hash":"([0-9a-f]{64})"\}', re.DOTALL
 )
@@ -41,7 +41,8 @@ class Link(NamedTuple):
 def append(path: str, record: Mapping[str, Any]) -> Link:
     """Append one line, whole and on disk when this returns; processes take turns.
 
-    Raises OSError: the file cannot be opened, locked within 10 s, or written.
+    Raises OSError: the file cannot be opened, locked within 10 s, or written; or it ends in so much
+    else that only a head could tell the last line, and there is none.
     """
     with _locked(path) as descriptor:
         size = os.fstat(descriptor).st_size
@@ -49,6 +50,9 @@ def append(path: str, record: Mapping[str, Any]) -> Link:
         head = read_head(path)
         if head and (last is None or head.seq > last.seq):
             last = head  # lines were moved or cut away: the gap must stay visible
+        if last is None and size > max(_LOOKS):
+            why = f"no line of a log is in its last {max(_LOOKS)} bytes"
+            raise OSError(errno.EINVAL, f"{why}, and no {path}{HEAD_SUFFIX} has the last one")
         link, line = _line(record, last)
         filelock.append(descriptor, line if complete else b"\n" + line)
         os.fsync(descriptor)
@@ -77,21 +81,19 @@ def parse_line(line: bytes) -> Link | None:
 
 
 def _last_link(descriptor: int, size: int) -> tuple[Link | None, bool]:
-    """Return the last unbroken line's link and whether the file ends with a whole line."""
-    tail = b""
-    at = size
+    """Return the last unbroken line's link and whether the file ends with a whole line.
+
+    Who shares a log can append what is no line: all others wait while that is looked through.
+    """
     complete = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
-    while at > 0:
-        step = min(_BLOCK, at)
-        at -= step
-        tail = os.pread(descriptor, step, at) + tail
-        lines = tail.split(b"\n")
+    for most in _LOOKS:
+        at = max(0, size - most)
+        lines = os.pread(descriptor, most, at).split(b"\n")
         # What stands before the first line break may go on further up.
         for line in reversed(lines if at == 0 else lines[1:]):
             link = parse_line(line)
             if link:
                 return link, complete
-        tail = lines[0]
     return None, complete
 
 

@@ -169,6 +169,20 @@ def test_lines_longer_than_a_block_are_found_from_the_end(log: str) -> None:
     assert verify([log]).faults == ()
 
 
+def test_what_somebody_has_appended_keeps_nobody_waiting(log: str) -> None:
+    """The head tells the last line; where there is none, no second chain is begun."""
+    os.truncate(log, 2**30)
+    append(log, {"event": "next"})
+    with open(log, "rb") as stream:
+        stream.seek(2**30)
+        assert stream.read().startswith(b'\n{"seq":6,')
+    os.truncate(log, 2**31)
+    os.unlink(log + HEAD_SUFFIX)
+    with pytest.raises(OSError, match="no line of a log is in its last 1048576 bytes"):
+        append(log, {"event": "next"})
+    assert os.stat(log).st_size == 2**31
+
+
 def test_a_log_that_is_moved_away_goes_on_in_a_new_file(log: str) -> None:
     old = log + ".1"
     os.rename(log, old)
