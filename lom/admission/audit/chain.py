@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lmm import filelock
+from lom.admission.files import open_regular
 
 GENESIS = "0" * 64
 HEAD_SUFFIX = ".head"
@@ -47,7 +48,7 @@ def append(path: str, record: Mapping[str, Any]) -> Link:
     with _locked(path) as descriptor:
         size = os.fstat(descriptor).st_size
         last, complete = _last_link(descriptor, size)
-        head = read_head(path)
+        head = read_head(path, os.fstat(descriptor))
         if head and (last is None or head.seq > last.seq):
             last = head  # lines were moved or cut away: the gap must stay visible
         if last is None and size > max(_LOOKS):
@@ -57,7 +58,7 @@ def append(path: str, record: Mapping[str, Any]) -> Link:
         filelock.append(descriptor, line if complete else b"\n" + line)
         os.fsync(descriptor)
         with contextlib.suppress(OSError):  # an old head is still true
-            _write_head(path, link, os.fstat(descriptor).st_mode)
+            _write_head(path, link, os.fstat(descriptor))
     return link
 
 
@@ -112,22 +113,33 @@ def _locked(path: str) -> Iterator[int]:
         os.close(descriptor)  # gives the lock back
 
 
-def read_head(path: str) -> Link | None:
-    """Return number and hash of the last line as ``FILE.head`` has them, None if it does not."""
+def read_head(path: str, log: os.stat_result) -> Link | None:
+    """Return number and hash of the last line as ``FILE.head`` has them, None if it does not.
+
+    One that is neither of the ``log``'s owner nor of root nor of this user does not count.
+    """
     try:
-        with open(path + HEAD_SUFFIX, "rb") as stream:
-            found = _HEAD.fullmatch(stream.read(200))
+        with _head(path, log, os.O_RDONLY) as descriptor:
+            found = _HEAD.fullmatch(os.read(descriptor, 200))
     except OSError:
         return None
     return Link(int(found[1]), "", found[2].decode()) if found else None
 
 
-def _write_head(path: str, link: Link, mode: int) -> None:
+def _write_head(path: str, link: Link, log: os.stat_result) -> None:
     text = f'{{"seq":{link.seq},"hash":"{link.hash}"}}\n'.encode()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(path + HEAD_SUFFIX, flags, stat.S_IMODE(mode))
-    try:
+    with _head(path, log, os.O_WRONLY | os.O_CREAT) as descriptor:
         os.pwrite(descriptor, text, 0)  # in place: the folder may be closed to new files
         os.ftruncate(descriptor, len(text))
+
+
+@contextlib.contextmanager
+def _head(path: str, log: os.stat_result, flags: int) -> Iterator[int]:
+    flags |= os.O_NOFOLLOW
+    descriptor = open_regular(path + HEAD_SUFFIX, flags, stat.S_IMODE(log.st_mode))
+    try:
+        if os.fstat(descriptor).st_uid not in (log.st_uid, 0, os.geteuid()):
+            raise PermissionError(errno.EPERM, "it is somebody else's", path + HEAD_SUFFIX)
+        yield descriptor
     finally:
         os.close(descriptor)

@@ -303,6 +303,31 @@ def test_a_head_that_cannot_be_written_does_not_keep_a_line_out(log: str) -> Non
     assert (report.lines, report.faults, report.anchored) == (6, (), False)
 
 
+def test_a_pipe_in_the_place_of_a_head_keeps_nobody_waiting(log: str) -> None:
+    os.unlink(log + HEAD_SUFFIX)
+    os.mkfifo(log + HEAD_SUFFIX)
+    report = verify([log])
+    assert (report.lines, report.faults, report.anchored) == (5, (), False)
+    append(log, {"event": "next"})
+    assert [record["seq"] for record in read(log)] == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(OSError, match="not a regular file"):
+        verify([log + HEAD_SUFFIX])
+
+
+@pytest.mark.needs_root
+def test_a_head_of_another_is_not_believed(log: str) -> None:
+    """It would hide what was cut from the end, or have lines missed that never were."""
+    Path(log + HEAD_SUFFIX).write_text(f'{{"seq":9,"hash":"{GENESIS}"}}\n')
+    assert verify([log]).faults
+    os.chown(log + HEAD_SUFFIX, 65534, -1)
+    report = verify([log])
+    assert (report.faults, report.anchored) == ((), False)
+    append(log, {"event": "next"})
+    assert verify([log]).faults == ()
+    os.chown(log, 65534, -1)
+    assert verify([log]).faults
+
+
 def test_a_line_is_plain_json(log: str) -> None:
     for line in Path(log).read_text(encoding="ascii").splitlines():
         assert json.loads(line)["event"]
