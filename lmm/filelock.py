@@ -1,10 +1,15 @@
-"""Locks a file for a moment, and never waits for ever: who can read it can keep it locked."""
+"""Locks a file for a moment, and never waits for ever: who can read it can keep it locked.
+
+What is appended to it under the lock is there as a whole, or not at all.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
+import resource
 import threading
 import time
 
@@ -56,3 +61,19 @@ def open_locked(path: str, flags: int = 0, *, cancelled: threading.Event | None 
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def append(descriptor: int, text: bytes) -> None:
+    """Append all of a text to an open file, or nothing of it. Raises OSError.
+
+    A limit of this process on the size of files goes through sudo, so a caller may have set it; it
+    is looked at before: from a file that can only be appended to nothing is taken back.
+    """
+    size = os.fstat(descriptor).st_size
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit != resource.RLIM_INFINITY and size + len(text) > limit:
+        raise OSError(errno.EFBIG, f"this process may write no file beyond {limit} bytes")
+    if os.write(descriptor, text) != len(text):
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise OSError(errno.ENOSPC, "no space left for the whole line")

@@ -241,7 +241,7 @@ def _append(
     before = os.fstat(descriptor)
     torn = before.st_size > 0 and os.pread(descriptor, 1, before.st_size - 1) != b"\n"
     text = b"\n" * torn + line + b"\n"
-    os.write(descriptor, text)
+    filelock.append(descriptor, text)
     after = os.fstat(descriptor)
     if after.st_size == before.st_size + len(text):  # ssh itself writes without the lock
         note_added(path, before, after, line)

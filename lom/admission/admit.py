@@ -1,12 +1,13 @@
 """Says whether a plan may be carried out, and has that recorded, before any connection.
 
-Asked once for every run: the judges (rules, locked plugins, approvals), then the confirmation of
-what is destructive.
+Asked for every run: the judges (rules, locked plugins, approvals), then the confirmation of what is
+destructive, and after that the judges again: a person may take long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,22 +85,29 @@ def judge(plan: Plan, start: Start, caller: Caller, grounds: Grounds) -> Decisio
     return Decision(caller, tuple(rows), verdict.error, verdict.consent)
 
 
-def admit(plan: Plan, start: Start, caller: Caller, grounds: Grounds) -> Admission:
+def admit(plan: Plan, start: Start, ask: Callable[[], tuple[Caller, Grounds]]) -> Admission:
     """Return if the plan may run; an approval is used up by that.
 
+    ``ask`` gives who asks, and what judges may need, as it is at the moment of the call.
     A plan that needs an approval leaves a request for one. Raises PolicyDenied (``policy_denied``,
     ``plugin_not_locked``, ``confirmation_required``, ``audit_unavailable``,
     ``approval_required``, ``approval_denied``, ``approval_void``) and as ``judge``.
     """
     from lom.admission.audit.records import decided, finished
 
+    caller, grounds = ask()
     settings = grounds.settings
     logs = audit_logs(settings)
     decision = judge(plan, start, caller, grounds)
     found = decision.consent
     approved_by = found.approved_by if found else ()
     request = found.request if found else None
-    error = decision.error or (None if approved_by else _confirmed(plan, start))
+    error: RuneError | None = decision.error
+    question = None if error or approved_by or start.yes else _question(plan)
+    if question:
+        error = _unconfirmed(question, start)
+        if error is None:
+            return admit(plan, replace(start, yes=True), ask)
 
     def record(error: RuneError | None) -> PolicyDenied | None:
         told = found.document() if found else None
@@ -140,14 +148,18 @@ def refuse(settings: Settings, caller: Caller, command: str, why: str) -> Policy
     return write(audit_logs(settings), refused(command, caller, error)) or error
 
 
-def _confirmed(plan: Plan, start: Start) -> RuneError | None:
-    """Return why a destructive action may not run; a person may be asked."""
+def _question(plan: Plan) -> str | None:
+    """Return what a person has to confirm, None where nothing is destructive."""
     destructive = [
         step for step in plan.steps if step.capability and step.capability.risk == "destructive"
     ]
-    if not destructive or start.yes:
+    if not destructive:
         return None
-    question = f"{plan.action} is destructive and will run on {len(destructive)} target(s)"
+    return f"{plan.action} is destructive and will run on {len(destructive)} target(s)"
+
+
+def _unconfirmed(question: str, start: Start) -> PolicyDenied | None:
+    """Ask a person, and return why the plan may not run."""
     if start.confirm is None:
         return PolicyDenied("confirmation_required", f"{question}; confirm with --yes")
     if not start.confirm(question):

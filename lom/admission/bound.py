@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from lmm.errors import PolicyDenied, RequestError
 from lom.admission.caller import Caller, current_caller, user_name
+from lom.admission.cgroups import foreign_group
 from lom.documents.places import home
 from lom.settings.files import system_file
 from lom.settings.load import load_settings, system_safeguards
@@ -71,8 +72,18 @@ def settle(account: Bound | None) -> None:
 
     Of the environment stay who asks, what only looks, and ``RUNE_SECRET_…``. A terminal cannot stop
     the process: it may hold a lock that the runs of all callers wait for. ``RUNE_ASKER`` keeps the
-    connections that outlive the process apart by who asks: they have the limits of its caller.
+    connections that outlive the process apart by who asks: they have the limits of its caller. Raises
+    PolicyDenied (``command_refused``) where others could freeze it; that is not recorded, as it
+    takes a lock.
     """
+    if account and (why := foreign_group()):
+        raise PolicyDenied(
+            "command_refused",
+            f"the account {account.account} runs RUNE for others, whom a process of it could keep"
+            f" waiting that somebody freezes: {why}; start it from a login by ssh or at a console"
+            " (no desktop, no `systemd-run --user`), or let a service ask",
+            user=account.caller.user,
+        )
     own_home = _home()
     kept = {
         name: value

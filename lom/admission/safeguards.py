@@ -21,7 +21,7 @@ AUDIT_FILE = "audit.jsonl"
 
 def safeguards_of(settings: Settings) -> Safeguards:
     """Return what stands between plans and runs. Raises RequestError (``config_invalid``)."""
-    return system_safeguards() if settings.safeguards is None else settings.safeguards
+    return (settings.safeguards or system_safeguards)()
 
 
 def settled(settings: Settings) -> Settings:
@@ -30,7 +30,8 @@ def settled(settings: Settings) -> Settings:
     One decision looks at them several times, and must see the same each time. Raises RequestError
     (``config_invalid``).
     """
-    return replace(settings, safeguards=safeguards_of(settings))
+    found = safeguards_of(settings)
+    return replace(settings, safeguards=lambda: found)
 
 
 def caller_of(settings: Settings) -> Caller:

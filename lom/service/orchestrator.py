@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from lom.admission.audit.records import waits
 from lom.admission.bound import Bound, bound_account, chosen_place
 from lom.admission.caller import Caller
 from lom.admission.safeguards import caller_of, settled
-from lom.admission.verdict import Grounds
+from lom.admission.verdict import Grounds, Scripts
 from lom.documents.places import home
 from lom.inventory.load import find_inventory, load_inventory
 from lom.inventory.model import Inventory
@@ -194,14 +194,14 @@ class Orchestrator:
         (``idempotency_key_used``), or the run of a plan that ``resumes`` goes on or is through
         (``run_not_resumable``)."""
         check_start(start, plan.options)
-        caller, grounds = self._asked(plan, caller)
+        scripts = load_scripts(plan)
         key, ledger = start.idempotency_key, self._ledger(caller)
         if ledger is not None and key is not None:
             ledger.check_key(plan.run_id, key)
         elif ledger is None and (plan.resumes or key is not None):
             raise RequestError("invalid_request", "without a ledger no run is found again")
         try:
-            admission = admit(plan, start, caller, grounds)
+            admission = admit(plan, start, partial(self._asked, scripts, caller))
         except PolicyDenied as error:
             if ledger and waits(plan, start, error):
                 ledger.wait(facts_of(plan, timestamp(), key), error.data["plan_hash"])
@@ -213,9 +213,9 @@ class Orchestrator:
                 has_waited = False
             return self._executor.start(
                 plan,
-                grounds.scripts,
+                scripts,
                 start,
-                settings=grounds.settings,
+                settings=self.settings,
                 ledger=ledger,
                 on_event=on_event,
                 on_end=admission.record_end,
@@ -229,13 +229,13 @@ class Orchestrator:
     ) -> Decision:
         """Return whether the judges would admit a plan, and why; nothing is recorded."""
         check_start(start, plan.options)
-        return judge(plan, start, *self._asked(plan, caller))
+        return judge(plan, start, *self._asked(load_scripts(plan), caller))
 
     def admit(
         self, plan: Plan, start: Start = Start(), *, caller: Caller | None = None
     ) -> Admission:
         """Have a plan admitted, and that recorded, for who carries it out by other means."""
-        return admit(plan, start, *self._asked(plan, caller))
+        return admit(plan, start, partial(self._asked, load_scripts(plan), caller))
 
     def run(
         self,
@@ -272,18 +272,19 @@ class Orchestrator:
                 self._threads = Threads()
             return self._threads
 
-    def _asked(self, plan: Plan, caller: Caller | None) -> tuple[Caller, Grounds]:
-        """Return who asks for the plan, and what judges may need, as it is at this moment."""
-        scripts = load_scripts(plan)
+    def _asked(self, scripts: Scripts, caller: Caller | None) -> tuple[Caller, Grounds]:
+        """Return who asks, and what judges may need, as it is at this moment."""
         grounds = Grounds(settled(self.settings), scripts, lambda: self.inventory)
         return caller or caller_of(grounds.settings), grounds
 
-    def _ledger(self, caller: Caller) -> Ledger | None:
+    def _ledger(self, caller: Caller | None) -> Ledger | None:
         if not self.settings.ledger:
             return None
+        if caller is None and self._bound is not None:
+            caller = self._bound.caller
         from lom.ledger import ledger_in
 
-        ledger = ledger_in(state_folder(self.settings), caller.asker)
+        ledger = ledger_in(state_folder(self.settings), caller and caller.asker)
         ledger.prepare()
         return ledger
 

@@ -85,4 +85,4 @@ def verify(orchestrator: Orchestrator, file: str | None) -> dict[str, Any]:
 
 
 def _locks(settings: Settings) -> tuple[str, ...]:
-    return settings.safeguards.locks if settings.safeguards else ()
+    return settings.safeguards().locks if settings.safeguards else ()

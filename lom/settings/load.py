@@ -55,13 +55,14 @@ def load_settings(
     """
     given: dict[str, Any] = {}
     sources = dict.fromkeys(KEYS, "default")
-    files = [
-        read_config(path, "config_v1", unchecked)
-        for path in config_files(environ, cwd, home, unchecked)
-    ]
-    safeguards = None if unchecked else _safeguards(files, cwd)
+
+    def read() -> list[Document]:
+        paths = config_files(environ, cwd, home, unchecked)
+        return [read_config(path, "config_v1", unchecked) for path in paths]
+
+    files = read()
     layers = [
-        _system(safeguards),
+        _system(None if unchecked else _safeguards(files, cwd)),
         *map(_layer, files),
         _environment(environ),
         _flags(flags),
@@ -70,6 +71,7 @@ def load_settings(
         for key, (value, source) in layer.items():
             given[key] = value
             sources[key] = source
+    safeguards = None if unchecked else lambda: _safeguards(read(), cwd)
     return Settings(**given, sources=MappingProxyType(sources), safeguards=safeguards)
 
 
@@ -78,17 +80,17 @@ def system_safeguards() -> Safeguards:
 
     Raises RequestError (``config_invalid``): also if it is there and cannot be read.
     """
-    from lom.settings.policy.values import Safeguards
-
-    return _safeguards((), None) or Safeguards()
+    return _safeguards((), None)
 
 
-def _safeguards(files: Sequence[Document], cwd: Path | None) -> Safeguards | None:
+def _safeguards(files: Sequence[Document], cwd: Path | None) -> Safeguards:
     system = system_file()
     lock = cwd / LOCK_FILE if cwd and os.path.exists(cwd / LOCK_FILE) else None
     files = [one for one in files if any(key in one.data for key in SAFEGUARD_KEYS)]
     if system is None and lock is None and not files:
-        return None
+        from lom.settings.policy.values import Safeguards
+
+        return Safeguards()
     from lom.settings.policy.gather import gather
 
     return gather(system, files, lock)

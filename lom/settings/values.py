@@ -6,7 +6,7 @@ No file is read here, so that every surface may use it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -34,8 +34,9 @@ class Settings:
 
     ``None`` means: as the action, the target or ``~/.ssh/config`` says. ``calls_at_once``
     bounds the calls of all runs of one process; None: 256, or a run's own concurrency if that is
-    more. ``sources`` tells for each setting where its value came from. ``safeguards`` that are None
-    are read when a run starts.
+    more. ``sources`` tells for each setting where its value came from. ``safeguards`` gives
+    what stands between plans and runs at the moment of the call; None: what the machine's policy
+    asks for.
     """
 
     output: str = "table"
@@ -56,7 +57,7 @@ class Settings:
     state_dir: str | None = None
     ledger: bool = True
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    safeguards: Safeguards | None = None
+    safeguards: Callable[[], Safeguards] | None = None
 
 
 KEYS = tuple(one.name for one in fields(Settings) if one.name not in ("sources", "safeguards"))

@@ -10,6 +10,7 @@ speak for others. When an answer was given is told by its file's change time, wh
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -26,11 +27,13 @@ from lmm.envelope import loads_request, timestamp
 from lmm.errors import RequestError
 from lom.admission.approvals.standing import AHEAD, Answer, Demand, plan_hash
 from lom.admission.caller import Caller, owner, user_name
+from lom.admission.files import open_regular
 from lom.names import shown
 
 MOST_BYTES = 16 * 1024 * 1024  # of a file; a request names every target
 KEPT_S = 30 * 86400.0  # how long one's own files stay: as long as an approval may hold
 REQUEST, USED, ANSWER = ".request.json", ".used.json", ".answer.json"
+_WANTING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -129,8 +132,11 @@ class ApprovalFolder:
         """
         found = []
         for name in self._names("", REQUEST):
-            with contextlib.suppress(RequestError):
+            try:
                 found.append(self.read(name.removesuffix(REQUEST)))
+            except RequestError as error:
+                if error.reason != "unknown_run":
+                    raise
         return sorted(found, key=lambda one: one.asked_at)
 
     def find(
@@ -160,7 +166,7 @@ class ApprovalFolder:
     def read(self, run_id: str, *, used: bool = False) -> ApprovalRequest:
         """Return the request with this run id, waiting or ``used``.
 
-        Raises RequestError (``unknown_run``).
+        Raises RequestError (``unknown_run``, ``local_io_error``).
         """
         self._path(run_id, REQUEST)
         try:
@@ -189,7 +195,7 @@ class ApprovalFolder:
     def answers(self, run_id: str) -> list[Answer]:
         """Return the answers to a request; leave out what its owner did not write as an answer.
 
-        An approval that says it is of later than its file is none.
+        An approval that says it is of later than its file is none. Raises RequestError.
         """
         found = []
         for name in self._names(f"{run_id}.", ANSWER):
@@ -301,13 +307,15 @@ def _instant(text: str) -> datetime:
 
 
 def _content(path: str) -> tuple[bytes, os.stat_result]:
-    """Return the bytes of a file that nobody but its owner can have written, and what it is."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    """Return the bytes of a file that nobody but its owner can have written, and what it is.
+
+    Raises RequestError (``local_io_error``) for want of descriptors or memory: it may be a denial.
+    """
     try:
-        with open(os.open(path, flags), "rb") as stream:
+        with open(open_regular(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
             found = os.fstat(stream.fileno())
             # A second name could be somebody's link to a file that another wrote elsewhere.
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            if found.st_nlink != 1:
                 raise _Unfit("it is no file with one name")
             if found.st_mode & 0o022:
                 raise _Unfit("others than its owner may write it")
@@ -315,6 +323,9 @@ def _content(path: str) -> tuple[bytes, os.stat_result]:
                 raise _Unfit(f"it is larger than {MOST_BYTES} bytes")
             return stream.read(MOST_BYTES + 1), found
     except OSError as error:
+        if error.errno in _WANTING:
+            why = f"cannot read {path}: {error.strerror}"
+            raise RequestError("local_io_error", why, file=path) from None
         raise _Unfit(f"it cannot be read: {error.strerror}") from None
 
 

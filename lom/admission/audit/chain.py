@@ -20,10 +20,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lmm import filelock
+from lom.admission.files import open_regular
 
 GENESIS = "0" * 64
 HEAD_SUFFIX = ".head"
-_BLOCK = 64 * 1024
+_LOOKS = (64 * 1024, 1024 * 1024)  # bytes at the end of a log in which its last line is sought
 _LINE = re.compile(
     rb'(\{"seq":([1-9][0-9]{0,17}),"prev":"([0-9a-f]{64})".*),"hash":"([0-9a-f]{64})"\}', re.DOTALL
 )
@@ -41,23 +42,23 @@ class Link(NamedTuple):
 def append(path: str, record: Mapping[str, Any]) -> Link:
     """Append one line, whole and on disk when this returns; processes take turns.
 
-    Raises OSError: the file cannot be opened, locked within 10 s, or written.
+    Raises OSError: the file cannot be opened, locked within 10 s, or written; or it ends in so much
+    else that only a head could tell the last line, and there is none.
     """
     with _locked(path) as descriptor:
         size = os.fstat(descriptor).st_size
         last, complete = _last_link(descriptor, size)
-        head = read_head(path)
+        head = read_head(path, os.fstat(descriptor))
         if head and (last is None or head.seq > last.seq):
             last = head  # lines were moved or cut away: the gap must stay visible
+        if last is None and size > max(_LOOKS):
+            why = f"no line of a log is in its last {max(_LOOKS)} bytes"
+            raise OSError(errno.EINVAL, f"{why}, and no {path}{HEAD_SUFFIX} has the last one")
         link, line = _line(record, last)
-        text = line if complete else b"\n" + line
-        if os.write(descriptor, text) != len(text):
-            with contextlib.suppress(OSError):  # an append-only file keeps its broken line
-                os.ftruncate(descriptor, size)
-            raise OSError(errno.ENOSPC, "no space left for the whole line", path)
+        filelock.append(descriptor, line if complete else b"\n" + line)
         os.fsync(descriptor)
         with contextlib.suppress(OSError):  # an old head is still true
-            _write_head(path, link, os.fstat(descriptor).st_mode)
+            _write_head(path, link, os.fstat(descriptor))
     return link
 
 
@@ -81,21 +82,19 @@ def parse_line(line: bytes) -> Link | None:
 
 
 def _last_link(descriptor: int, size: int) -> tuple[Link | None, bool]:
-    """Return the last unbroken line's link and whether the file ends with a whole line."""
-    tail = b""
-    at = size
+    """Return the last unbroken line's link and whether the file ends with a whole line.
+
+    Who shares a log can append what is no line: all others wait while that is looked through.
+    """
     complete = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
-    while at > 0:
-        step = min(_BLOCK, at)
-        at -= step
-        tail = os.pread(descriptor, step, at) + tail
-        lines = tail.split(b"\n")
+    for most in _LOOKS:
+        at = max(0, size - most)
+        lines = os.pread(descriptor, most, at).split(b"\n")
         # What stands before the first line break may go on further up.
         for line in reversed(lines if at == 0 else lines[1:]):
             link = parse_line(line)
             if link:
                 return link, complete
-        tail = lines[0]
     return None, complete
 
 
@@ -114,22 +113,33 @@ def _locked(path: str) -> Iterator[int]:
         os.close(descriptor)  # gives the lock back
 
 
-def read_head(path: str) -> Link | None:
-    """Return number and hash of the last line as ``FILE.head`` has them, None if it does not."""
+def read_head(path: str, log: os.stat_result) -> Link | None:
+    """Return number and hash of the last line as ``FILE.head`` has them, None if it does not.
+
+    One that is neither of the ``log``'s owner nor of root nor of this user does not count.
+    """
     try:
-        with open(path + HEAD_SUFFIX, "rb") as stream:
-            found = _HEAD.fullmatch(stream.read(200))
+        with _head(path, log, os.O_RDONLY) as descriptor:
+            found = _HEAD.fullmatch(os.read(descriptor, 200))
     except OSError:
         return None
     return Link(int(found[1]), "", found[2].decode()) if found else None
 
 
-def _write_head(path: str, link: Link, mode: int) -> None:
+def _write_head(path: str, link: Link, log: os.stat_result) -> None:
     text = f'{{"seq":{link.seq},"hash":"{link.hash}"}}\n'.encode()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(path + HEAD_SUFFIX, flags, stat.S_IMODE(mode))
-    try:
+    with _head(path, log, os.O_WRONLY | os.O_CREAT) as descriptor:
         os.pwrite(descriptor, text, 0)  # in place: the folder may be closed to new files
         os.ftruncate(descriptor, len(text))
+
+
+@contextlib.contextmanager
+def _head(path: str, log: os.stat_result, flags: int) -> Iterator[int]:
+    flags |= os.O_NOFOLLOW
+    descriptor = open_regular(path + HEAD_SUFFIX, flags, stat.S_IMODE(log.st_mode))
+    try:
+        if os.fstat(descriptor).st_uid not in (log.st_uid, 0, os.geteuid()):
+            raise PermissionError(errno.EPERM, "it is somebody else's", path + HEAD_SUFFIX)
+        yield descriptor
     finally:
         os.close(descriptor)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from lmm import filelock
 from lom.admission.audit.chain import GENESIS, HEAD_SUFFIX, Link, parse_line, read_head
+from lom.admission.files import open_regular
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,12 @@ def _examine(raw: bytes, last: Link) -> tuple[Link | None, str | None]:
 
 def _snapshot(path: str) -> tuple[BinaryIO, int, Link | None]:
     """Open a file to read it; return it, its size and its head between two lines' writing."""
-    stream = open(path, "rb")  # noqa: SIM115 - the caller closes it
+    stream = open(open_regular(path, os.O_RDONLY), "rb")  # noqa: SIM115 - the caller closes it
     try:
         descriptor = stream.fileno()
         filelock.lock(descriptor, shared=True)
-        size, head = os.fstat(descriptor).st_size, read_head(path)
+        found = os.fstat(descriptor)
+        size, head = found.st_size, read_head(path, found)
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     except BaseException:
         stream.close()

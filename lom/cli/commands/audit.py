@@ -54,7 +54,8 @@ def verify(common: Common, files: tuple[str, ...], expect: str | None) -> int:
     common.emit(document, faults or [document], lambda view: _told(document))
     if not document["anchored"]:
         missing = head_file(paths[-1])
-        common.tell(f"there is no {missing}: lines cut from the end would not be missed")
+        why = f"there is no {missing} of the log's owner"
+        common.tell(f"{why}: lines cut from the end would not be missed")
     return ExitCode.FAILED if faults else ExitCode.OK
 
 

@@ -19,6 +19,8 @@ from lom.cli.app import run
 from lom.exit_codes import ExitCode
 from lom.planning.plan import Plan
 
+from .conftest import Rune, success
+
 NOOP = Path(__file__).resolve().parents[3] / "plugins" / "noop"
 
 
@@ -73,6 +75,33 @@ def test_each_caller_is_judged(budget: Budget) -> None:
         with rune.start(plan, caller=ann) as done:
             assert [result.ok for result in done] == [True]
     assert budget.callers == ["bob", "ann"]
+
+
+def test_when_a_person_has_answered_it_is_judged_again(budget: Budget, rune: Rune) -> None:
+    """They may take long: meanwhile hours end, and rules change."""
+    budget.most = 1
+    rune.plugin("t.wipe", success({}), risk="destructive")
+    asked: list[str] = []
+
+    def confirm(question: str) -> bool:
+        asked.append(question)
+        if len(asked) == 2:
+            rune.write("rune.yaml", "policy: {default: deny}\n")
+        return True
+
+    with Orchestrator() as library:
+        assert [one.ok for one in library.run("t.wipe", "web1", confirm=confirm)] == [True]
+        with pytest.raises(PolicyDenied, match="the default is deny"):
+            library.run("t.wipe", "web1", confirm=confirm)
+    rune.write("rune.yaml", "policy: {default: allow}\n")
+
+    def spend(question: str) -> bool:
+        budget.most = 0
+        return True
+
+    with Orchestrator() as library, pytest.raises(PolicyDenied, match="may pay for"):
+        library.run("t.wipe", "web1", confirm=spend)
+    assert len(asked) == 2
 
 
 def test_the_command_line_is_refused(budget: Budget, capfd: pytest.CaptureFixture[str]) -> None:

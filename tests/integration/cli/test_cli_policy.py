@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,23 @@ def test_a_decision_reads_the_machines_policy_once(fleet: Any) -> None:
         "rune.start(plan).wait()\nprint(len(count))\nrune.close()\n"
     )
     assert fleet.python(code, str(system)).text == "1\n"
+
+
+@pytest.mark.parametrize("name", ["etc/policy.yaml", "rune.yaml"])
+def test_what_stands_when_the_run_starts_decides(fleet: Any, name: str) -> None:
+    """However long it has waited: for its parameters, or for another run with its key."""
+    system = fleet.write("etc/policy.yaml", "default: allow\n")
+    command = (str(system), "run", "noop", "--params", "-")
+    with fleet.start(
+        *command, program=("-c", WITH_SYSTEM_POLICY), stdin=subprocess.PIPE
+    ) as waiting:
+        waiting.stdin.write(b" " * 1_000_000)  # more than a pipe holds: it reads, so it has begun
+        waiting.stdin.flush()
+        denial = "default: deny\n"
+        fleet.write(name, denial if name == "etc/policy.yaml" else f"policy: {{{denial[:-1]}}}\n")
+        _, err = waiting.communicate(b"{}", timeout=60)
+    assert waiting.returncode == 3, err
+    assert "the default is deny" in err.decode()
 
 
 def test_with_the_machines_inventory_other_hosts_are_denied(fleet: Any) -> None:

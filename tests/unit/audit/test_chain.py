@@ -169,6 +169,20 @@ def test_lines_longer_than_a_block_are_found_from_the_end(log: str) -> None:
     assert verify([log]).faults == ()
 
 
+def test_what_somebody_has_appended_keeps_nobody_waiting(log: str) -> None:
+    """The head tells the last line; where there is none, no second chain is begun."""
+    os.truncate(log, 2**30)
+    append(log, {"event": "next"})
+    with open(log, "rb") as stream:
+        stream.seek(2**30)
+        assert stream.read().startswith(b'\n{"seq":6,')
+    os.truncate(log, 2**31)
+    os.unlink(log + HEAD_SUFFIX)
+    with pytest.raises(OSError, match="no line of a log is in its last 1048576 bytes"):
+        append(log, {"event": "next"})
+    assert os.stat(log).st_size == 2**31
+
+
 def test_a_log_that_is_moved_away_goes_on_in_a_new_file(log: str) -> None:
     old = log + ".1"
     os.rename(log, old)
@@ -230,14 +244,28 @@ def test_a_lock_that_is_never_given_back_is_an_error(
     assert verify([log]).lines == 6
 
 
+@pytest.mark.needs_root
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
-    """RLIMIT_FSIZE cuts a write short, as a full disk does."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "none", tmp_path], check=True)
+    path = str(tmp_path / "audit.jsonl")
+    try:
+        append(path, {"event": "first"})
+        with pytest.raises(OSError, match="no space left for the whole line"):
+            append(path, {"text": "x" * 5000})
+        assert (verify([path]).lines, verify([path]).faults) == (1, ())
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_a_limit_on_files_leaves_no_half_line_where_none_can_be_taken_back(
+    tmp_path: Path,
+) -> None:
     path = str(tmp_path / "audit.jsonl")
     append(path, {"event": "first"})
     code = (
-        "import resource, signal, sys\n"
+        "import os, resource, sys\n"
         "from lom.admission.audit.chain import append\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "del os.ftruncate\n"  # as with a file that can only be appended to
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try:\n"
         "    append(sys.argv[1], {'text': 'x' * 2000})\n"
@@ -250,7 +278,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert "no space left" in done.stdout, done.stderr
+    assert "this process may write no file beyond 1000 bytes" in done.stdout, done.stderr
     assert (verify([path]).lines, verify([path]).faults) == (1, ())
 
 
@@ -273,6 +301,31 @@ def test_a_head_that_cannot_be_written_does_not_keep_a_line_out(log: str) -> Non
     append(log, {"event": "next"})
     report = verify([log])
     assert (report.lines, report.faults, report.anchored) == (6, (), False)
+
+
+def test_a_pipe_in_the_place_of_a_head_keeps_nobody_waiting(log: str) -> None:
+    os.unlink(log + HEAD_SUFFIX)
+    os.mkfifo(log + HEAD_SUFFIX)
+    report = verify([log])
+    assert (report.lines, report.faults, report.anchored) == (5, (), False)
+    append(log, {"event": "next"})
+    assert [record["seq"] for record in read(log)] == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(OSError, match="not a regular file"):
+        verify([log + HEAD_SUFFIX])
+
+
+@pytest.mark.needs_root
+def test_a_head_of_another_is_not_believed(log: str) -> None:
+    """It would hide what was cut from the end, or have lines missed that never were."""
+    Path(log + HEAD_SUFFIX).write_text(f'{{"seq":9,"hash":"{GENESIS}"}}\n')
+    assert verify([log]).faults
+    os.chown(log + HEAD_SUFFIX, 65534, -1)
+    report = verify([log])
+    assert (report.faults, report.anchored) == ((), False)
+    append(log, {"event": "next"})
+    assert verify([log]).faults == ()
+    os.chown(log, 65534, -1)
+    assert verify([log]).faults
 
 
 def test_a_line_is_plain_json(log: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -71,6 +72,20 @@ def test_add_says_where_it_could_not_write(tmp_path: Path) -> None:
         Unreachable, match=r"cannot remember the host key of h in .*file/known_hosts"
     ):
         add(tmp_path / "file" / "known_hosts", "h", 22, "ssh-ed25519", ED1)
+
+
+def test_add_under_a_limit_on_files_leaves_no_half_line(tmp_path: Path) -> None:
+    """It would be another key of that host, or none, and what is not noted is not accepted."""
+    path = tmp_path / "known_hosts"
+    path.write_text(f"x {K2}\n")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40, limits[1]))
+    try:
+        with pytest.raises(Unreachable, match="this process may write no file beyond"):
+            add(path, "h", 22, "ssh-ed25519", ED1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == f"x {K2}\n"
 
 
 def test_add_to_dev_null_leaves_it_alone() -> None:

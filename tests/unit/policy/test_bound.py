@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 SETTLED = """\
 import os, signal
@@ -29,3 +32,38 @@ def test_it_is_what_a_login_makes_it_and_no_terminal_stops_it() -> None:
     assert home != "/tmp"
     names = ["HOME", "LC_ALL", "LOGNAME", "PATH", "SHELL", "USER"]
     assert done.stdout.decode() == f"022 {home} {names}\n"
+
+
+IN_A_GROUP = """\
+set -e
+mount -t cgroup2 none "$1"
+group=$1/rune-test-$$
+mkdir -p "$group/own"
+trap 'rmdir "$group/own" "$group"' EXIT
+chown "$2" "$group"
+shift 2
+sh -c 'echo $$ >"$0/own/cgroup.procs"; exec "$@"' "$group" "$@"
+"""
+ENTERED = """\
+from lmm.errors import PolicyDenied
+from lom.admission.bound import Bound, settle
+try:
+    settle(Bound("rune", "SUDO_USER", "/"))
+    print("ok")
+except PolicyDenied as error:
+    print(error.reason, error.message)
+"""
+
+
+@pytest.mark.needs_root
+def test_it_does_not_start_where_others_could_freeze_it(tmp_path: Path) -> None:
+    """They would while it holds a lock that all wait for; the group above its own is enough."""
+    said = []
+    for owner in ("0", "65534"):
+        script = ["unshare", "--mount", "sh", "-c", IN_A_GROUP, "sh", str(tmp_path), owner]
+        command = [*script, sys.executable, "-c", ENTERED]
+        said.append(subprocess.run(command, capture_output=True, text=True, timeout=60))
+    assert said[0].stdout == "ok\n", said[0]
+    assert said[1].stdout.startswith("command_refused the account rune runs RUNE for"), said[1]
+    assert "rune-test-" in said[1].stdout
+    assert "belongs to nobody" in said[1].stdout

@@ -48,7 +48,8 @@ def lock(folder: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 def rune(folder: Path, lock: str) -> Iterator[Orchestrator]:
-    settings = Settings(safeguards=Safeguards(locks=(lock,), audit=()), ledger=False)
+    safeguards = Safeguards(locks=(lock,), audit=())
+    settings = Settings(safeguards=lambda: safeguards, ledger=False)
     with Orchestrator(plugin_paths=[folder.parent], settings=settings) as made:
         yield made
 

@@ -50,12 +50,12 @@ def load(tmp_path: Path, **environ: str) -> Settings:
 def safeguards(tmp_path: Path, **environ: str) -> Safeguards:
     found = load(tmp_path, **environ).safeguards
     assert found is not None
-    return found
+    return found()
 
 
 def test_nothing_is_asked_where_nothing_is_said(tmp_path: Path, project: Path) -> None:
     project.write_text("concurrency: 3\n")
-    assert load(tmp_path).safeguards is None
+    assert safeguards(tmp_path) == Safeguards()
 
 
 def test_the_documented_examples_are_read(tmp_path: Path, project: Path, system: Path) -> None:

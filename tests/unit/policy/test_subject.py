@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -165,11 +166,12 @@ def test_what_does_not_decide_is_not(change: Callable[[], Plan]) -> None:
     assert digest(change()) == DIGEST
 
 
-def asked(
-    path: Path, subject: Mapping[str, Any], demands: tuple[Demand, ...]
-) -> tuple[ApprovalFolder, ApprovalRequest]:
+DEMANDS = (Demand("r", "p", ("a",), 60.0),)
+
+
+def asked(path: Path, subject: Mapping[str, Any]) -> tuple[ApprovalFolder, ApprovalRequest]:
     user = current_caller({}, {}).user
-    request = ApprovalRequest("r1", user, datetime.now(UTC), demands, subject)
+    request = ApprovalRequest("r1", user, datetime.now(UTC), DEMANDS, subject)
     folder = ApprovalFolder(str(path), {})
     folder.ask(request)
     return folder, request
@@ -177,9 +179,7 @@ def asked(
 
 @pytest.mark.needs_root
 def test_another_cannot_say_that_an_approval_was_used(tmp_path: Path) -> None:
-    folder, _ = asked(
-        tmp_path, subject_of(BASE, load_scripts(BASE)), (Demand("r", "p", ("a",), 60.0),)
-    )
+    folder, _ = asked(tmp_path, subject_of(BASE, load_scripts(BASE)))
     mark = tmp_path / "r1.used.json"
     mark.touch()
     os.chown(mark, 65534, 65534)
@@ -194,14 +194,38 @@ def test_another_cannot_say_that_an_approval_was_used(tmp_path: Path) -> None:
     assert not folder.use("r1")
 
 
+def test_no_folder_in_the_place_of_a_request_or_an_answer_keeps_a_descriptor(
+    tmp_path: Path,
+) -> None:
+    folder, _ = asked(tmp_path, subject_of(BASE, load_scripts(BASE)))
+    for name in ("r1.1.answer.json", "r1.2.answer.json", "r2.request.json"):
+        (tmp_path / name).mkdir()
+    before = os.listdir("/proc/self/fd")
+    assert folder.answers("r1") == []
+    assert [one.run_id for one in folder.requests()] == ["r1"]
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_what_cannot_be_read_for_want_of_descriptors_is_an_error(tmp_path: Path) -> None:
+    """An answer may be a denial: it is not taken for none."""
+    folder, _ = asked(tmp_path, subject_of(BASE, load_scripts(BASE)))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(RequestError, match="Too many open files") as caught:
+            folder.read("r1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert caught.value.reason == "local_io_error"
+
+
 def test_a_subject_is_the_same_after_it_was_a_file(tmp_path: Path) -> None:
     plan = made(replace(HOST, ssh=SSH, ssm=SSM))
     subject = subject_of(plan, load_scripts(plan))
-    demands = (Demand("r", "p", ("a",), 60.0),)
-    folder, request = asked(tmp_path, subject, demands)
+    folder, request = asked(tmp_path, subject)
     found = folder.read("r1")
     assert (found.plan_hash, found.user, found.demands) == (
         plan_hash(subject),
         request.user,
-        demands,
+        DEMANDS,
     )
