@@ -72,9 +72,9 @@ def settle(account: Bound | None) -> None:
 
     Of the environment stay who asks, what only looks, and ``RUNE_SECRET_…``. A terminal cannot stop
     the process: it may hold a lock that the runs of all callers wait for. ``RUNE_ASKER`` keeps the
-    connections that outlive the process apart by who asks: they have the limits of its caller. Raises
-    PolicyDenied (``command_refused``) where others could freeze it; that is not recorded, as it
-    takes a lock.
+    connections that outlive the process apart by who asks: they have the limits of its caller.
+    Raises PolicyDenied (``command_refused``) where others could freeze it; that is not recorded, as
+    it takes a lock.
     """
     if account and (why := foreign_group()):
         raise PolicyDenied(
