@@ -89,6 +89,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=rooted)
 
 
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what is loaded now and stays."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Learn from a worker how many tests it left out: all workers see the same ones."""
@@ -183,14 +189,13 @@ def _isolate(private: Path) -> None:
 
 def _left(look: Callable[[], list[str]]) -> list[str]:
     """Return what ``look`` still finds after patience and a garbage collection."""
-    until = time.monotonic() + PATIENCE_S
-    found = look()
-    if found:
-        gc.collect()
-        found = look()
-    while found and time.monotonic() < until:
+    start = time.monotonic()
+    collected = False
+    while (found := look()) and time.monotonic() < start + PATIENCE_S:
         time.sleep(0.02)
-        found = look()
+        if not collected and time.monotonic() > start + 0.1:  # it costs more than most tests
+            gc.collect()
+            collected = True
     return found
 
 
