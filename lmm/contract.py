@@ -229,8 +229,6 @@ def _worded(schema: dict[str, JSON], instance: JSON, hide: Callable[[str], str])
 def authority(schema: dict[str, JSON], on_secret: Callable[[JSON], None] | None = None) -> Any:
     """Return jsonschema's validator of ``schema``; ``on_secret`` is given writeOnly values."""
     jsonschema: Any = import_module("jsonschema")
-    referencing: Any = import_module("referencing")
-    standard: Any = import_module("jsonschema_specifications").REGISTRY
 
     def pattern(validator: Any, pattern: str, instance: JSON, _: JSON) -> Iterator[Any]:
         # ECMA-262 as the fast path reads it: Python's $ also matches before a final newline,
@@ -242,13 +240,21 @@ def authority(schema: dict[str, JSON], on_secret: Callable[[JSON], None] | None 
         if marked is True and on_secret is not None:
             on_secret(instance)
 
-    def resource(uri: str) -> Any:
-        return referencing.Resource.from_contents(_retrieve(uri))
-
     kind = jsonschema.validators.extend(
         jsonschema.Draft202012Validator, {"pattern": pattern, "writeOnly": write_only}
     )
-    return kind(schema, registry=referencing.Registry(retrieve=resource).combine(standard))
+    return kind(schema, registry=_registry())
+
+
+@functools.cache
+def _registry() -> Any:
+    """Return all documents that a reference may lead to; jsonschema would read one that it has to
+    retrieve at every reference to it."""
+    referencing: Any = import_module("referencing")
+    standard: Any = import_module("jsonschema_specifications").REGISTRY
+    documents = [_retrieve(f"{BASE_URI}{name}.json") for name in (*SPECS, "common")]
+    read = [referencing.Resource.from_contents(document) for document in documents]
+    return referencing.Registry().with_resources((one.id(), one) for one in read).combine(standard)
 
 
 @functools.lru_cache(maxsize=512)

@@ -37,6 +37,8 @@ WORKER = os.environ["PYTEST_LEAK_WORKER"] = secrets.token_hex(8)
 SHARED = Path(tempfile.gettempdir(), f"rune-tests-{SESSION}")
 MARKS: dict[str, str | None] = {"PYTEST_LEAK_WORKER": WORKER}
 
+SIGNALS = sorted(signal.valid_signals() - {signal.SIGALRM})  # pytest-timeout's
+
 BUCKET = "rune"
 PATIENCE_S = 5.0  # for what ends by itself right after the test
 REMOVED = ("RUNE_", "AWS_", "XDG_", "SSH_")
@@ -85,6 +87,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     getattr(config, "workeroutput", {})["rooted"] = len(rooted)
     items[:] = [item for item in items if item not in rooted]
     config.hook.pytest_deselected(items=rooted)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what is loaded now and stays."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -181,24 +189,30 @@ def _isolate(private: Path) -> None:
 
 def _left(look: Callable[[], list[str]]) -> list[str]:
     """Return what ``look`` still finds after patience and a garbage collection."""
-    until = time.monotonic() + PATIENCE_S
-    found = look()
-    if found:
-        gc.collect()
-        found = look()
-    while found and time.monotonic() < until:
+    start = time.monotonic()
+    collected = False
+    while (found := look()) and time.monotonic() < start + PATIENCE_S:
         time.sleep(0.02)
-        found = look()
+        if not collected and time.monotonic() > start + 0.1:  # it costs more than most tests
+            gc.collect()
+            collected = True
     return found
 
 
 def _left_processes(before: set[int], keeps: bool) -> list[str]:
+    others = set(before)  # who is another's once stays it, and there may be many
+
+    def is_ours(pid: int) -> bool:
+        marked = processes.is_marked(pid, MARKS)
+        if marked or processes.descends(pid, os.getpid()):
+            return True
+        if marked is False:
+            others.add(pid)
+        return False
+
     def look() -> set[int]:
-        new = set(processes.all_pids()) - before
-        if not new:
-            return set()
-        new &= processes.descendants(os.getpid()) | processes.marked(MARKS)
-        return {pid for pid in new if not (keeps and processes.name(pid) in ("ssh", "sshd"))}
+        ours = filter(is_ours, set(processes.all_pids()) - others)
+        return {pid for pid in ours if not (keeps and processes.name(pid) in ("ssh", "sshd"))}
 
     def described() -> list[str]:
         own = str(os.getpid())
@@ -238,10 +252,7 @@ def _process_state() -> dict[str, Any]:
             for name, one in loggers.items()
             if isinstance(one, logging.Logger) and one.disabled
         },
-        "the handling of signals": [
-            signal.getsignal(one)
-            for one in sorted(signal.valid_signals() - {signal.SIGALRM})  # pytest-timeout's
-        ],
+        "the handling of signals": [signal.getsignal(one) for one in SIGNALS],
     }
 
 
@@ -262,8 +273,12 @@ def _new_descriptors(before: dict[int, str], keeps: bool) -> list[str]:
 
 
 def _plugin_directories() -> set[Path]:
-    found = {path for top in ("/dev/shm", "/tmp") for path in Path(top).glob(".rune-*")}
-    return {path for path in found if not path.name.startswith(".rune-receipts-")}
+    return {
+        Path(top, name)
+        for top in ("/dev/shm", "/tmp")
+        for name in os.listdir(top)
+        if name.startswith(".rune-") and not name.startswith(".rune-receipts-")
+    }
 
 
 def _still_there(directories: set[Path]) -> list[str]:

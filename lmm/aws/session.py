@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import boto3
 import botocore.credentials
+import botocore.loaders
 import botocore.session
 from botocore import exceptions
 from botocore.config import Config
@@ -132,9 +134,21 @@ class Clients:
             client.close()
 
 
+class _Models(botocore.loaders.JSONFileLoader):
+    """Reads botocore's models of services, each once for all sessions: it takes 50 ms and more."""
+
+    @functools.cache  # noqa: B019  (one for the process)
+    def load_file(self, file_path: str) -> Any:
+        return super().load_file(file_path)
+
+
+_MODELS = _Models()
+
+
 def _session(account: AwsAccount) -> boto3.Session:
     """Return a session of the profile, in the role that is to be assumed."""
     base = botocore.session.Session(profile=account.profile)
+    base.get_component("data_loader").file_loader = _MODELS
     if account.region:
         base.set_config_variable("region", account.region)
     if account.role_arn:

@@ -11,23 +11,16 @@ import os
 import signal
 import time
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
-
-PROC = Path("/proc")
 
 
 def all_pids() -> list[int]:
     """Return the id of every process that this machine shows us."""
-    return [int(name) for name in os.listdir(PROC) if name.isdigit()]
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def stat_fields(pid: int) -> list[str]:
     """Return the fields of ``/proc/PID/stat`` after the command: state, ppid, … ([] if gone)."""
-    try:
-        text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    return text.rpartition(")")[2].split()
+    return _read(pid, "stat").rpartition(b")")[2].decode("ascii").split()
 
 
 def is_alive(pid: int) -> bool:
@@ -53,31 +46,37 @@ def descendants(root: int) -> set[int]:
     return found
 
 
+def descends(pid: int, root: int) -> bool:
+    """Whether ``root`` is the parent, grandparent, … of the process."""
+    while fields := stat_fields(pid):
+        pid = int(fields[1])
+        if pid == root:
+            return True
+    return False
+
+
 def environment(pid: int) -> dict[str, str]:
     """Return the environment a process was started with ({} where it cannot be read)."""
-    try:
-        data = (PROC / str(pid) / "environ").read_bytes()
-    except OSError:
-        return {}
-    pairs = (item.partition(b"=") for item in data.split(b"\0") if b"=" in item)
+    pairs = (item.partition(b"=") for item in _read(pid, "environ").split(b"\0") if b"=" in item)
     return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
 
 
 def marked(marks: Mapping[str, str | None]) -> set[int]:
     """Return the processes that carry any of these variables; ``None`` means any value."""
-    needles = [
-        os.fsencode(name + "=" + (value or "")) + (b"" if value is None else b"\0")
+    return {pid for pid in all_pids() if is_marked(pid, marks)}
+
+
+def is_marked(pid: int, marks: Mapping[str, str | None]) -> bool | None:
+    """Whether the process carries any of these variables; None where no environment is to be read,
+    as of a zombie, another user's process, or one that becomes another program just now."""
+    data = _read(pid, "environ")
+    if not data:
+        return None
+    return any(
+        os.fsencode(f"\0{name}={value or ''}") + (b"" if value is None else b"\0")
+        in b"\0" + data + b"\0"
         for name, value in marks.items()
-    ]
-    found = set()
-    for pid in all_pids():
-        try:
-            data = b"\0" + (PROC / str(pid) / "environ").read_bytes() + b"\0"
-        except OSError:
-            continue
-        if any(b"\0" + needle in data for needle in needles):
-            found.add(pid)
-    return found
+    )
 
 
 def describe(pid: int) -> str:
@@ -85,12 +84,8 @@ def describe(pid: int) -> str:
     fields = stat_fields(pid)
     if not fields:
         return f"{pid} (gone)"
-    with contextlib.suppress(OSError):
-        words = (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").strip()
-        name = (PROC / str(pid) / "comm").read_bytes().strip()
-        text = (words or name).decode("utf-8", "replace")
-        return f"{pid} (state {fields[0]}, parent {fields[1]}): {text[:200]}"
-    return f"{pid} (gone)"
+    words = _read(pid, "cmdline").replace(b"\0", b" ").strip().decode("utf-8", "replace")
+    return f"{pid} (state {fields[0]}, parent {fields[1]}): {(words or name(pid))[:200]}"
 
 
 def end(pids: Iterable[int], patience_s: float = 2.0) -> None:
@@ -122,14 +117,20 @@ def wait_gone(pids: Collection[int], patience_s: float) -> set[int]:
 def owner(pid: int) -> int | None:
     """Return the user id the process runs as (``None`` if gone)."""
     try:
-        return (PROC / str(pid)).stat().st_uid
+        return os.stat(f"/proc/{pid}").st_uid
     except OSError:
         return None
 
 
 def name(pid: int) -> str:
     """Return the command name, at most 15 characters ("" if gone)."""
+    return _read(pid, "comm").decode("utf-8", "replace").strip()
+
+
+def _read(pid: int, file: str) -> bytes:
+    """Return what is in a file of ``/proc/PID``; nothing if the process is gone, or not ours."""
     try:
-        return (PROC / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").strip()
+        with open(f"/proc/{pid}/{file}", "rb", buffering=0) as stream:
+            return stream.read()
     except OSError:
-        return ""
+        return b""

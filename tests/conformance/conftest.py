@@ -185,6 +185,7 @@ class Keeper:
     """Makes invocations with a receipt, finds the receipts, and removes them."""
 
     PLACES = (Path("/var/tmp"), Path("/dev/shm"))
+    ENDINGS = ("state", "out", "err", "stop")
 
     def __init__(self) -> None:
         self._keys: list[str] = []
@@ -210,16 +211,19 @@ class Keeper:
         return result
 
     def files(self, invocation: Invocation) -> dict[str, Path]:
-        return {path.suffix[1:]: path for path in self._found(f"*/{invocation.receipt}.*")}
+        return {path.suffix[1:]: path for path in self._found(str(invocation.receipt))}
 
-    def _found(self, pattern: str) -> list[Path]:
-        """Return what lies in the folders of receipts, which tests beside this one remove, too."""
+    def _found(self, key: str) -> list[Path]:
+        """Return the files of a receipt; folders of receipts, which may hold thousands, are not
+        listed, and tests beside this one remove them, too."""
         while True:
             try:
-                places = (place.glob(f".rune-receipts-*/{pattern}") for place in self.PLACES)
-                return [path for found in places for path in found]
+                folders = [f for place in self.PLACES for f in place.glob(".rune-receipts-*/*")]
+                break
             except FileNotFoundError:
                 continue
+        files = (folder / f"{key}.{ending}" for folder in folders for ending in self.ENDINGS)
+        return [path for path in files if path.exists()]
 
     def state(self, invocation: Invocation) -> str:
         path = self.files(invocation).get("state")
@@ -227,11 +231,11 @@ class Keeper:
 
     def clear(self) -> None:
         """Remove the receipts, when the shells that may still write to them have ended."""
-        files = [path for key in self._keys for path in self._found(f"*/{key}.*")]
+        files = [path for key in self._keys for path in self._found(key)]
         words = [path.read_text().split() for path in files if path.suffix == ".state"]
         shells = {int(found[3]) for found in words if found[:1] == ["started"]}
         processes.wait_gone(shells, 15.0)
-        files = [path for key in self._keys for path in self._found(f"*/{key}.*")]
+        files = [path for key in self._keys for path in self._found(key)]
         for path in files:
             path.unlink(missing_ok=True)
         folders = [folder for path in files for folder in path.parents[:2]]
