@@ -57,7 +57,7 @@ class Settings:
     state_dir: str | None = None
     ledger: bool = True
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    safeguards: Callable[[], Safeguards] | None = None
+    safeguards: Callable[[], Safeguards] | None = field(default=None, compare=False)
 
 
 KEYS = tuple(one.name for one in fields(Settings) if one.name not in ("sources", "safeguards"))

@@ -9,13 +9,14 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from lmm.errors import RequestError
 from lmm.ownership import make_private
 from lmm.temporary import private_folder
-from lom.ledger.sqlite.schema import APPLICATION_ID, STEPS, migrate, user_version
+from lom.ledger.sqlite.schema import APPLICATION_ID, STEPS, migrate
 
 BUSY_S = 5.0  # how long to wait for another process that writes
 
@@ -107,7 +108,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if check_version(connection, path) < len(STEPS):
         # Only a file without tables takes this.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
+        _turn_to_wal(connection)
         with transaction(connection):
             check_version(connection, path)  # another process may have been faster
             migrate(connection)
@@ -115,6 +116,19 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     # can take the newest ones, and costs no fsync for every target.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _turn_to_wal(connection: sqlite3.Connection) -> None:
+    """SQLite itself does not wait here for others that make the same file."""
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if _primary(error) != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def connect_reader(path: Path) -> sqlite3.Connection | None:
@@ -213,12 +227,17 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+# One statement sees one state of the file: others may just be making it.
+_WHAT_IT_IS = """
+SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema)
+FROM pragma_user_version, pragma_application_id"""
+
+
 def check_version(connection: sqlite3.Connection, path: Path) -> int:
     """Return the file's version. Raises RequestError for what is no ledger, or a newer one."""
-    version = user_version(connection)
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version: int
+    version, application, tables = connection.execute(_WHAT_IT_IS).fetchone()
     if application != APPLICATION_ID:
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if version or tables:
             raise _refusal("ledger_corrupt", path, "it is a database of something else")
     elif version > len(STEPS):

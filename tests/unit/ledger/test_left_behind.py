@@ -6,11 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from lmm.testing import Account
+from lom.ledger.sqlite.database import connect_reader, connect_writer
 from lom.ledger.sqlite.reader import SqliteReader
 from lom.ledger.sqlite.writer import SqliteLedger
 from tests.accounts import as_user
@@ -82,6 +85,23 @@ def test_a_ledger_that_was_half_made(path: Path) -> None:
         assert reader.runs() == []
     assert not Path(f"{path}-journal").exists()
     SqliteLedger(path).begin(facts(), lambda: None).close()
+
+
+def test_many_make_it_at_once(path: Path) -> None:
+    """None takes what another is just making for a database of something else, or for locked."""
+    meet = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        meet.wait(30)
+        if number % 2:
+            connect_writer(path).close()
+        elif found := connect_reader(path):
+            found.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(repeats(40)):
+            shutil.rmtree(path.parent, ignore_errors=True)
+            list(pool.map(work, range(8)))
 
 
 def test_killed_at_any_moment_of_the_first_run(path: Path) -> None:
