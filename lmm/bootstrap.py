@@ -179,8 +179,9 @@ class End(NamedTuple):
     """The host's last word: the plugin's exit status, and why it ended.
 
     ``reason`` is exit, timeout, cancel, disconnect or flood after the plugin ran; missing, short,
-    old_bash, want (files), no_directory or no_receipt when it never started, taken when this stream
-    did not start it. The answer to an inquiry may also be unknown (never started), gone, forgotten.
+    old_bash, no_guard, want (files), no_directory or no_receipt when it never started, taken when
+    this stream did not start it. The answer to an inquiry may also be unknown (it never started),
+    gone, forgotten.
     """
 
     status: int

@@ -47,19 +47,21 @@ rune_note() { # FILE
 
 # Feeds the plugin and guards it. It works on alone if the main shell dies. When the plugin ends by
 # itself the main shell kills the guard with KILL: `read` can miss any other signal that comes just
-# before it blocks. A guard that kills the tree is told by a file, as bash loses trapped signals.
-rune_guard() { # PAYLOAD_LEN TIMEOUT_S; fd 3: control, stdout: the plugin's stdin
-  if (($1 > 4000)); then # more than a pipe surely holds, and the plugin may never read it
-    printf '%s' "$rune_payload" &
-  else
-    printf '%s' "$rune_payload"
-  fi
-  exec >/dev/null
+# before it blocks. A guard that kills the tree is told by a file, as bash loses trapped signals. The
+# plugin starts after a first byte: it may take all processes that the account may have.
+rune_guard() { # PAYLOAD_LEN TIMEOUT_S; fd 3: control, stdout: a byte, then the plugin's stdin
+  local deadline
   rune_clock
   # shellcheck disable=SC2154 # from rune_clock
-  set -- $((rune_tick + 10#${2/./} / 10))
-  exec 4> >(rune_second "$1") # before the plugin has taken all processes that the account may have
-  rune_watch "$1"
+  deadline=$((rune_tick + 10#${2/./} / 10))
+  exec 4> >(rune_second "$deadline" >/dev/null)
+  if (($1 > 4000)); then # more than a pipe surely holds, and the plugin may never read it
+    printf '.%s' "$rune_payload" &
+  else
+    printf '.%s' "$rune_payload"
+  fi
+  exec >/dev/null
+  rune_watch "$deadline"
 } 2>/dev/null
 
 # Waits for the deadline, a cancel or the end of control, notes which, and kills the tree.
@@ -102,6 +104,7 @@ rune_halt() {
 rune_second() { # DEADLINE
   IFS= read -r
   rune_over && return
+  exec 4> >(rune_second "$1")
   set -- "$1" "$rune_dir"/.halt.*
   if [[ -e $2 ]]; then rune_halt; else rune_watch "$1" second; fi
 }
@@ -194,6 +197,7 @@ rune_main() {
   if [[ ${rune_mode-} == continue ]]; then rune_survive; else exec 3<&0; fi
   exec 4< <(rune_guard "$payload_len" "$timeout")
   guard=$!
+  LC_ALL=C IFS= read -rN 1 -u 4 i || rune_end 100 no_guard
   [[ ${rune_mode-} != kill ]] || rune_tap
   set -m # a process group of its own for the plugin
   (

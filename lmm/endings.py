@@ -106,6 +106,8 @@ def _not_started(end: End) -> RuneError:
         case "short":
             words = "the connection dropped while sending, or somebody else has read from its input"
             return Unreachable("connection_reset", words)
+        case "no_guard":
+            return HostError("bootstrap_failed", "the host lets the account start no process")
         case "old_bash":
             return HostError("bootstrap_failed", f"the host's bash is too old: {end.detail}")
         case _:

@@ -63,8 +63,8 @@ rune_nap() { # SECONDS
 # mark in their environment, children of the main shell outside its own process group, whatever
 # descends from those or shares a process group with them, and what an earlier look of the same
 # rune_kill has found and may kill: its parent may be dead. Sets rune_first to the plugin's first
-# process while it lives, for each process rune_parent[PID] and rune_start[PID], and rune_moving[PID] if
-# it is not stopped. Looking AGAIN it
+# process while it lives, for each process rune_parent[PID] and rune_start[PID], and rune_moving[PID] to
+# its state if it is not stopped. Looking AGAIN it
 # passes over those that were certainly none of it. NEAR it looks at no environment, as others can
 # make that costly.
 rune_scan() { # [again|near]
@@ -85,9 +85,9 @@ rune_scan() { # [again|near]
     if [[ $state == [ZX]* ]]; then # the first thread of it has ended
       ((stat[17] > 1)) || continue
       tasks=("$proc"/task/*) proc=${tasks[-1]} # the others still have its environment
-      rune_moves "$pid" && rune_moving[pid]=1
+      rune_moves "$pid" && rune_moving[pid]=R
     elif [[ $state != [Tt]* ]]; then
-      rune_moving[pid]=1
+      rune_moving[pid]=${state:0:1}
     fi
     rune_parent[pid]=${stat[1]} group[$pid]=${stat[2]} rune_start[pid]=${stat[19]}
     [[ ${rune_known[pid]-} == "${stat[19]}" ]] && hit[$pid]=1
@@ -142,6 +142,7 @@ rune_freeze() {
   local pid calm='' again='' end
   local -a still=()
   rune_scan near
+  rune_see_busy
   kill -STOP "${rune_found[@]}"
   rune_clock
   ((end = rune_tick + 100))
@@ -167,28 +168,34 @@ rune_waits() { # PID
   [[ $text == *$'\n'ShdPnd:?$term$'\n'* && $text != *$'\n'State:?Z* ]]
 } 2>/dev/null
 
-# Lets what blocks TERM go on alone to take it, for at most a second: bash and Python block it while
-# they start a command, others to read it. What has a child for longer than a moment stays stopped:
-# it may wait for that, and would run its next command.
-rune_warn() {
-  local pid age waiting=1 began
-  local -a busy=()
+# Notes who is about to start something, or has just done so: what runs, and has a young child.
+rune_see_busy() {
+  local pid
   rune_clock
-  began=$rune_tick
   for pid in "${rune_found[@]}"; do
-    ((age = began - rune_start[pid], age < 20 && age > -20)) || busy[rune_parent[pid]]=1
+    [[ ${rune_moving[pid]-} != [RD] ]] || rune_busy[pid]=1
+    ((rune_tick - rune_start[pid] >= 20 || rune_start[pid] - rune_tick >= 20)) || rune_busy[rune_parent[pid]]=1
   done
+}
+
+# Lets what blocks TERM go on alone to take it, for at most half a second: bash and Python block it
+# while they start a command, others to read it. What only has children from before stays stopped: it
+# may wait for one, and would run its next command.
+rune_warn() {
+  local pid waiting=1 end
+  local -a parents=()
+  rune_see_busy
+  ((end = rune_tick + 50))
+  for pid in "${rune_found[@]}"; do parents[rune_parent[pid]]=1; done
   for pid in "${rune_found[@]}"; do
-    if [[ ! ${busy[pid]-} ]] && ! rune_heeds "$pid" && [[ $rune_blocks ]]; then
+    if [[ ${rune_busy[pid]-} || ! ${parents[pid]-} ]] && ! rune_heeds "$pid" && [[ $rune_blocks ]]; then
       rune_asked[pid]=1
       kill -TERM "$pid"
-    elif [[ ! ${rune_asked[rune_parent[pid]]-} ]]; then
-      continue
+      kill -CONT "$pid"
     fi
-    kill -CONT "$pid" # what was just started, too: stopped it would be a reason to go on
   done
   ((${#rune_asked[@]})) || return
-  while [[ $waiting ]] && ((rune_tick - began < 100)); do
+  while [[ $waiting ]] && ((rune_tick < end)); do
     waiting=''
     for pid in "${!rune_asked[@]}"; do rune_waits "$pid" && waiting=1; done
     rune_nap 0.02
@@ -201,15 +208,16 @@ rune_warn() {
 # would go on when its child dies. Children first: when the last parent outside of a process group
 # ends, the kernel has all that is stopped in the group go on.
 rune_strike() { # [KILL]
-  local pid
+  local pid i
   local -a asking=() heeding=() others=()
-  for pid in "${rune_found[@]}"; do
+  for ((i = ${#rune_found[@]} - 1; i >= 0; i--)); do
+    pid=${rune_found[i]}
     if [[ ! ${1-} && ${rune_asked[pid]-} ]] && ! rune_waits "$pid"; then
-      heeding=("$pid" "${heeding[@]}")
+      heeding+=("$pid")
     elif [[ ! ${1-} ]] && rune_heeds "$pid"; then
-      heeding=("$pid" "${heeding[@]}") asking=("$pid" "${asking[@]}")
+      heeding+=("$pid") asking+=("$pid")
     else
-      others=("$pid" "${others[@]}")
+      others+=("$pid")
     fi
   done
   kill -TERM "${asking[@]}"
@@ -223,7 +231,7 @@ rune_strike() { # [KILL]
 # alone; NOTE is made before one that lives gets its TERM.
 rune_kill() { # NOTE
   local asked
-  local -a rune_known=() rune_asked=()
+  local -a rune_known=() rune_asked=() rune_busy=()
   rune_freeze
   if [[ ! -e $1 ]] && rune_there; then
     if [[ ! $rune_first ]] || ! kill -0 "${rune_found[@]}"; then

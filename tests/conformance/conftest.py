@@ -41,7 +41,8 @@ GUARD = """\
 kill_guard() {
   local i next
   for ((i = 0; i < 100; i++)); do
-    read -r next _ </proc/$guard/task/$guard/children && break
+    read -r next _ </proc/$guard/task/$guard/children
+    [[ $next ]] && break
     sleep 0.05
   done
   kill -KILL $guard

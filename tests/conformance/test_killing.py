@@ -231,9 +231,10 @@ time.sleep(1.5)"""
     [
         "trap 'exit 0' TERM; echo >{up}; while :; do /bin/true; done",
         f"export up={{up}}; exec python3 -c '{FORKS}'",
+        "trap 'exit 0' TERM; sleep 600 & echo >{up}; while :; do /bin/true; done",
         f"export up={{up}}; exec python3 -c '{READS}'",
     ],
-    ids=["bash", "python", "sigwait"],
+    ids=["bash", "python", "beside-another", "sigwait"],
 )
 def test_what_blocks_term_for_a_moment_or_to_read_it_takes_it(
     streaming: Any, scratch: Path, script: str
@@ -276,16 +277,13 @@ open("{scratch}/pid", "w").write(str(os.getpid()))
 
 # Takes every process that its account may have, and none of them acts on TERM at once.
 CROWD = """\
-import os, signal, time
-signal.signal(signal.SIGTERM, lambda *_: time.sleep(600))
-for _ in range(100):
-    try:
-        if not os.fork():
-            break
-    except BlockingIOError:
-        open("{full}", "w").close()
-        break
-time.sleep(600)"""
+$SIG{TERM} = sub { sleep 600 };
+for (1 .. 100) {
+    my $child = fork;
+    if (!defined $child) { open my $full, ">", "%s"; last }
+    last if !$child;
+}
+sleep 600"""
 
 
 @pytest.mark.needs_root
@@ -296,11 +294,11 @@ def test_a_plugin_that_takes_all_processes_is_killed(
 ) -> None:
     with Account(bashrc="ulimit -u 40") as made:
         host = host_factory(sshd.target("x", user=made.name, transport=transport))
-        script = CROWD.format(full=public / "full")
+        script = CROWD % (public / "full")
         if cancelled:
             watcher = host.cancel_when(lambda: (public / "full").exists())
         limits = Limits(60.0 if cancelled else 3.0, grace_s=60.0)
-        result = host.run(script, interpreter=("python3",), limits=limits)
+        result = host.run(script, interpreter=("perl",), limits=limits)
         if cancelled:
             watcher.join()
         assert (public / "full").exists()

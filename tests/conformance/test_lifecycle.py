@@ -229,7 +229,7 @@ def test_dropped_connection_leaves_no_process(remote: Any, sshd: Sshd, scratch: 
 def test_a_killed_guard_has_a_successor(
     remote: Any, proxy: TcpProxy, scratch: Path, killed: int
 ) -> None:
-    """After a second the guard has a child that takes its place, and then has one, too."""
+    """The guard has a child that takes its place, and then has one, too."""
     script = f"""{GUARD}
 for ((n = 0; n < {killed}; n++)); do kill_guard; done
 echo ${{0%/*}} >{scratch}/where
