@@ -16,6 +16,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -29,6 +30,9 @@ from hypothesis import settings
 from lmm.testing import Account, Sshd, loopback, processes
 from lmm.testing.aws import FakeAws
 from lmm.testing.aws.fake import MARK, REGION
+
+# Where PYTHONDONTWRITEBYTECODE is set, each worker would compile all tests anew: 7 s of CPU.
+sys.dont_write_bytecode = False
 
 # Carried by all that this run, or this worker, starts; not RUNE_…, which would be a setting.
 SESSION = os.environ.setdefault("PYTEST_LEAK_SESSION", secrets.token_hex(8))
