@@ -111,7 +111,7 @@ def test_no_further_file_can_be_made_while_the_plugin_runs(tmp_path: Path, trans
     with Sshd(config=[f"ForceCommand {login}"]) as server:
         host = Host(server.target("x", transport=transport), pool)
         try:
-            result = host.run(script, limits=Limits(timeout_s=10))
+            result = host.run(script, limits=Limits(timeout_s=5))
         finally:
             pool.close()
             disconnect()
@@ -132,7 +132,8 @@ def test_a_disk_that_fills_while_the_receipt_is_written(tmp_path: Path, small_di
     with Sshd(config=[f"ForceCommand {login}"]) as server:
         host = Host(server.target("x", transport="ssh"), pool)
         try:
-            (result,) = host.carry(keep(host, script, OnDisconnect.CONTINUE))
+            limits = Limits(timeout_s=5)
+            (result,) = host.carry(keep(host, script, OnDisconnect.CONTINUE, limits=limits))
         finally:
             pool.close()
     assert (result.outcome, result.reason) == (Outcome.LOST, "receipt_incomplete")

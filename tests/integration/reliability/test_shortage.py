@@ -21,13 +21,13 @@ from tests.support.errors import error_of
 
 from .conftest import TRANSPORTS, Fleet
 
-COUNTS = {"local": 120, "ssh": 120, "openssh": 40}  # each login of openssh is a process
+COUNTS = {"local": 60, "ssh": 60, "openssh": 30}  # each login of openssh is a process
 
 
 @pytest.fixture(scope="module")
 def wide() -> Iterator[Sshd]:
     """A server on as many addresses as there are targets."""
-    with Sshd(addresses=loopback(120)) as server:
+    with Sshd(addresses=loopback(max(COUNTS.values()))) as server:
         yield server
 
 
