@@ -16,6 +16,7 @@ from lmm.ssh.library import Message, paramiko
 OnCancel = Callable[[Callable[[], None]], None]
 
 MOST_REPLY_BYTES = 256 * 1024  # MAX_AGENT_REPLY_LEN of authfd.c
+MOST_BLOB = 16 * 1024  # ssh takes RSA keys of up to 16384 bits; larger ones cost seconds to read
 MOST_KEYS = 2048  # MAX_AGENT_IDENTITIES of authfd.c
 LOOK_S = 0.2  # how often time is looked at while the agent takes no connection
 _LIST, _LISTED = b"\x0b", 12  # SSH_AGENTC_REQUEST_IDENTITIES, SSH_AGENT_IDENTITIES_ANSWER
@@ -54,6 +55,8 @@ class SshAgent(paramiko.agent.AgentSSH):
         found = []
         for _ in range(count):
             blob, _comment = answer.get_binary(), answer.get_binary()
+            if len(blob) > MOST_BLOB:
+                continue
             with contextlib.suppress(
                 paramiko.SSHException, ValueError
             ):  # of a kind, or for, others

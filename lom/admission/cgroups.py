@@ -7,14 +7,29 @@ from collections.abc import Iterator
 
 from lmm.ownership import first_doubt
 
+# What freezes a group, moves processes into it, or keeps them from running.
+_FILES = (
+    *("cgroup.freeze", "cgroup.kill", "cgroup.procs", "cgroup.threads", "cpu.max"),
+    *("freezer.state", "tasks"),  # of the first version
+)
+
 
 def foreign_group() -> str | None:
     """Return which group of this process, or above one, others can change, in words; None: none.
 
     Whoever owns a group makes new ones in it, moves its processes there, and freezes them.
     """
-    doubts = (first_doubt(folder, inside=True) for folder in _folders())
+    doubts = (first_doubt(path, inside=True) for path in _places())
     return next((doubt.why for doubt in doubts if doubt), None)
+
+
+def _places() -> Iterator[str]:
+    """Yield the groups of this process and those above them, with the files that rule them."""
+    for folder in _folders():
+        yield folder
+        while os.path.exists(os.path.join(folder, "cgroup.procs")):
+            yield from filter(os.path.exists, (os.path.join(folder, name) for name in _FILES))
+            folder = os.path.dirname(folder)
 
 
 def _folders() -> Iterator[str]:

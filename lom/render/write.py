@@ -22,7 +22,7 @@ def write_file(path: str, data: bytes) -> None:
     """Write a file, or into a device, a pipe or one's own link. Raises OSError.
 
     In a folder of another user a name may lead to any file: so a file is made anew and put in its
-    place, also of another's link.
+    place, also of another's link. It keeps the permissions of a file of one's own.
     """
     try:
         found = os.lstat(path)
@@ -38,8 +38,8 @@ def write_file(path: str, data: bytes) -> None:
     try:
         with open(descriptor, "wb") as stream:
             stream.write(data)
-            if found and is_file:
-                os.fchmod(descriptor, stat.S_IMODE(found.st_mode))
+            if found and is_file and found.st_uid == os.geteuid():
+                os.fchmod(descriptor, found.st_mode & 0o777)
         os.replace(new, path)
     except BaseException:
         os.unlink(new)

@@ -51,7 +51,9 @@ def lock(
     """
     path = file or next(reversed(_locks(orchestrator.settings)), LOCK_FILE)
     if path == LOCK_FILE:
-        refuse_foreign(os.getcwd())  # a link that another user made would lead elsewhere
+        refuse_foreign(os.getcwd())
+    if os.path.lexists(path):
+        refuse_foreign(path)  # a link that another user made would lead elsewhere
     old = read_lock(path) if os.path.exists(path) else {}
     registry = orchestrator.registry
     known = {one.name: one for one in registry.plugins}

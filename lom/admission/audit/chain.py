@@ -24,6 +24,7 @@ from lom.admission.files import open_regular
 
 GENESIS = "0" * 64
 HEAD_SUFFIX = ".head"
+_LEAST = 150  # bytes of a line: two hashes and their names
 _LOOKS = (64 * 1024, 1024 * 1024)  # bytes at the end of a log in which its last line is sought
 _LINE = re.compile(
     rb'(\{"seq":([1-9][0-9]{0,17}),"prev":"([0-9a-f]{64})".*),"hash":"([0-9a-f]{64})"\}', re.DOTALL
@@ -49,8 +50,10 @@ def append(path: str, record: Mapping[str, Any]) -> Link:
         size = os.fstat(descriptor).st_size
         last, complete = _last_link(descriptor, size)
         head = read_head(path, os.fstat(descriptor))
-        if head and (last is None or head.seq > last.seq):
-            last = head  # lines were moved or cut away: the gap must stay visible
+        # Lines were moved or cut away, and the gap must stay visible; or one has a number that it
+        # cannot have, after which no further one could be read back.
+        if head and (last is None or not head.seq <= last.seq <= head.seq + size // _LEAST):
+            last = head
         if last is None and size > max(_LOOKS):
             why = f"no line of a log is in its last {max(_LOOKS)} bytes"
             raise OSError(errno.EINVAL, f"{why}, and no {path}{HEAD_SUFFIX} has the last one")

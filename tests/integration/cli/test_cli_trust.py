@@ -337,3 +337,17 @@ def test_who_asks_an_account_is_recorded_and_told_nothing_that_only_its_owner_ca
     assert f"hint: {account}" in done.stderr
     wrong = service(service.alice, "run", "noop", "--state-di", "x")
     assert (wrong.code, "--state-dir" in wrong.stderr) == (2, False)
+
+
+def test_no_lock_file_of_another_is_written(rune: Rune, account: Account) -> None:
+    """It would keep its permissions, and a link leads where they like."""
+    assert rune("plugin", "lock", "--file", "own.json").code == 0
+    shutil.copy(rune.folder / "own.json", rune.folder / "theirs.json")
+    os.chown(rune.folder / "theirs.json", account.uid, account.uid)
+    (rune.folder / "link.json").symlink_to(rune.folder / "new.json")
+    os.lchown(rune.folder / "link.json", account.uid, account.uid)
+    for name in ("theirs.json", "link.json"):
+        done = rune("plugin", "lock", "--file", name, "-o", "json")
+        assert (done.code, reason(done)) == (2, "untrusted_path")
+    assert not (rune.folder / "new.json").exists()
+    assert (rune.folder / "theirs.json").stat().st_uid == account.uid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import subprocess
@@ -331,3 +332,15 @@ def test_a_head_of_another_is_not_believed(log: str) -> None:
 def test_a_line_is_plain_json(log: str) -> None:
     for line in Path(log).read_text(encoding="ascii").splitlines():
         assert json.loads(line)["event"]
+
+
+def test_a_number_that_no_line_can_have_takes_no_further_line_away(log: str) -> None:
+    body = b'{"seq":999999999999999999,"prev":"' + GENESIS.encode() + b'","event":"theirs"'
+    line = body + b',"hash":"' + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
+    with open(log, "ab") as stream:
+        stream.write(line)
+    for _ in range(2):
+        append(log, {"event": "after"})
+    assert [record["seq"] for record in read(log) if record["event"] == "after"] == [6, 7]
+    assert {fault.line for fault in verify([log]).faults} == {6, 7}  # where it begins and ends
+    assert 8 in {line for line, _ in places(edited(log, lambda all_: [*all_[:-1], b"{}\n"]))}

@@ -50,6 +50,21 @@ def test_pipes_devices_and_ones_own_links_are_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_root
+def test_a_file_of_another_says_nothing_about_the_new_one(tmp_path: Path) -> None:
+    """It may be for everybody to write, and run as whom it belongs to."""
+    path = tmp_path / "page"
+    path.touch()
+    os.chown(path, 65534, 65534)
+    path.chmod(0o4777)
+    write_file(str(path), b"one")
+    found = path.stat()
+    assert (found.st_uid, found.st_mode & 0o7777) == (os.geteuid(), 0o644)
+    path.chmod(0o4755)
+    write_file(str(path), b"two")
+    assert path.stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.needs_root
 def test_a_link_of_another_is_not_followed(tmp_path: Path) -> None:
     precious = tmp_path / "authorized_keys"
     precious.write_text("precious")

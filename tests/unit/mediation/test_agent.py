@@ -106,6 +106,13 @@ def test_an_agent_that_does_not_sign_is_waited_for_its_time(
             key.sign_ssh_data(b"data")
 
 
+def test_keys_that_are_larger_than_any_are_passed_over(serve: Serve, config: HostConfig) -> None:
+    """To read a number of a million bits takes seconds."""
+    large = string(b"ssh-rsa") + string(b"\1\0\1") + string(b"\1" + bytes(125_000))
+    path = serve(listing(large, ED25519 + string(bytes(32))))
+    assert [key.get_name() for key in asked(path, config)] == ["ssh-ed25519"]
+
+
 def test_an_agent_that_takes_no_connection_is_waited_for_its_time(
     place: str, config: HostConfig
 ) -> None:

@@ -40,8 +40,8 @@ mount -t cgroup2 none "$1"
 group=$1/rune-test-$$
 mkdir -p "$group/own"
 trap 'rmdir "$group/own" "$group"' EXIT
-chown "$2" "$group"
-shift 2
+chown "$2" "$group$3"
+shift 3
 sh -c 'echo $$ >"$0/own/cgroup.procs"; exec "$@"' "$group" "$@"
 """
 ENTERED = """\
@@ -56,11 +56,12 @@ except PolicyDenied as error:
 
 
 @pytest.mark.needs_root
-def test_it_does_not_start_where_others_could_freeze_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["", "/cgroup.procs", "/own/cgroup.freeze"])
+def test_it_does_not_start_where_others_could_freeze_it(tmp_path: Path, what: str) -> None:
     """They would while it holds a lock that all wait for; the group above its own is enough."""
     said = []
     for owner in ("0", "65534"):
-        script = ["unshare", "--mount", "sh", "-c", IN_A_GROUP, "sh", str(tmp_path), owner]
+        script = ["unshare", "--mount", "sh", "-c", IN_A_GROUP, "sh", str(tmp_path), owner, what]
         command = [*script, sys.executable, "-c", ENTERED]
         said.append(subprocess.run(command, capture_output=True, text=True, timeout=60))
     assert said[0].stdout == "ok\n", said[0]
