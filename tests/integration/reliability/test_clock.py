@@ -58,10 +58,15 @@ def test_set_back_while_the_host_kills(fleet: Fleet, clock: Clock, tmp_path: Pat
     assert not processes.wait_gone({int(pid) for pid in pids.read_text().split()}, 5)
 
 
-def test_on_the_host(fleet: Fleet, clock: Clock) -> None:
-    """The guard keeps the deadline by the time that passes: neither early nor never."""
+def test_on_the_host(fleet: Fleet, clock: Clock, tmp_path: Path) -> None:
+    """The guard keeps the deadline by the time that passes: neither early nor never.
+
+    All have begun before it jumps: a login that is just under way may not be waited for.
+    """
     jumps = "".join(f" n{at:02}) {clock.set_to(days * DAY_S)};;" for at, days in enumerate(DAYS))
     fleet.plugin(
+        f": >{tmp_path}/up.$t; up=()\n"
+        f"until ((${{#up[@]}} == 4)); do up=({tmp_path}/up.*); sleep 0.05; done\n"
         f"date +%s >&2; case $t in{jumps} esac; date +%s >&2\n"
         "((10#${t#n} >= 2)) && sleep 600; sleep 0.5"
     )
