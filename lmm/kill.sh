@@ -10,11 +10,18 @@ rune_look_at() { # PID
   [[ $rune_stat =~ ^[A-Za-z]\ [0-9]+\ [0-9]+\  ]]
 } 2>/dev/null
 
+# Whether TERM is in a mask of the status in text.
+rune_masks() { # MASK
+  local term='????????????[4-7c-f]???'
+  # shellcheck disable=SC2053 # a pattern
+  [[ $text == *$'\n'"$1":?$term$'\n'* ]]
+}
+
 # Whether TERM does anything to a process, by what the kernel says of its threads: it may be ignored,
 # as interactive shells do, or blocked, which sets rune_blocks. The first process of a PID namespace
 # gets it from out here only if it catches it.
 rune_heeds() { # PID
-  local file text term='????????????[4-7c-f]???' first='NStgid:*([!\n])\t1' # a mask with TERM
+  local file text first='NStgid:*([!\n])\t1'
   printf -v first %b "$first"
   rune_blocks=''
   for file in "/proc/$1/task"/*/status; do
@@ -23,10 +30,11 @@ rune_heeds() { # PID
     # shellcheck disable=SC2053 # patterns
     if [[ $text == *$'\n'State:?Z* ]]; then
       continue
-    elif [[ $text == *$'\n'SigBlk:?$term$'\n'* && $text != *$'\n'SigIgn:?$term$'\n'* ]]; then
+    elif rune_masks SigIgn; then
+      return 1
+    elif rune_masks SigBlk; then
       rune_blocks=1
-    elif [[ $text == *$'\n'SigIgn:?$term$'\n'* ]] ||
-      [[ $text == *$'\n'$first$'\n'* && $text != *$'\n'SigCgt:?$term$'\n'* ]]; then
+    elif [[ $text == *$'\n'$first$'\n'* ]] && ! rune_masks SigCgt; then
       return 1
     else
       return 0
@@ -64,9 +72,8 @@ rune_nap() { # SECONDS
 # descends from those or shares a process group with them, and what an earlier look of the same
 # rune_kill has found and may kill: its parent may be dead. Sets rune_first to the plugin's first
 # process while it lives, for each process rune_parent[PID] and rune_start[PID], and rune_moving[PID] to
-# its state if it is not stopped. Looking AGAIN it
-# passes over those that were certainly none of it. NEAR it looks at no environment, as others can
-# make that costly.
+# its state if it is not stopped. Looking AGAIN it passes over those that were certainly none of it.
+# NEAR it looks at no environment, as others can make that costly.
 rune_scan() { # [again|near]
   local proc pid state own='' grown=1 main=${rune_pid-$$}
   local -a stat env tasks blank=()
@@ -162,10 +169,9 @@ rune_freeze() {
 
 # Whether a process has not yet taken the TERM that it was sent.
 rune_waits() { # PID
-  local text='' term='????????????[4-7c-f]???'
+  local text=''
   IFS= read -r -d '' text <"/proc/$1/status"
-  # shellcheck disable=SC2053 # patterns
-  [[ $text == *$'\n'ShdPnd:?$term$'\n'* && $text != *$'\n'State:?Z* ]]
+  rune_masks ShdPnd && [[ $text != *$'\n'State:?Z* ]]
 } 2>/dev/null
 
 # Notes who is about to start something, or has just done so: what runs, and has a young child.
@@ -174,7 +180,8 @@ rune_see_busy() {
   rune_clock
   for pid in "${rune_found[@]}"; do
     [[ ${rune_moving[pid]-} != [RD] ]] || rune_busy[pid]=1
-    ((rune_tick - rune_start[pid] >= 20 || rune_start[pid] - rune_tick >= 20)) || rune_busy[rune_parent[pid]]=1
+    ((rune_tick - rune_start[pid] >= 20 || rune_start[pid] - rune_tick >= 20)) ||
+      rune_busy[rune_parent[pid]]=1
   done
 }
 

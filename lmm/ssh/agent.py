@@ -57,9 +57,7 @@ class SshAgent(paramiko.agent.AgentSSH):
             blob, _comment = answer.get_binary(), answer.get_binary()
             if len(blob) > MOST_BLOB:
                 continue
-            with contextlib.suppress(
-                paramiko.SSHException, ValueError
-            ):  # of a kind, or for, others
+            with contextlib.suppress(paramiko.SSHException, ValueError):  # it is of an unknown kind
                 found.append(paramiko.AgentKey(self, blob))
         return tuple(found)
 

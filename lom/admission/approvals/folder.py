@@ -25,6 +25,7 @@ from typing import Any
 from lmm.contract import spec_validator
 from lmm.envelope import loads_request, timestamp
 from lmm.errors import RequestError
+from lmm.shortage import wanting
 from lom.admission.approvals.standing import AHEAD, Answer, Demand, plan_hash
 from lom.admission.caller import Caller, owner, user_name
 from lom.admission.files import open_regular
@@ -33,7 +34,6 @@ from lom.names import shown
 MOST_BYTES = 16 * 1024 * 1024  # of a file; a request names every target
 KEPT_S = 30 * 86400.0  # how long one's own files stay: as long as an approval may hold
 REQUEST, USED, ANSWER = ".request.json", ".used.json", ".answer.json"
-_WANTING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -323,7 +323,7 @@ def _content(path: str) -> tuple[bytes, os.stat_result]:
                 raise _Unfit(f"it is larger than {MOST_BYTES} bytes")
             return stream.read(MOST_BYTES + 1), found
     except OSError as error:
-        if error.errno in _WANTING:
+        if error.errno != errno.EAGAIN and wanting(error):  # who holds a lease on it wants nothing
             why = f"cannot read {path}: {error.strerror}"
             raise RequestError("local_io_error", why, file=path) from None
         raise _Unfit(f"it cannot be read: {error.strerror}") from None

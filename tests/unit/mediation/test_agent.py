@@ -20,6 +20,7 @@ from lmm.model import SshSettings, Target
 from lmm.ssh.agent import MOST_KEYS, MOST_REPLY_BYTES, SshAgent
 from lmm.ssh.config import HostConfig, resolve
 from lmm.ssh.library import paramiko
+from tests.support.peers import peer_at
 
 Serve = Callable[[bytes], str]
 ED25519 = b"\0\0\0\x0bssh-ed25519"
@@ -59,22 +60,12 @@ def serve(place: str, heard: threading.Event) -> Iterator[Serve]:
     with contextlib.ExitStack() as stack:
 
         def begin(answer: bytes) -> str:
-            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-            listener.bind(place)
-            listener.listen()
+            def talk(peer: socket.socket) -> None:
+                peer.recv(100)
+                heard.set()
+                peer.sendall(answer)
 
-            def talk() -> None:
-                peer, _ = listener.accept()
-                with peer, contextlib.suppress(OSError):
-                    peer.recv(100)
-                    heard.set()
-                    peer.sendall(answer)
-                    while peer.recv(100):
-                        pass
-
-            thread = threading.Thread(target=talk)
-            thread.start()
-            stack.callback(thread.join)
+            stack.enter_context(peer_at(place, talk))
             return place
 
         yield begin

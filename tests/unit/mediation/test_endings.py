@@ -48,6 +48,7 @@ def invocation(**fields: Any) -> Invocation:
         (End(100, "no_receipt"), None, Outcome.FAILED, "no_writable_directory"),
         (End(100, "no_receipt"), 1, Outcome.LOST, "receipt_incomplete"),
         (End(100, "old_bash", "3.2"), 1, Outcome.FAILED, "bootstrap_failed"),
+        (End(100, "no_guard"), 1, Outcome.FAILED, "bootstrap_failed"),
         (End(100, "short"), 1, Outcome.UNREACHABLE, "connection_reset"),
         (End(100, "taken"), 1, Outcome.LOST, "receipt_incomplete"),
         (End(137, "gone"), 1, Outcome.LOST, "receipt_incomplete"),

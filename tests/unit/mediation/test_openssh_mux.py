@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from lmm.ssh import mux, mux_client
 from lmm.ssh.mux import BadPacket, Packet
+from tests.support.peers import peer_at
 
 NUMBERS = st.integers(0, 0xFFFFFFFF)
 TEXTS = st.binary(max_size=200)
@@ -94,19 +94,7 @@ def master() -> Iterator[Master]:
 
         def play(serve: Serve) -> str:
             path = str(Path(os.environ["XDG_RUNTIME_DIR"], "master"))
-            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-            listener.bind(path)
-            listener.listen(1)
-
-            def answer() -> None:
-                with listener.accept()[0] as peer, contextlib.suppress(ConnectionError):
-                    serve(peer)
-                    while peer.recv(4096):
-                        pass
-
-            thread = threading.Thread(target=answer)
-            thread.start()
-            stack.callback(thread.join)
+            stack.enter_context(peer_at(path, serve))
             return path
 
         yield play
