@@ -74,10 +74,15 @@ def test_a_shared_folder_with_the_sticky_bit_will_do(
         assert folder.parent == tmp_path
 
 
+# What it needs is loaded before the mounts, which may lie over the checkout.
 PROGRAM = """
-import os
+import os, subprocess, sys
 from lmm.errors import RequestError
 from lmm.temporary import private_folder
+with private_folder("rune-x-"):
+    pass
+subprocess.run(["bash", "-c", "mount -t tmpfs t /mnt; " + sys.argv[1]], check=True)
+os.chdir("/mnt")
 try:
     with private_folder("rune-x-") as folder:
         print(folder.parent)
@@ -90,11 +95,9 @@ print(os.listdir("."))
 def on_a_machine_with(mounts: str) -> list[str]:
     """Return what PROGRAM says where other file systems lie over /tmp and /var/tmp, and the
     current folder has room."""
-    script = f'mount -t tmpfs t /mnt; cd /mnt; {mounts}; exec "{sys.executable}" -c "$PROGRAM"'
-    paths = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        ["unshare", "--mount", "bash", "-c", script],
-        env={**paths, "PROGRAM": PROGRAM},
+        ["unshare", "--mount", sys.executable, "-c", PROGRAM, mounts],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=True,
@@ -102,7 +105,7 @@ def on_a_machine_with(mounts: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-FULL = "mount -t tmpfs -o size=8k,mode=1777 t {0}; head -c 1M /dev/zero 2>/dev/null >{0}/fill"
+FULL = "mount -t tmpfs -o size=8k,mode=1777 t {0}; ! head -c 1M /dev/zero 2>/dev/null >{0}/fill"
 NO_PROGRAMS = "mount -t tmpfs -o noexec,mode=1777 t {0}"
 
 
