@@ -302,14 +302,17 @@ def _exists_as_ours(path: Path) -> bool:
 def _tidy_host(since: float) -> None:
     """Remove what this machine, as a host, keeps for a while; no other run may be asking for it."""
     home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    receipts = Path("/var/tmp").glob(f".rune-receipts-{os.getuid()}/*/*")
+    root = Path(f"/var/tmp/.rune-receipts-{os.getuid()}")
     files = (
         base.glob(f"rune-files-{os.getuid()}/*") for base in (home / ".cache", Path("/var/tmp"))
     )
-    for path in [*receipts, *itertools.chain.from_iterable(files)]:
+    for path in [*root.glob("*/*"), *itertools.chain.from_iterable(files)]:
         with contextlib.suppress(OSError):
             if path.stat().st_mtime >= since:
                 path.unlink()
+    for folder in [*root.glob("*"), root]:
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()
 
 
 @pytest.hookimpl(trylast=True)

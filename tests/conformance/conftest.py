@@ -216,7 +216,7 @@ class Keeper:
 
     def _found(self, key: str) -> list[Path]:
         """Return the files of a receipt; folders of receipts, which may hold thousands, are not
-        listed, and tests beside this one remove them, too."""
+        listed, and accounts of tests beside this one take theirs with them."""
         while True:
             try:
                 folders = [f for place in self.PLACES for f in place.glob(".rune-receipts-*/*")]
@@ -231,7 +231,10 @@ class Keeper:
         return path.read_text() if path else ""
 
     def clear(self) -> None:
-        """Remove the receipts, when the shells that may still write to them have ended."""
+        """Remove the receipts, when the shells that may still write to them have ended.
+
+        The folders stay until the end of the run: a host may be about to make a receipt in one.
+        """
         files = [path for key in self._keys for path in self._found(key)]
         words = [path.read_text().split() for path in files if path.suffix == ".state"]
         shells = {int(found[3]) for found in words if found[:1] == ["started"]}
@@ -239,10 +242,6 @@ class Keeper:
         files = [path for key in self._keys for path in self._found(key)]
         for path in files:
             path.unlink(missing_ok=True)
-        folders = [folder for path in files for folder in path.parents[:2]]
-        for folder in sorted({*folders}, reverse=True):
-            with contextlib.suppress(OSError):  # others have theirs there
-                folder.rmdir()
 
 
 @pytest.fixture

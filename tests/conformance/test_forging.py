@@ -115,13 +115,14 @@ def test_what_bears_another_accounts_mark_holds_up_nothing(host_factory: Any, pu
         argv = ["bash", str(public / "follow")]
         with subprocess.Popen(argv, user=other.uid, group=other.uid, extra_groups=[]) as bearer:
             script = f"echo $0 >{public}/up; sleep 600"
-            until = time.monotonic() + 30
+            end = time.monotonic() + 30
+            pid_file = public / "pid"
             watcher = host.cancel_when(
-                lambda: (public / "pid").exists() or time.monotonic() > until
+                lambda: bool(pid_file.exists() and pid_file.read_text()) or time.monotonic() > end
             )
             result = host.run(script)
             watcher.join()
-            pid = int((public / "pid").read_text())
+            pid = int(pid_file.read_text())
             assert processes.is_alive(pid)
             processes.end({pid, bearer.pid, *processes.descendants(bearer.pid)}, 0.2)
     assert result.outcome is Outcome.CANCELLED

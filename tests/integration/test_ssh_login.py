@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from lmm.model import Outcome, SecretRef, Target
 from lmm.testing import Account, Sshd
 from lmm.transports import disconnect
+from tests.support.waiting import until
 
 from .ssh_client import Client, free_port, told, with_ssh
 
@@ -135,10 +135,9 @@ def test_agent(client: Client, target: Target, sshd: Sshd) -> None:
     socket_path = Path(os.environ["TMPDIR"]) / "agent"
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket_path], stdout=subprocess.DEVNULL)
     try:
-        while not socket_path.exists():
-            time.sleep(0.01)
         os.environ["SSH_AUTH_SOCK"] = str(socket_path)
-        subprocess.run(["ssh-add", "-q", sshd.identity_file], check=True)
+        add = ["ssh-add", "-q", str(sshd.identity_file)]
+        until(lambda: subprocess.run(add, stderr=subprocess.DEVNULL).returncode == 0)
         keyless = with_ssh(target, identity_files=(), use_agent=True)
         names = [replace(keyless, name=f"node{i}") for i in range(12)]
         results = client.run(*names)
