@@ -15,7 +15,7 @@ from lmm.errors import PolicyDenied, RuneError
 from lom.admission import judges
 from lom.admission.audit.logs import write
 from lom.admission.caller import Caller
-from lom.admission.safeguards import approvals_folder, audit_logs
+from lom.admission.safeguards import approval_store, audit_logs
 from lom.admission.verdict import Grounds
 from lom.planning.options import Start
 from lom.planning.plan import Plan
@@ -119,11 +119,11 @@ def admit(plan: Plan, start: Start, ask: Callable[[], tuple[Caller, Grounds]]) -
         record(unwritten)
         raise unwritten
     if request is not None:
-        approvals_folder(settings).ask(request)
+        approval_store(settings).ask(request)
     if error is None and start.approved and not plan.resumes:
         from lom.admission.approvals.check import use_up
 
-        error = use_up(approvals_folder(settings), plan.run_id)
+        error = use_up(approval_store(settings), plan.run_id)
         if error is not None:
             record(error)
     if error is not None:
@@ -135,7 +135,7 @@ def admit(plan: Plan, start: Start, ask: Callable[[], tuple[Caller, Grounds]]) -
     def record_failure(error: RuneError, waits: bool) -> None:
         record(error)
         if waits:
-            approvals_folder(settings).give_back(plan.run_id)
+            approval_store(settings).give_back(plan.run_id)
 
     return Admission(record_end, record_failure, tuple(answer.user for answer in approved_by))
 

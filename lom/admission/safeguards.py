@@ -13,8 +13,8 @@ from lom.settings.policy.values import AuditLog, Safeguards
 from lom.settings.values import Settings, state_folder
 
 if TYPE_CHECKING:
-    from lom.admission.approvals.folder import ApprovalFolder
     from lom.admission.approvals.standing import Demand
+    from lom.admission.approvals.store import ApprovalStore
 
 AUDIT_FILE = "audit.jsonl"
 
@@ -72,7 +72,7 @@ def _default_log(settings: Settings) -> tuple[AuditLog, ...]:
         return ()
 
 
-def approvals_folder(settings: Settings, demand: Demand | None = None) -> ApprovalFolder:
+def approval_store(settings: Settings, demand: Demand | None = None) -> ApprovalStore:
     """Return where requests and approvals are.
 
     Raises RequestError (``config_invalid``) where no folder is named, in which nobody could give

@@ -15,8 +15,8 @@ from lom.registry.manifest import Plugin
 from lom.settings.values import Settings
 
 if TYPE_CHECKING:
-    from lom.admission.approvals.folder import ApprovalRequest
     from lom.admission.approvals.standing import Answer, Demand
+    from lom.admission.approvals.store import ApprovalRequest
 
 Scripts = Mapping[Plugin, Script]
 

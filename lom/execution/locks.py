@@ -1,9 +1,4 @@
-"""Lets actions that change a host run on it one at a time, whichever of a user's runs they are of.
-
-All locks are in one file, which stays as small as it is: a host's lock is a byte range far behind
-the end of the file, and the kernel keeps it for as long as the run has the file open. So nothing
-is left of a process that was killed, and there is nothing to clean up.
-"""
+"""Lets actions that change a host run on it one at a time, of whichever run they are."""
 
 from __future__ import annotations
 
@@ -16,6 +11,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from pathlib import Path
+from typing import Protocol
 
 from lmm.errors import RequestError
 from lmm.ownership import make_private
@@ -39,15 +35,31 @@ class Taken(Enum):
     ELSEWHERE = auto()  # no: another run has it
 
 
-class Locks:
-    """The locks of one run. All methods may be called from any thread, until ``close``.
+class HostLocks(Protocol):
+    """What one run has locked where all runs look: places, each of a host, until ``close``.
 
-    Raises RequestError (``local_io_error``) where the file cannot be used.
+    What a run has locked is free as soon as its process has ended, however that was. The methods
+    raise RequestError (``local_io_error``).
     """
 
-    def __init__(self, path: Path, run_id: str) -> None:
+    def take(self, places: Sequence[int]) -> bool:
+        """Lock all of the places or none; False if another run has one of them."""
+
+    def release(self, places: Iterable[int]) -> None: ...
+
+    def holder(self, places: Iterable[int]) -> str | None:
+        """Return the id of the other run that has locked one of the places."""
+
+    def close(self) -> None:
+        """Unlock all that the run has locked."""
+
+
+class Locks:
+    """The targets of one run that have, or wait for, their hosts. Any thread may call it."""
+
+    def __init__(self, shared: HostLocks, run_id: str) -> None:
         self._run_id = run_id
-        self._file = LockFile(path, run_id)
+        self._shared = shared
         self._lock = threading.Lock()
         self._owners: dict[int, TargetState] = {}  # by place
 
@@ -64,7 +76,7 @@ class Locks:
                 if place in self._owners:
                     self._owners[place].behind.append(state)
                     return Taken.BEHIND
-            if not self._file.take(state.places):
+            if not self._shared.take(state.places):
                 return Taken.ELSEWHERE
             self._owners.update(dict.fromkeys(state.places, state))
         return Taken.YES
@@ -77,7 +89,7 @@ class Locks:
         """
         with self._lock:
             mine = [place for place in state.places or () if self._owners.get(place) is state]
-            self._file.release(mine)
+            self._shared.release(mine)
             for place in mine:
                 del self._owners[place]
             if not state.behind:
@@ -93,14 +105,19 @@ class Locks:
         with self._lock:
             if any(place in self._owners for place in places):
                 return self._run_id
-        return self._file.holder(places)
+        return self._shared.holder(places)
 
     def close(self) -> None:
-        self._file.close()
+        self._shared.close()
 
 
 class LockFile:
-    """The file as one run has it open. Raises RequestError (``local_io_error``)."""
+    """The locks of this machine's runs in one file, as one run has it open: see ``HostLocks``.
+
+    The file stays as small as it is: a host's lock is a byte range far behind its end, and the
+    kernel keeps it for as long as the run has the file open. So nothing is left of a process that
+    was killed, and there is nothing to clean up. Raises RequestError (``local_io_error``).
+    """
 
     def __init__(self, path: Path, run_id: str) -> None:
         self._path = path
@@ -116,7 +133,6 @@ class LockFile:
             raise self._fault(error) from None
 
     def take(self, places: Sequence[int]) -> bool:
-        """Lock all of the places or none; False if another run has one of them."""
         try:
             for number, place in enumerate(places):
                 if not self._lock(place, self._entry):
@@ -131,7 +147,6 @@ class LockFile:
             self._control(fcntl.F_OFD_SETLK, fcntl.F_UNLCK, place, self._entry)
 
     def holder(self, places: Iterable[int]) -> str | None:
-        """Return the id of the other run that has locked one of the places."""
         for place in places:
             kind, _, _, entry, _ = self._control(fcntl.F_OFD_GETLK, fcntl.F_WRLCK, place, 1)
             if kind != fcntl.F_UNLCK:
@@ -139,7 +154,6 @@ class LockFile:
         return None
 
     def close(self) -> None:
-        """Close the file, which unlocks all that the run has locked."""
         os.close(self._descriptor)
 
     def _sign(self, run_id: str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmm.envelope import timestamp
@@ -18,7 +17,7 @@ from lmm.transports import TransportPool
 from lom.execution.dispatch import Dispatch
 from lom.execution.events import Event, EventStream
 from lom.execution.limits import RunLimits, between
-from lom.execution.locks import CHANGING, Locks
+from lom.execution.locks import CHANGING, HostLocks, Locks
 from lom.execution.results import Results, not_run, result_document
 from lom.execution.slots import AT_ONCE, PROCESS, Slots
 from lom.planning.options import Start
@@ -58,7 +57,7 @@ class Run:
         on_end: Callable[[Mapping[str, Any]], None] | None = None,
         *,
         start: Start = Start(),
-        lock_file: Callable[[], Path] | None = None,
+        locks: Callable[[], HostLocks] | None = None,
         slots: Slots = PROCESS,
         at_once: int | None = None,
     ) -> None:
@@ -81,7 +80,7 @@ class Run:
             has_secrets=bool(plan.secret_params) or any(target.secrets for target in targets),
         )
         self._results = Results(plan)
-        self._locks = Locks(lock_file(), plan.run_id) if lock_file and _changes(plan) else None
+        self._locks = Locks(locks(), plan.run_id) if locks and _changes(plan) else None
         try:
             self._recorder = self._begin(ledger) if ledger else None
         except BaseException:

@@ -6,16 +6,17 @@ What an answer is worth is decided when the run is started, in ``lom.admission.a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from lmm.envelope import timestamp
 from lmm.errors import PolicyDenied, RequestError
-from lom.admission.approvals.folder import ApprovalRequest, answer_of
 from lom.admission.approvals.standing import Answer
+from lom.admission.approvals.store import ApprovalRequest
 from lom.admission.audit.logs import write
 from lom.admission.caller import Caller
 from lom.admission.decide import is_one_of
-from lom.admission.safeguards import approvals_folder, audit_logs, caller_of, safeguards_of
+from lom.admission.safeguards import approval_store, audit_logs, caller_of, safeguards_of
 from lom.settings.values import Settings
 
 __all__ = [
@@ -39,8 +40,8 @@ def find(
     Raises RequestError (``unknown_run``, ``local_io_error``, ``config_invalid``); PolicyDenied
     (``approval_void``) where its plan has another hash than the one expected.
     """
-    folder = approvals_folder(settings)
-    request = folder.find(name, lambda one: _may_see(one, caller, folder.identities))
+    identities = safeguards_of(settings).identities
+    request = approval_store(settings).find(name, lambda one: _may_see(one, caller, identities))
     if plan_hash is not None and plan_hash != request.plan_hash:
         raise PolicyDenied(
             "approval_void",
@@ -56,20 +57,21 @@ def waiting(settings: Settings, caller: Caller) -> list[dict[str, Any]]:
 
     Raises RequestError (``local_io_error``, ``config_invalid``).
     """
-    if safeguards_of(settings).approvals is None:
+    safeguards = safeguards_of(settings)
+    if safeguards.approvals is None:
         return []
-    folder = approvals_folder(settings)
+    store = approval_store(settings)
     return [
         {
             **listed(one),
             "answers": [
                 answer.document()
-                for answer in folder.answers(one.run_id)
+                for answer in store.answers(one.run_id)
                 if answer.plan_hash == one.plan_hash
             ],
         }
-        for one in folder.requests()
-        if _may_see(one, caller, folder.identities)
+        for one in store.requests()
+        if _may_see(one, caller, safeguards.identities)
     ]
 
 
@@ -127,10 +129,11 @@ def respond(
             f"the reason has {len(denial)} characters, more than {LONGEST_REASON} @ $.reason",
             field="$.reason",
         )
-    answer = answer_of(request, caller, denial)
+    now = datetime.now(UTC)
+    answer = Answer(caller.user, caller.groups, request.plan_hash, denial is None, now, denial)
     line = answered(request.run_id, request.subject, answer.document(), caller)
     unwritten = write(audit_logs(settings), line)
     if unwritten is not None:
         raise unwritten
-    approvals_folder(settings).leave(request.run_id, answer)
+    approval_store(settings).leave(request.run_id, answer)
     return answer

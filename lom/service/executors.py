@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lmm.transports import TransportPool
 from lom.admission.verdict import Scripts
-from lom.execution import locks
 from lom.execution.events import Event
+from lom.execution.locks import FILE_NAME, LockFile
 from lom.execution.run import Run
 from lom.planning.options import Start
 from lom.planning.plan import Plan
@@ -82,7 +82,7 @@ class Threads:
             ledger,
             on_end,
             start=start,
-            lock_file=lambda: state_folder(settings) / locks.FILE_NAME,
+            locks=lambda: LockFile(state_folder(settings) / FILE_NAME, plan.run_id),
             at_once=settings.calls_at_once,
         )
 

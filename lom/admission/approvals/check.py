@@ -1,6 +1,6 @@
 """Whether somebody else has approved of a plan, as the rules demand; and that only once.
 
-What answers come to is in ``standing`` beside this module, the files in ``folder``.
+What answers come to is in ``standing`` beside this module, what keeps them in ``store``.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from lmm.errors import PolicyDenied
-from lom.admission.approvals.folder import ApprovalFolder, ApprovalRequest
 from lom.admission.approvals.standing import Answer, Demand, differences, plan_hash, standing
+from lom.admission.approvals.store import ApprovalRequest, ApprovalStore
 from lom.admission.approvals.subject import subject_of
 from lom.admission.caller import Caller
-from lom.admission.safeguards import approvals_folder
+from lom.admission.safeguards import approval_store
 from lom.admission.verdict import Consent, Grounds, Verdict
 from lom.planning.plan import Plan
 
@@ -26,7 +26,7 @@ class Approvals:
     """
 
     def __init__(self, demands: Sequence[Demand], grounds: Grounds, approved: bool) -> None:
-        self._folder = approvals_folder(grounds.settings, demands[0] if demands else None)
+        self._store = approval_store(grounds.settings, demands[0] if demands else None)
         self._demands = tuple(demands)
         self._scripts = grounds.scripts
         self._approved = approved
@@ -45,9 +45,9 @@ class Approvals:
 
         answers: list[Answer] = []
         if self._approved:
-            if self._folder.is_used(run_id) and not plan.resumes:
+            if self._store.is_used(run_id) and not plan.resumes:
                 return refused("approval_void", f"the approval of {run_id} was used")
-            asked = self._folder.read(run_id, used=plan.resumes)
+            asked = self._store.read(run_id, used=plan.resumes)
             if asked.user != caller.user:
                 why = f"{asked.user} asked for {run_id}, not {caller.user}"
                 return refused("policy_denied", why)
@@ -55,7 +55,7 @@ class Approvals:
                 found = differences(asked.subject, subject)
                 why = f"this is not the plan of {run_id}; what differs: {', '.join(found)}"
                 return refused("approval_void", why, differences=found)
-            answers = self._folder.answers(run_id)
+            answers = self._store.answers(run_id)
         reached = standing(self._demands, answers, caller.user, digest, now)
         if reached.reason is None:
             return Verdict(consent=Consent(digest, reached.approved_by))
@@ -69,12 +69,12 @@ class Approvals:
         return refused(reached.reason, words, request)
 
 
-def use_up(folder: ApprovalFolder, run_id: str) -> PolicyDenied | None:
+def use_up(store: ApprovalStore, run_id: str) -> PolicyDenied | None:
     """Mark an approval as used; return why not if another process was faster.
 
     Raises RequestError (``local_io_error``).
     """
-    if folder.use(run_id):
+    if store.use(run_id):
         return None
     why = f"the approval of {run_id} was used by another process"
     return PolicyDenied("approval_void", why, run_id=run_id)

@@ -18,7 +18,6 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,8 +25,9 @@ from lmm.contract import spec_validator
 from lmm.envelope import loads_request, timestamp
 from lmm.errors import RequestError
 from lmm.shortage import wanting
-from lom.admission.approvals.standing import AHEAD, Answer, Demand, plan_hash
-from lom.admission.caller import Caller, owner, user_name
+from lom.admission.approvals.standing import AHEAD, Answer, Demand
+from lom.admission.approvals.store import ApprovalRequest
+from lom.admission.caller import owner, user_name
 from lom.admission.files import open_regular
 from lom.names import shown
 
@@ -37,36 +37,17 @@ REQUEST, USED, ANSWER = ".request.json", ".used.json", ".answer.json"
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-@dataclass(frozen=True, slots=True)
-class ApprovalRequest:
-    """What ``user`` asks to have approved; ``demands`` are what that user's RUNE was told."""
-
-    run_id: str
-    user: str
-    asked_at: datetime
-    demands: tuple[Demand, ...]
-    subject: Mapping[str, Any]
-
-    @property
-    def plan_hash(self) -> str:
-        return plan_hash(self.subject)
-
-
 class ApprovalFolder:
-    """The folder of requests and answers at ``path``.
+    """The folder of requests and answers at ``path``: see ``ApprovalStore``.
 
     ``identities`` names, by OS user, the variable that is believed about who wrote a file.
     """
 
     def __init__(self, path: str, identities: Mapping[str, str]) -> None:
         self.path = path
-        self.identities = identities
+        self._identities = identities
 
     def ask(self, request: ApprovalRequest) -> None:
-        """Leave a request.
-
-        Raises RequestError (``config_invalid``, ``local_io_error``, ``invalid_request``).
-        """
         document = {
             "run_id": request.run_id,
             "user": request.user,
@@ -77,7 +58,6 @@ class ApprovalFolder:
         self._write(f"{request.run_id}{REQUEST}", document)
 
     def leave(self, run_id: str, answer: Answer) -> None:
-        """Leave an answer to the request of a run. Raises as ``ask``."""
         document = {
             "run_id": run_id,
             "user": answer.user,
@@ -89,7 +69,6 @@ class ApprovalFolder:
         self._write(f"{run_id}.{secrets.token_hex(4)}{ANSWER}", document)
 
     def use(self, run_id: str) -> bool:
-        """Mark a request as used; False if another process was faster. Raises RequestError."""
         self._refuse_foreign_mark(run_id)
         try:
             os.rename(self._path(run_id, REQUEST), self._path(run_id, USED))
@@ -100,20 +79,18 @@ class ApprovalFolder:
         return True
 
     def give_back(self, run_id: str) -> None:
-        """Let a request that was marked as used wait again: the run has not begun."""
         with contextlib.suppress(OSError):
             os.rename(self._path(run_id, USED), self._path(run_id, REQUEST))
 
     def is_used(self, run_id: str) -> bool:
-        """Whether a run was started on this request.
-
-        Raises RequestError (``local_io_error``) for a mark that another than who asked has made.
-        """
         self._refuse_foreign_mark(run_id)
         return os.path.lexists(self._path(run_id, USED))
 
     def _refuse_foreign_mark(self, run_id: str) -> None:
-        """Nobody can put a mark in the place of another's: the folder has the sticky bit."""
+        """Raise RequestError (``local_io_error``) for a mark that another than who asked has made.
+
+        Nobody can put a mark in the place of another's: the folder has the sticky bit.
+        """
         with contextlib.suppress(FileNotFoundError):
             mark = os.lstat(self._path(run_id, USED))
             if mark.st_uid != os.lstat(self._path(run_id, REQUEST)).st_uid:
@@ -126,10 +103,6 @@ class ApprovalFolder:
                 )
 
     def requests(self) -> list[ApprovalRequest]:
-        """Return what waits for an answer or a start, the oldest first, without what is no request.
-
-        Raises RequestError.
-        """
         found = []
         for name in self._names("", REQUEST):
             try:
@@ -144,11 +117,6 @@ class ApprovalFolder:
         name: str,
         is_shown: Callable[[ApprovalRequest], bool] = lambda one: True,
     ) -> ApprovalRequest:
-        """Return the request with this run id, or the one whose id begins so; of those that
-        ``is_shown`` leaves out nothing is told.
-
-        Raises RequestError (``unknown_run``, ``local_io_error``, ``config_invalid``).
-        """
         ids = [one.removesuffix(REQUEST) for one in self._names(name, REQUEST)]
         if name in ids or len(ids) == 1:
             found = [self.read(name if name in ids else ids[0])]
@@ -164,10 +132,6 @@ class ApprovalFolder:
         return found[0]
 
     def read(self, run_id: str, *, used: bool = False) -> ApprovalRequest:
-        """Return the request with this run id, waiting or ``used``.
-
-        Raises RequestError (``unknown_run``, ``local_io_error``).
-        """
         self._path(run_id, REQUEST)
         try:
             name = f"{run_id}{USED if used else REQUEST}"
@@ -193,9 +157,9 @@ class ApprovalFolder:
         )
 
     def answers(self, run_id: str) -> list[Answer]:
-        """Return the answers to a request; leave out what its owner did not write as an answer.
+        """Leave out what its owner did not write as an answer.
 
-        An approval that says it is of later than its file is none. Raises RequestError.
+        An approval that says it is of later than its file is none.
         """
         found = []
         for name in self._names(f"{run_id}.", ANSWER):
@@ -222,7 +186,7 @@ class ApprovalFolder:
         if key not in document:
             raise _Unfit(f"it has no {key}")
         claimed = document["user"]
-        user, groups = owner(found.st_uid, claimed, self.identities)
+        user, groups = owner(found.st_uid, claimed, self._identities)
         if user != claimed:
             raise _Unfit(f"it says that {claimed!r} wrote it, and it belongs to {user!r}")
         return document, user, groups, datetime.fromtimestamp(found.st_ctime, UTC)
@@ -273,12 +237,6 @@ class ApprovalFolder:
             f" with `install -d -g GROUP -m 3770 {self.path}`",
             file=self.path,
         )
-
-
-def answer_of(request: ApprovalRequest, caller: Caller, denial: str | None) -> Answer:
-    """Return the caller's answer: approved, or denied for this reason."""
-    now = datetime.now(UTC)
-    return Answer(caller.user, caller.groups, request.plan_hash, denial is None, now, denial)
 
 
 # -- files -------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from lmm.errors import RuneError
 from lmm.model import Target
 from lmm.transports import Job, Transport, TransportPool
 from lom import Inventory, Orchestrator, Run, RunOptions
+from lom.execution.locks import LockFile
 from lom.execution.slots import Slots
 from lom.planning.plan import Plan
 from lom.planning.scripts import load_scripts
@@ -155,7 +156,7 @@ class Stage:
             load_scripts(plan),
             OnePool(transport),
             listen,
-            lock_file=lambda: self.lock_file,
+            locks=lambda: LockFile(self.lock_file, plan.run_id),
             slots=self.slots,
             at_once=at_once,
         )

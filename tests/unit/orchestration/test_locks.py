@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from lmm.errors import RequestError, RuneError, Unreachable
 from lmm.model import Target
 from lom import Run
-from lom.execution.locks import LockFile, Locks, Taken, place_of
+from lom.execution.locks import HostLocks, LockFile, Locks, Taken, place_of
 from lom.execution.queue import TargetState
 from lom.planning.plan import Step
 
@@ -34,7 +35,34 @@ assert held.take([place_of("a")])
 print("held", flush=True)
 time.sleep(600)
 """
+MAKERS: list[Callable[[Path, str], HostLocks]] = [LockFile, lambda path, run_id: InMemory(run_id)]
 ROOT = Path(__file__).resolve().parents[3]
+
+
+class InMemory:
+    """Locks that only this process sees."""
+
+    owners: ClassVar[dict[int, InMemory]] = {}
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+
+    def take(self, places: Sequence[int]) -> bool:
+        if self.holder(places) is not None:
+            return False
+        self.owners.update(dict.fromkeys(places, self))
+        return True
+
+    def release(self, places: Iterable[int]) -> None:
+        for place in places:
+            del self.owners[place]
+
+    def holder(self, places: Iterable[int]) -> str | None:
+        found = (self.owners[place] for place in places if place in self.owners)
+        return next((owner.run_id for owner in found if owner is not self), None)
+
+    def close(self) -> None:
+        self.release([place for place, owner in self.owners.items() if owner is self])
 
 
 def state(name: str, *places: int) -> TargetState:
@@ -99,10 +127,11 @@ def test_five_thousand_locks_take_one_descriptor(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RequestError, match=r"file/targets.lock: .*--state-dir") as refusal:
-        Locks(tmp_path / "file" / "targets.lock", "run")
+        LockFile(tmp_path / "file" / "targets.lock", "run")
     assert refusal.value.reason == "local_io_error"
 
 
+@pytest.mark.parametrize("make", MAKERS, ids=["file", "memory"])
 @given(
     moves=st.lists(
         st.tuples(st.integers(0, 8), st.booleans()), max_size=60
@@ -110,11 +139,14 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     hosts=st.lists(st.sets(st.integers(0, 3), min_size=1), min_size=9, max_size=9),
 )
 def test_no_host_is_ever_had_by_two(
-    tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[int, bool]], hosts: list[set[int]]
+    tmp_path_factory: pytest.TempPathFactory,
+    make: Callable[[Path, str], HostLocks],
+    moves: list[tuple[int, bool]],
+    hosts: list[set[int]],
 ) -> None:
     """Nine targets of three runs on four hosts: at most one has a host, and nobody is forgotten."""
     path = tmp_path_factory.getbasetemp() / "property.lock"
-    runs = [Locks(path, f"run-{number}") for number in range(3)]
+    runs = [Locks(make(path, run_id), run_id) for run_id in ("run-0", "run-1", "run-2")]
     turns = [state(str(n), *(place_of(str(host)) for host in hosts[n])) for n in range(9)]
     owners: dict[int, int] = {}
     parked: set[int] = set()

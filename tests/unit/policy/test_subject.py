@@ -15,8 +15,9 @@ import pytest
 from lmm.contract import spec_validator
 from lmm.errors import RequestError
 from lmm.model import Become, Script, SecretRef, SshSettings, SsmSettings, Target
-from lom.admission.approvals.folder import ApprovalFolder, ApprovalRequest
+from lom.admission.approvals.folder import ApprovalFolder
 from lom.admission.approvals.standing import Demand, plan_hash
+from lom.admission.approvals.store import ApprovalRequest
 from lom.admission.approvals.subject import subject_of
 from lom.admission.caller import current_caller
 from lom.planning.options import RunOptions
