@@ -10,6 +10,7 @@ import math
 import re
 
 MAX_NAMES = 100_000
+MAX_LENGTH = 512  # characters of a name: a host has at most 253, beside a user and a port
 
 _BRACKET = re.compile(r"\[([^\[\]]*)\]")
 _ITEM = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18})(?:/([0-9]{1,18}))?)?")
@@ -34,9 +35,10 @@ def expand(text: str) -> list[str]:
     """Return the names that ``text`` stands for, the last bracket counting fastest.
 
     Zero padding is kept (``[08-10]`` gives 08, 09, 10); a name comes once. A text without
-    brackets gives itself. Raises RangeError, also when it stands for more than 100,000 names.
+    brackets gives itself. Raises RangeError, also when it stands for more than 100,000 names, or
+    for one of more than 512 characters.
     """
-    if "[" not in text and "]" not in text:
+    if "[" not in text and "]" not in text and len(text) <= MAX_LENGTH:
         return [text]
     parts: list[list[str]] = []
     end = 0
@@ -48,6 +50,8 @@ def expand(text: str) -> list[str]:
         if math.prod(map(len, parts)) > MAX_NAMES:
             raise RangeError(f"the range stands for more than {MAX_NAMES} names", found.start())
     parts.append([_literal(text, end, len(text))])
+    if sum(max(map(len, part)) for part in parts) > MAX_LENGTH:
+        raise RangeError(f"a name has more than {MAX_LENGTH} characters", 0)
     return list(dict.fromkeys(map("".join, itertools.product(*parts))))
 
 

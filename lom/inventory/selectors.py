@@ -16,7 +16,7 @@ from lmm.model import JSON, Target
 from lom.documents.facts import is_same, spelt
 from lom.inventory.hosts import ad_hoc_target
 from lom.inventory.model import Inventory
-from lom.inventory.ranges import expand
+from lom.inventory.ranges import MAX_NAMES, expand
 from lom.inventory.selector_syntax import And, FileWord, Not, Or, Selector, Variable, Word, parse
 from lom.names import did_you_mean, shown
 
@@ -32,7 +32,8 @@ def select(expressions: Sequence[str], inventory: Inventory) -> list[Target]:
     once. Raises RequestError: ``selector_invalid``, ``unknown_target``, or ``selector_empty``
     if one of the expressions matches nothing.
     """
-    picked: dict[str, Target] = {}
+    known: set[str] = set()
+    straight: dict[str, Target] = {}
     for text in expressions:
         found = evaluate(_with_files(parse(text)), inventory)
         if not found:
@@ -40,9 +41,19 @@ def select(expressions: Sequence[str], inventory: Inventory) -> list[Target]:
             raise RequestError(
                 "selector_empty", f"selector {shown(text)} matches no target{hint}", selector=text
             )
-        picked |= {target.name: target for target in found}
-    known = [target for name, target in inventory.targets.items() if name in picked]
-    return known + [target for name, target in picked.items() if name not in inventory.targets]
+        for target in found:
+            if target.name in inventory.targets:
+                known.add(target.name)
+            else:
+                straight[target.name] = target
+        if len(straight) > MAX_NAMES:
+            raise RequestError(
+                "selector_invalid", f"more than {MAX_NAMES} hosts are given that no inventory has"
+            )
+    return [
+        *(target for name, target in inventory.targets.items() if name in known),
+        *straight.values(),
+    ]
 
 
 # --- files ---------------------------------------------------------------------------------

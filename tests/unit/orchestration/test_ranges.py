@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lom.inventory.ranges import MAX_NAMES, RangeError, expand, has_range
+from lom.inventory.ranges import MAX_LENGTH, MAX_NAMES, RangeError, expand, has_range
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,16 @@ def test_refused(text: str) -> None:
 
 def test_as_many_names_as_allowed() -> None:
     assert len(expand(f"n[1-{MAX_NAMES}]")) == MAX_NAMES
+
+
+@pytest.mark.parametrize("ranges", ["", "[1]", "[1-9]", "[1-9][1-9]", "[::1]"])
+def test_no_name_is_longer_than_allowed(ranges: str) -> None:
+    """Before any is made: a short text stands for names that would fill the memory."""
+    room = MAX_LENGTH - len(expand(ranges)[0])
+    assert {len(name) for name in expand("n" * room + ranges)} == {MAX_LENGTH}
+    for text in ("n" * (room + 1) + ranges, "n" * 1_000_000 + ranges, f"n{ranges}" + "n" * 512):
+        with pytest.raises(RangeError, match="a name has more than 512 characters"):
+            expand(text)
 
 
 @given(

@@ -193,6 +193,8 @@ def test_every_expression_must_pick_something() -> None:
         ("n[1-100001]", "the range stands for more than 100000 names", 3),
         ("n[1-999][1-999]", "the range stands for more than 100000 names", 9),
         ("n[1-60000],m[1-60000]", "the selector stands for more than 100000 names", 12),
+        ("web or " + "u" * 90_000 + "[1-100000]@h", "a name has more than 512 characters", 8),
+        ("sku=" + "u" * 513, "a name has more than 512 characters", 5),
         ("@", "expected a file name after '@'", 1),
         ("(" * 51, "nested more than 50 levels deep", 51),
         ("not " * 100_000, "nested more than 50 levels deep", 201),

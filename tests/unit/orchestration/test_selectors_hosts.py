@@ -4,6 +4,7 @@ import pytest
 
 from lmm.errors import RequestError
 from lmm.model import SshSettings, Target
+from lom.inventory import selectors
 from lom.inventory.model import Inventory
 from lom.inventory.selectors import select
 
@@ -74,6 +75,15 @@ def test_without_an_inventory_any_host_name_will_do() -> None:
 def test_a_host_given_straight_is_never_taken_for_this_machine(default: str, expected: str) -> None:
     inventory = Inventory(defaults=Target("", transport=default))
     assert select(["ops@h"], inventory)[0].transport == expected
+
+
+def test_hosts_given_straight_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many selectors are, too: a short command would fill the memory."""
+    monkeypatch.setattr(selectors, "MAX_NAMES", 4)
+    assert len(select(["web1", "x[1-4]@h", "x[1-4]@h", "web1"], INVENTORY)) == 5
+    with pytest.raises(RequestError, match="more than 4 hosts are given") as caught:
+        select(["web1", "x[1-4]@h", "y@h", "nothing"], INVENTORY)
+    assert caught.value.reason == "selector_invalid"
 
 
 def test_this_machine() -> None:
