@@ -26,6 +26,9 @@ GENESIS = "0" * 64
 HEAD_SUFFIX = ".head"
 _LEAST = 150  # bytes of a line: two hashes and their names
 _LOOKS = (64 * 1024, 1024 * 1024)  # bytes at the end of a log in which its last line is sought
+_MOST = (
+    max(_LOOKS) // 2
+)  # bytes of a line: it is found though one that was cut off stands behind it
 _LINE = re.compile(
     rb'(\{"seq":([1-9][0-9]{0,17}),"prev":"([0-9a-f]{64})".*),"hash":"([0-9a-f]{64})"\}', re.DOTALL
 )
@@ -43,8 +46,9 @@ class Link(NamedTuple):
 def append(path: str, record: Mapping[str, Any]) -> Link:
     """Append one line, whole and on disk when this returns; processes take turns.
 
-    Raises OSError: the file cannot be opened, locked within 10 s, or written; or it ends in so much
-    else that only a head could tell the last line, and there is none.
+    Raises OSError: the file cannot be opened, locked within 10 s, or written; the line would be so
+    long that the next one would not find it; or the file ends in so much else that only a head
+    could tell the last line, and there is none.
     """
     with _locked(path) as descriptor:
         size = os.fstat(descriptor).st_size
@@ -58,6 +62,9 @@ def append(path: str, record: Mapping[str, Any]) -> Link:
             why = f"no line of a log is in its last {max(_LOOKS)} bytes"
             raise OSError(errno.EINVAL, f"{why}, and no {path}{HEAD_SUFFIX} has the last one")
         link, line = _line(record, last)
+        if len(line) > _MOST:
+            why = f"a line has at most {_MOST} bytes, this one has {len(line)}"
+            raise OSError(errno.EMSGSIZE, why)
         filelock.append(descriptor, line if complete else b"\n" + line)
         os.fsync(descriptor)
         with contextlib.suppress(OSError):  # an old head is still true

@@ -17,7 +17,8 @@ from lom.planning.plan import Plan
 from lom.registry.manifest import Plugin
 
 MOST_NAMES = 1000  # of targets in a line; of more their number and a hash
-MOST_BYTES = 64 * 1024  # of parameters in a line; of more their size and a hash
+MOST_BYTES = 64 * 1024  # of parameters, or of those names; of more their size or number and a hash
+MOST_CHARACTERS = 16 * 1024  # of a message in a line
 
 
 def decided(
@@ -54,7 +55,7 @@ def decided(
     if approval:
         record["approval"] = dict(approval)
     if error:
-        record["reason"], record["message"] = error.reason, error.message
+        record |= _why(error)
     return record
 
 
@@ -81,8 +82,7 @@ def refused(command: str, caller: Caller, error: RuneError) -> dict[str, Any]:
         "event": "command.refused",
         "who": _who(caller),
         "command": command,
-        "reason": error.reason,
-        "message": error.message,
+        **_why(error),
     }
 
 
@@ -126,6 +126,13 @@ def _who(caller: Caller) -> dict[str, Any]:
     }
 
 
+def _why(error: RuneError) -> dict[str, Any]:
+    message = error.message
+    if len(message) > MOST_CHARACTERS:
+        message = message[: MOST_CHARACTERS - 1] + "…"
+    return {"reason": error.reason, "message": message}
+
+
 def _parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     text = json.dumps(values, sort_keys=True).encode()
     if len(text) <= MOST_BYTES:
@@ -134,7 +141,7 @@ def _parameters(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _targets(names: Sequence[str]) -> dict[str, Any]:
-    if len(names) <= MOST_NAMES:
+    if len(names) <= MOST_NAMES and len(json.dumps(names)) <= MOST_BYTES:
         return {"count": len(names), "names": list(names)}
     joined = "\n".join(sorted(names)).encode("utf-8", "surrogateescape")
     return {"count": len(names), "sha256": hashlib.sha256(joined).hexdigest()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -168,6 +169,21 @@ def test_lines_longer_than_a_block_are_found_from_the_end(log: str) -> None:
         append(log, {"text": "x" * size})
     assert [record["seq"] for record in read(log)] == list(range(1, 9))
     assert verify([log]).faults == ()
+
+
+def test_a_line_is_found_whose_head_was_not_written(log: str) -> None:
+    """As after a kill between the two, and one in the middle of the next line."""
+    head = Path(log + HEAD_SUFFIX)
+    before = head.read_bytes()
+    with pytest.raises(OSError, match="a line has at most 524288 bytes, this one has 60") as caught:
+        append(log, {"text": "x" * 600_000})
+    assert caught.value.errno == errno.EMSGSIZE
+    append(log, {"text": "x" * 524_000})
+    head.write_bytes(before)
+    with open(log, "ab") as stream:
+        stream.write(b"x" * 524_287)
+    assert append(log, {"event": "next"}).seq == 7
+    assert places(verify([log])) == [(7, "it is not as it was written")]
 
 
 def test_what_somebody_has_appended_keeps_nobody_waiting(log: str) -> None:
