@@ -93,7 +93,7 @@ def admit(plan: Plan, start: Start, ask: Callable[[], tuple[Caller, Grounds]]) -
     ``plugin_not_locked``, ``confirmation_required``, ``audit_unavailable``,
     ``approval_required``, ``approval_denied``, ``approval_void``) and as ``judge``.
     """
-    from lom.admission.audit.records import decided, finished
+    from lom.admission.audit.records import decided, event_of, finished
 
     caller, grounds = ask()
     settings = grounds.settings
@@ -109,23 +109,24 @@ def admit(plan: Plan, start: Start, ask: Callable[[], tuple[Caller, Grounds]]) -
         if error is None:
             return admit(plan, replace(start, yes=True), ask)
 
-    def record(error: RuneError | None) -> PolicyDenied | None:
+    def record(event: str, error: RuneError | None) -> PolicyDenied | None:
         told = found.document() if found else None
         rows = decision.verdicts
-        return write(logs, decided(plan, start, caller, grounds.scripts, rows, error, told))
+        return write(logs, decided(event, plan, caller, grounds.scripts, rows, error, told))
 
-    unwritten = record(error)
-    if unwritten is not None and (error is None or request is not None):
-        record(unwritten)
-        raise unwritten
-    if request is not None:
-        approval_store(settings).ask(request)
-    if error is None and start.approved and not plan.resumes:
+    uses = error is None and start.approved and not plan.resumes
+    if uses:
         from lom.admission.approvals.check import use_up
 
         error = use_up(approval_store(settings), plan.run_id)
-        if error is not None:
-            record(error)
+    unwritten = record(event_of(plan, start, error), error)
+    if unwritten is not None and (error is None or request is not None):
+        record("run.denied", unwritten)
+        if uses:
+            approval_store(settings).give_back(plan.run_id)
+        raise unwritten
+    if request is not None:
+        approval_store(settings).ask(request)
     if error is not None:
         raise error
 
@@ -133,7 +134,7 @@ def admit(plan: Plan, start: Start, ask: Callable[[], tuple[Caller, Grounds]]) -
         write(logs, finished(summary, caller))
 
     def record_failure(error: RuneError, waits: bool) -> None:
-        record(error)
+        record("run.denied", error)
         if waits:
             approval_store(settings).give_back(plan.run_id)
 

@@ -5,17 +5,15 @@ What an answer is worth is decided when the run is started, in ``lom.admission.a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from lmm.envelope import timestamp
 from lmm.errors import PolicyDenied, RequestError
 from lom.admission.approvals.standing import Answer
-from lom.admission.approvals.store import ApprovalRequest
+from lom.admission.approvals.store import ApprovalRequest, may_answer, may_see
 from lom.admission.audit.logs import write
 from lom.admission.caller import Caller
-from lom.admission.decide import is_one_of
 from lom.admission.safeguards import approval_store, audit_logs, caller_of, safeguards_of
 from lom.settings.values import Settings
 
@@ -41,7 +39,7 @@ def find(
     (``approval_void``) where its plan has another hash than the one expected.
     """
     identities = safeguards_of(settings).identities
-    request = approval_store(settings).find(name, lambda one: _may_see(one, caller, identities))
+    request = approval_store(settings).find(name, lambda one: may_see(one, caller, identities))
     if plan_hash is not None and plan_hash != request.plan_hash:
         raise PolicyDenied(
             "approval_void",
@@ -71,7 +69,7 @@ def waiting(settings: Settings, caller: Caller) -> list[dict[str, Any]]:
             ],
         }
         for one in store.requests()
-        if _may_see(one, caller, safeguards.identities)
+        if may_see(one, caller, safeguards.identities)
     ]
 
 
@@ -94,20 +92,10 @@ def check_approver(request: ApprovalRequest, caller: Caller) -> None:
     if caller.user == request.user:
         why = f"{caller.user} asked for {request.run_id}; somebody else has to answer"
         raise PolicyDenied("policy_denied", why, **data)
-    if not _may_answer(request, caller):
+    if not may_answer(request, caller):
         by = " and ".join(one.words for one in request.demands)
         why = f"{caller.user} may not answer {request.run_id}: it needs an approval {by}"
         raise PolicyDenied("policy_denied", why, **data)
-
-
-def _may_answer(request: ApprovalRequest, caller: Caller) -> bool:
-    return any(is_one_of(one.approvers, caller.user, caller.groups) for one in request.demands)
-
-
-def _may_see(request: ApprovalRequest, caller: Caller, identities: Mapping[str, str]) -> bool:
-    """Whether it may be shown: who shares an account sees only what concerns them."""
-    alone = caller.os_user not in identities
-    return alone or caller.user == request.user or _may_answer(request, caller)
 
 
 def respond(

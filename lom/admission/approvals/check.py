@@ -11,10 +11,10 @@ from typing import Any
 
 from lmm.errors import PolicyDenied
 from lom.admission.approvals.standing import Answer, Demand, differences, plan_hash, standing
-from lom.admission.approvals.store import ApprovalRequest, ApprovalStore
+from lom.admission.approvals.store import ApprovalRequest, ApprovalStore, may_see
 from lom.admission.approvals.subject import subject_of
 from lom.admission.caller import Caller
-from lom.admission.safeguards import approval_store
+from lom.admission.safeguards import approval_store, safeguards_of
 from lom.admission.verdict import Consent, Grounds, Verdict
 from lom.planning.plan import Plan
 
@@ -27,6 +27,7 @@ class Approvals:
 
     def __init__(self, demands: Sequence[Demand], grounds: Grounds, approved: bool) -> None:
         self._store = approval_store(grounds.settings, demands[0] if demands else None)
+        self._identities = safeguards_of(grounds.settings).identities
         self._demands = tuple(demands)
         self._scripts = grounds.scripts
         self._approved = approved
@@ -45,12 +46,17 @@ class Approvals:
 
         answers: list[Answer] = []
         if self._approved:
-            if self._store.is_used(run_id) and not plan.resumes:
-                return refused("approval_void", f"the approval of {run_id} was used")
-            asked = self._store.read(run_id, used=plan.resumes)
+            used = self._store.is_used(run_id)
+            asked = self._store.read(
+                run_id,
+                lambda one: may_see(one, caller, self._identities),
+                used=used or plan.resumes,
+            )
             if asked.user != caller.user:
                 why = f"{asked.user} asked for {run_id}, not {caller.user}"
                 return refused("policy_denied", why)
+            if used and not plan.resumes:
+                return refused("approval_void", f"the approval of {run_id} was used")
             if asked.plan_hash != digest:
                 found = differences(asked.subject, subject)
                 why = f"this is not the plan of {run_id}; what differs: {', '.join(found)}"

@@ -113,9 +113,7 @@ class ApprovalFolder:
         return sorted(found, key=lambda one: one.asked_at)
 
     def find(
-        self,
-        name: str,
-        is_shown: Callable[[ApprovalRequest], bool] = lambda one: True,
+        self, name: str, is_shown: Callable[[ApprovalRequest], bool] = lambda one: True
     ) -> ApprovalRequest:
         ids = [one.removesuffix(REQUEST) for one in self._names(name, REQUEST)]
         if name in ids or len(ids) == 1:
@@ -131,30 +129,38 @@ class ApprovalFolder:
             )
         return found[0]
 
-    def read(self, run_id: str, *, used: bool = False) -> ApprovalRequest:
+    def read(
+        self,
+        run_id: str,
+        is_shown: Callable[[ApprovalRequest], bool] = lambda one: True,
+        *,
+        used: bool = False,
+    ) -> ApprovalRequest:
         self._path(run_id, REQUEST)
         try:
             name = f"{run_id}{USED if used else REQUEST}"
             document, user, _, _ = self._read(name, "subject")
             if document["run_id"] != run_id:
                 raise _Unfit(f"it is for {document['run_id']}")
-            asked_at = _instant(document["asked_at"])
+            request = ApprovalRequest(
+                run_id,
+                user,
+                _instant(document["asked_at"]),
+                tuple(
+                    Demand(one["rule"], one["policy"], tuple(one["approvers"]), one["valid_for_s"])
+                    for one in document["demands"]
+                ),
+                document["subject"],
+            )
+            if not is_shown(request):
+                raise _unread(os.strerror(errno.ENOENT))
         except _Unfit as unfit:
             raise RequestError(
                 "unknown_run",
                 f"the request {run_id} in {self.path} cannot be used: {unfit}",
                 name=run_id,
             ) from None
-        return ApprovalRequest(
-            run_id,
-            user,
-            asked_at,
-            tuple(
-                Demand(one["rule"], one["policy"], tuple(one["approvers"]), one["valid_for_s"])
-                for one in document["demands"]
-            ),
-            document["subject"],
-        )
+        return request
 
     def answers(self, run_id: str) -> list[Answer]:
         """Leave out what its owner did not write as an answer.
@@ -246,6 +252,10 @@ class _Unfit(Exception):
     """A file that is not what its name says."""
 
 
+def _unread(why: str | None) -> _Unfit:
+    return _Unfit(f"it cannot be read: {why}")
+
+
 def _parsed(content: bytes) -> dict[str, Any]:
     try:
         document: dict[str, Any] = loads_request(content, "it")
@@ -284,7 +294,7 @@ def _content(path: str) -> tuple[bytes, os.stat_result]:
         if error.errno != errno.EAGAIN and wanting(error):  # who holds a lease on it wants nothing
             why = f"cannot read {path}: {error.strerror}"
             raise RequestError("local_io_error", why, file=path) from None
-        raise _Unfit(f"it cannot be read: {error.strerror}") from None
+        raise _unread(error.strerror) from None
 
 
 def _place(folder: str) -> os.stat_result:

@@ -1,4 +1,4 @@
-"""What a store of requests for approval and of the answers to them can do.
+"""What a store of requests for approval and of the answers to them can do; who may see a request.
 
 ``folder`` beside this module is one: files that people of one machine share.
 """
@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from lom.admission.approvals.standing import Answer, Demand, plan_hash
+from lom.admission.caller import Caller
+from lom.admission.decide import is_one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,16 @@ class ApprovalRequest:
     @property
     def plan_hash(self) -> str:
         return plan_hash(self.subject)
+
+
+def may_answer(request: ApprovalRequest, caller: Caller) -> bool:
+    return any(is_one_of(one.approvers, caller.user, caller.groups) for one in request.demands)
+
+
+def may_see(request: ApprovalRequest, caller: Caller, identities: Mapping[str, str]) -> bool:
+    """Whether it may be shown: who shares an account sees only what concerns them."""
+    alone = caller.os_user not in identities
+    return alone or caller.user == request.user or may_answer(request, caller)
 
 
 class ApprovalStore(Protocol):
@@ -57,10 +69,13 @@ class ApprovalStore(Protocol):
         """Return the request with this run id, or the one whose id begins so; of those that
         ``is_shown`` leaves out nothing is told. Raises RequestError (``unknown_run``)."""
 
-    def read(self, run_id: str, *, used: bool = False) -> ApprovalRequest:
+    def read(
+        self, run_id: str, is_shown: Callable[[ApprovalRequest], bool] = ..., *, used: bool = False
+    ) -> ApprovalRequest:
         """Return the request with this run id, waiting or ``used``.
 
-        Raises RequestError (``unknown_run``).
+        Raises RequestError (``unknown_run``), in the same words for one that ``is_shown`` leaves
+        out as for one that is not there.
         """
 
     def answers(self, run_id: str) -> list[Answer]:

@@ -22,21 +22,19 @@ MOST_CHARACTERS = 16 * 1024  # of a message in a line
 
 
 def decided(
+    event: str,
     plan: Plan,
-    start: Start,
     caller: Caller,
     scripts: Mapping[Plugin, Script],
     rules: Sequence[Mapping[str, Any]],
     error: RuneError | None,
     approval: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the record of a decision: ``run.admitted``, ``run.resumed``, or ``run.denied``.
-
-    A run that now waits for an approval is ``run.waiting``; ``approval`` is what is known of one.
-    """
+    """Return the record of a decision, as ``event_of`` or, of what was admitted and cannot begin,
+    ``run.denied``; ``approval`` is what is known of one."""
     record = {
         "time": timestamp(),
-        "event": _decision(plan, start, error),
+        "event": event,
         "run_id": plan.run_id,
         "who": _who(caller),
         "action": plan.action,
@@ -101,9 +99,14 @@ def answered(
     }
 
 
-def _decision(plan: Plan, start: Start, error: RuneError | None) -> str:
+def event_of(plan: Plan, start: Start, error: RuneError | None) -> str:
+    """Return what becomes of a plan that the judges have seen: ``run.admitted``, ``run.resumed``,
+    ``run.waiting``, ``run.denied``; or ``approval.refused``: the run with that id may be another's,
+    and may have begun."""
     if error is None:
         return "run.resumed" if plan.resumes else "run.admitted"
+    if start.approved and not plan.resumes:
+        return "approval.refused"
     return "run.waiting" if waits(plan, start, error) else "run.denied"
 
 

@@ -72,10 +72,10 @@ def test_a_run_waits_for_another_and_starts_once(office: Office) -> None:
     events = [(line["event"], line.get("reason")) for line in office.ann.audit]
     assert events == [
         ("run.waiting", "approval_required"),
-        ("run.denied", "approval_required"),
+        ("approval.refused", "approval_required"),
         ("run.admitted", None),
         ("run.finished", None),
-        ("run.denied", "approval_void"),
+        ("approval.refused", "approval_void"),
     ]
     admitted = office.ann.audit[2]["approval"]
     assert (admitted["plan_hash"], admitted["approved_by"][0]["user"]) == (plan_hash, ADMIN)
@@ -127,7 +127,7 @@ def test_a_changed_plan_is_not_what_was_approved(
     assert named in data(changed)["differences"]
     assert named in changed.stderr
     last = office.ann.audit[-1]
-    assert (last["event"], last["reason"]) == ("run.denied", "approval_void")
+    assert (last["event"], last["reason"]) == ("approval.refused", "approval_void")
 
 
 def test_what_is_the_same_plan_may_be_written_in_another_way(office: Office) -> None:

@@ -12,7 +12,7 @@ from lmm.model import Target
 from lom.admission.audit.chain import append
 from lom.admission.audit.records import MOST_CHARACTERS, answered, decided, refused
 from lom.admission.caller import Caller
-from lom.planning.options import RunOptions, Start
+from lom.planning.options import RunOptions
 from lom.planning.plan import Plan, Step, build_request
 
 CALLER = Caller("ann", frozenset(), "rune", 1000)
@@ -32,7 +32,7 @@ def made(names: list[str], **params: Any) -> Plan:
 
 def record(names: list[str], why: str = "no") -> dict[str, Any]:
     error = PolicyDenied("policy_denied", why)
-    return decided(made(names), Start(), CALLER, {}, [], error)
+    return decided("run.denied", made(names), CALLER, {}, [], error)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_whatever_is_asked_for_fits_a_line(tmp_path: Path) -> None:
     approval = {"plan_hash": "0" * 64, "approved_by": [answer]}
     subject = {"action": "noop", "targets": [{"name": name} for name in names]}
     for line in (
-        decided(made(names, a=smile * 10**6), Start(), CALLER, {}, [], error, approval),
+        decided("run.denied", made(names, a=smile * 10**6), CALLER, {}, [], error, approval),
         refused("plugin list", CALLER, error),
         answered("r1", subject, answer, CALLER),
     ):
