@@ -27,11 +27,6 @@ rune_drain() {
   done
 } 2>/dev/null
 
-# Whether the main shell is there; whoever reads a receipt looks for that of the invocation.
-rune_there() {
-  if [[ ${rune_pid-} ]]; then rune_alive; else kill -0 $$; fi
-} 2>/dev/null
-
 # Whether the main shell has seen the plugin end. The plugin may have removed the private directory,
 # and somebody else have taken its name.
 rune_over() {
@@ -79,7 +74,7 @@ rune_watch() { # DEADLINE, as rune_clock tells it [SECOND]; fd 3: control
       0o) why=flood-stdout ;; # from rune_record
       0e) why=flood-stderr ;;
       0*) why=cancel ;;
-      *) ((got > 128)) && kill -0 $$ || why=disconnect ;;
+      *) ((got > 128)) && rune_there || why=disconnect ;;
     esac
   done
   # the plugin may have removed it
@@ -95,7 +90,7 @@ rune_halt() {
     rune_kill "$rune_dir/.killed"
     rune_over && break
     rune_nap 0.1
-    kill -0 $$ || ((++alone < 4)) || break
+    rune_there || ((++alone < 4)) || break
   done
   rm -rf -- "$rune_dir"
 }
@@ -191,6 +186,7 @@ rune_main() {
   LC_ALL=C IFS= read -rN $((${#rune_word} + 1)) i || rune_end 100 short
   [[ $i == "$rune_word"? ]] || rune_end 100 eaten
   rune_unread=''
+  rune_remember
   if [[ ${rune_mode-} ]]; then rune_claim "$rune_mode" "$rune_mark" || rune_end 100 "${rune_why-}"; fi
   printf '\n##rune-%s start\n' "$rune_nonce" >&2
   printf '\n##rune-%s start\n' "$rune_nonce"
@@ -223,7 +219,8 @@ rune_main() {
     rune_note "$rune_dir/.ended"
     halting=("$rune_dir"/.halt.*) # made before the guard looks for .ended: one sees the other's
     if [[ ! -e ${halting[0]} || ! -e $rune_dir/.ended ]] || ! rune_is_own "$rune_dir"; then
-      kill -KILL "$guard"
+      # shellcheck disable=SC2154 # from kill.sh
+      rune_look_at "$guard" && [[ $rune_stat == ?" $$ "* ]] && kill -KILL "$guard"
     fi
     # else the guard is at its work, or lets go what it has stopped; perhaps somebody kills it
     wait "$guard" || { [[ $why == exit ]] && rune_is_own "$rune_dir"; } || rune_kill "$rune_dir"

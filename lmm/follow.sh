@@ -49,17 +49,6 @@ rune_read() {
   done <"$rune_kept.state"
 }
 
-# Whether the invocation's main shell is still there.
-rune_alive() {
-  local boot=none
-  IFS= read -r boot </proc/sys/kernel/random/boot_id
-  [[ $boot == "$rune_boot" ]] || return
-  rune_look_at "$rune_pid" || return
-  # shellcheck disable=SC2086
-  set -- $rune_stat
-  [[ $1 != [ZX] && ${20} == "$rune_begun" ]]
-} 2>/dev/null
-
 # Whether both files have their end lines.
 rune_whole() {
   local file
@@ -68,9 +57,14 @@ rune_whole() {
   done
 } 2>/dev/null
 
+# Has the plugin killed. What is opened at the main shell's id is its own only if that is there before
+# and afterwards; until then nothing may be changed by it.
 rune_stop() {
+  local control=''
   if [[ $rune_started == continue ]]; then
-    printf c >"/proc/$rune_pid/fd/3"
+    rune_there && exec {control}<>"/proc/$rune_pid/fd/3"
+    if rune_there && [[ $control && -p /proc/self/fd/$control ]]; then printf c >&"$control"; fi
+    [[ ! $control ]] || exec {control}>&-
   else
     rune_kill "$rune_kept.stop"
   fi
@@ -87,7 +81,7 @@ rune_follow() {
   tail -f -s 0.1 --pid="$sign" -c +1 <"$rune_kept.err" 7>&- >&2 2>/dev/null &
   err=$!
   while rune_read; [[ $rune_state == started ]] || ! rune_whole; do
-    if rune_alive; then gone=0; elif ((++gone > 5)); then break; fi
+    if rune_there; then gone=0; elif ((++gone > 5)); then break; fi
     byte=c got=0
     if [[ ${rune_kill-} ]]; then rune_kill=''; else
       IFS= read -r -N 1 -t 0.1 byte

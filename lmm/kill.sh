@@ -10,6 +10,29 @@ rune_look_at() { # PID
   [[ $rune_stat =~ ^[A-Za-z]\ [0-9]+\ [0-9]+\  ]]
 } 2>/dev/null
 
+# Sets what rune_there looks for to this shell.
+rune_remember() {
+  local -a stat
+  rune_pid=$$
+  rune_look_at $$
+  # shellcheck disable=SC2206
+  stat=($rune_stat) rune_begun=${stat[19]}
+}
+
+# Whether the main shell is there; whoever reads a receipt looks for that of the invocation, perhaps
+# after a reboot. Its id may long be that of somebody else's process. Sets rune_stat to its own.
+rune_there() {
+  local boot=none
+  if [[ ${rune_boot-} ]]; then
+    IFS= read -r boot </proc/sys/kernel/random/boot_id
+    [[ $boot == "$rune_boot" ]] || return
+  fi
+  rune_look_at "$rune_pid" || return
+  # shellcheck disable=SC2086
+  set -- $rune_stat
+  [[ $1 != [ZX] && ${20} == "$rune_begun" ]]
+} 2>/dev/null
+
 # Whether TERM is in a mask of the status in text.
 rune_masks() { # MASK
   local term='????????????[4-7c-f]???'
@@ -18,8 +41,8 @@ rune_masks() { # MASK
 }
 
 # Whether TERM does anything to a process, by what the kernel says of its threads: it may be ignored,
-# as interactive shells do, or blocked, which sets rune_blocks. The first process of a PID namespace
-# gets it from out here only if it catches it.
+# as interactive shells do, or blocked, which sets rune_blocks, to caught if it has a handler. The first
+# process of a PID namespace gets it from out here only if it catches it.
 rune_heeds() { # PID
   local file text first='NStgid:*([!\n])\t1'
   printf -v first %b "$first"
@@ -34,6 +57,7 @@ rune_heeds() { # PID
       return 1
     elif rune_masks SigBlk; then
       rune_blocks=1
+      ! rune_masks SigCgt || rune_blocks=caught
     elif [[ $text == *$'\n'$first$'\n'* ]] && ! rune_masks SigCgt; then
       return 1
     else
@@ -75,13 +99,13 @@ rune_nap() { # SECONDS
 # its state if it is not stopped. Looking AGAIN it passes over those that were certainly none of it.
 # NEAR it looks at no environment, as others can make that costly.
 rune_scan() { # [again|near]
-  local proc pid state own='' grown=1 main=${rune_pid-$$}
+  local proc pid state own='' grown=1 main=''
   local -a stat env tasks blank=()
   local -A group=() hit=() hit_group=()
   rune_found=() rune_moving=() rune_first='' rune_parent=() rune_start=()
   [[ ${1-} == again ]] || rune_others=()
   # shellcheck disable=SC2206
-  rune_look_at "$main" && stat=($rune_stat) own=${stat[2]}
+  rune_there && stat=($rune_stat) main=$rune_pid own=${stat[2]}
   for proc in /proc/[0-9]*; do
     pid=${proc#/proc/}
     [[ ${rune_others[pid]-} ]] && continue
@@ -174,34 +198,41 @@ rune_waits() { # PID
   rune_masks ShdPnd && [[ $text != *$'\n'State:?Z* ]]
 } 2>/dev/null
 
-# Notes who is about to start something, or has just done so: what runs, and has a young child.
+# Notes who is about to start something, or has just done so: what runs, and has a young child, one
+# of rune_since or later; and which are those.
 rune_see_busy() {
   local pid
   rune_clock
   for pid in "${rune_found[@]}"; do
     [[ ${rune_moving[pid]-} != [RD] ]] || rune_busy[pid]=1
-    ((rune_tick - rune_start[pid] >= 20 || rune_start[pid] - rune_tick >= 20)) ||
-      rune_busy[rune_parent[pid]]=1
+    # a container may have an uptime of its own: then all seem to start later
+    ((rune_start[pid] < rune_since || rune_start[pid] > rune_tick + 20)) ||
+      rune_busy[rune_parent[pid]]=1 rune_young[pid]=1
   done
 }
 
-# Lets what blocks TERM go on alone to take it, for at most half a second: bash and Python block it
-# while they start a command, others to read it. What only has children from before stays stopped: it
-# may wait for one, and would run its next command.
+# Lets what blocks TERM go on to take it, for at most half a second: bash and Python block it while they
+# start a command, others to read it. What only has children from before stays stopped: it may wait for
+# one, and would run its next command. So it would if the command that it has just started stopped, or
+# ended by its own TERM: that goes on with it.
 rune_warn() {
-  local pid waiting=1 end
-  local -a parents=()
+  local pid i waiting=1 end
+  local -a parents=() going=()
   rune_see_busy
   ((end = rune_tick + 50))
   for pid in "${rune_found[@]}"; do parents[rune_parent[pid]]=1; done
   for pid in "${rune_found[@]}"; do
-    if [[ ${rune_busy[pid]-} || ! ${parents[pid]-} ]] && ! rune_heeds "$pid" && [[ $rune_blocks ]]; then
-      rune_asked[pid]=1
-      kill -TERM "$pid"
-      kill -CONT "$pid"
+    if [[ ${rune_young[pid]-} && ${going[rune_parent[pid]]-} ]]; then
+      going[pid]=1
+    elif [[ ${rune_busy[pid]-} || ! ${parents[pid]-} ]] && ! rune_heeds "$pid" && [[ $rune_blocks ]]; then
+      going[pid]=1 rune_asked[pid]=$rune_blocks
     fi
   done
   ((${#rune_asked[@]})) || return
+  kill -TERM "${!rune_asked[@]}"
+  for ((i = ${#rune_found[@]} - 1; i >= 0; i--)); do
+    [[ ! ${going[rune_found[i]]-} ]] || kill -CONT "${rune_found[i]}"
+  done
   while [[ $waiting ]] && ((rune_tick < end)); do
     waiting=''
     for pid in "${!rune_asked[@]}"; do rune_waits "$pid" && waiting=1; done
@@ -212,15 +243,20 @@ rune_warn() {
 } 2>/dev/null
 
 # Gives what is stopped its TERM, if it has not got it, and KILL where that does nothing: such a shell
-# would go on when its child dies. Children first: when the last parent outside of a process group
-# ends, the kernel has all that is stopped in the group go on.
+# would go on when its child dies. An interactive one ignores TERM except while it starts a command, so
+# what has taken its TERM without a handler may ignore it now. Children first: when the last parent
+# outside of a process group ends, the kernel has all that is stopped in the group go on.
 rune_strike() { # [KILL]
   local pid i
   local -a asking=() heeding=() others=()
   for ((i = ${#rune_found[@]} - 1; i >= 0; i--)); do
     pid=${rune_found[i]}
     if [[ ! ${1-} && ${rune_asked[pid]-} ]] && ! rune_waits "$pid"; then
-      heeding+=("$pid")
+      if [[ ${rune_asked[pid]} == caught ]] || rune_heeds "$pid" || [[ $rune_blocks ]]; then
+        heeding+=("$pid")
+      else
+        others+=("$pid")
+      fi
     elif [[ ! ${1-} ]] && rune_heeds "$pid"; then
       heeding+=("$pid") asking+=("$pid")
     else
@@ -237,8 +273,10 @@ rune_strike() { # [KILL]
 # on its TERM before anything else. A plugin that has not begun, or has ended by itself, is let
 # alone; NOTE is made before one that lives gets its TERM.
 rune_kill() { # NOTE
-  local asked
-  local -a rune_known=() rune_asked=() rune_busy=()
+  local asked rune_since
+  local -a rune_known=() rune_asked=() rune_busy=() rune_young=()
+  rune_clock
+  rune_since=$((rune_tick - 20))
   rune_freeze
   if [[ ! -e $1 ]] && rune_there; then
     if [[ ! $rune_first ]] || ! kill -0 "${rune_found[@]}"; then

@@ -56,7 +56,7 @@ rune_find() { # [OTHER]
 # Makes the receipt of this key, which succeeds only once, and writes its first line. Else sets
 # rune_why: taken, or no_receipt where no directory takes it.
 rune_claim() { # MODE MARK, or nothing to bar the key
-  local base root bucket mine boot=none
+  local base root bucket mine
   rune_why=taken
   rune_look
   ! rune_find || { rune_kept=''; return 1; }
@@ -77,11 +77,7 @@ rune_claim() { # MODE MARK, or nothing to bar the key
     if : >"$mine.state"; then
       set +C
       if (($#)); then
-        rune_look_at $$
-        IFS= read -r boot </proc/sys/kernel/random/boot_id
-        # shellcheck disable=SC2086 # the start time is the 20th field after the command's bracket
-        set -- "$@" $rune_stat
-        set -- started "$1" "$2" "$$" "${22}" "$boot" "$rune_nonce"
+        set -- started "$1" "$2" "$rune_pid" "$rune_begun" "$rune_boot_id" "$rune_nonce"
         : >"$mine.out" && : >"$mine.err"
       else
         set -- barred

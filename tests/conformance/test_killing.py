@@ -88,7 +88,7 @@ def all_up(scratch: Path) -> bool:
 
 def nothing_went_on(scratch: Path) -> None:
     pids = {int(pid) for path in scratch.glob("*/pids") for pid in path.read_text().split()}
-    assert not processes.wait_gone(pids, 30.0)
+    assert not processes.wait_gone(pids, 120.0)
     went_on = [path.suffix[1:] for path in scratch.glob("*/went-on.*")]
     assert [WAITS[int(n) - 1] if n.isdigit() else n for n in went_on] == []
     for path in scratch.glob("node*"):
@@ -143,6 +143,30 @@ def test_when_rune_is_killed_no_shell_goes_on(streaming: Any, scratch: Path) -> 
                 rune.kill()
         nothing_went_on(scratch)
     disconnect()
+
+
+COMMANDS = {  # they end after a tenth of a second, or with a fault at their TERM
+    "waits": "exit(any(time.sleep(0.02) or signal.sigpending() for _ in range(5)))",
+    "dies": "signal.pthread_sigmask(signal.SIG_SETMASK, []); time.sleep(0.1)",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("shell", ["bash -c", "bash -ic"])
+def test_no_shell_that_blocks_term_goes_on_after_what_it_has_just_started(
+    host: Any, scratch: Path, shell: str, command: str
+) -> None:
+    """Neither as that ends by its TERM, nor as it is stopped, which ends the wait with -i."""
+    python = f"python3 -c 'import signal, time; {COMMANDS[command]}'"
+    loop = f"echo $$ >{scratch}/pid\nwhile {python}; do echo >{scratch}/up; done"
+    script = f'cat >{scratch}/loop <<"END"\n{loop}\necho >{scratch}/went-on\nEND\n'
+    script += f"env --block-signal=TERM {shell} '. {scratch}/loop'"
+    watcher = host.cancel_when((scratch / "up").exists)
+    result = host.run(script)
+    watcher.join()
+    assert result.outcome is Outcome.CANCELLED
+    assert not processes.wait_gone({int((scratch / "pid").read_text())}, 30.0)
+    assert not (scratch / "went-on").exists()
 
 
 def the_trap_alone_runs(host: Any, scratch: Path, child: str) -> None:

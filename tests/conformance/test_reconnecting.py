@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -324,4 +326,43 @@ def test_a_host_that_was_rebooted(
     for name in ("out", "err"):
         keep.files(kept)[name].write_text("")
     result = keep.ask(streaming, kept)
+    assert (result.outcome, result.reason) == (Outcome.LOST, "receipt_incomplete")
+
+
+STRANGER = """\
+import os, subprocess, sys
+file = os.open(sys.argv[1], os.O_RDONLY)
+os.dup2(file, 3)
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+@BOTH
+@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_whoever_has_the_id_of_a_dead_shell_is_let_alone(
+    streaming: Any, keep: Any, scratch: Path, mode: Any, kill: bool, rebooted: bool
+) -> None:
+    """Neither children of that process are killed, nor is what it has open written to."""
+    kept = keep(streaming, f"kill -9 $PPID; {FOREVER}", mode)
+    streaming.carry(kept)
+    state = keep.files(kept)["state"]
+    (scratch / "precious").write_text("not the plugin's\n")
+    argv = [sys.executable, "-c", STRANGER, str(scratch / "precious")]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, close_fds=True) as stranger:
+        assert stranger.stdout
+        child = int(stranger.stdout.readline())
+        words = state.read_text().splitlines()[0].split()
+        words[3] = str(stranger.pid)
+        if rebooted:
+            words[5] = "00000000-another-boot"
+        state.write_text(" ".join(words) + "\n")
+        keep.files(kept).get("stop", state.with_suffix(".stop")).unlink(missing_ok=True)
+        result = keep.ask(streaming, kept, kill=kill)
+        alive = processes.is_alive(child), processes.is_alive(stranger.pid)
+        processes.end({child, stranger.pid})
+    assert alive == (True, True)
+    assert (scratch / "precious").read_text() == "not the plugin's\n"
     assert (result.outcome, result.reason) == (Outcome.LOST, "receipt_incomplete")
