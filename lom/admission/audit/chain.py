@@ -26,9 +26,8 @@ GENESIS = "0" * 64
 HEAD_SUFFIX = ".head"
 _LEAST = 150  # bytes of a line: two hashes and their names
 _LOOKS = (64 * 1024, 1024 * 1024)  # bytes at the end of a log in which its last line is sought
-_MOST = (
-    max(_LOOKS) // 2
-)  # bytes of a line: it is found though one that was cut off stands behind it
+# Bytes of a line: it is found though one that was cut off stands behind it.
+_MOST = max(_LOOKS) // 2
 _LINE = re.compile(
     rb'(\{"seq":([1-9][0-9]{0,17}),"prev":"([0-9a-f]{64})".*),"hash":"([0-9a-f]{64})"\}', re.DOTALL
 )
