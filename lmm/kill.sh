@@ -166,18 +166,19 @@ rune_clock() {
   rune_tick=$((10#${up/./}))
 }
 
-# Stops the tree, for at most a second: parents first, as a shell with job control goes on when its
-# child stops. A fork may be under way in what is about to stop, so it has stopped when nothing is
-# found that was not seen stopped by the look before. Others' processes (sudo) are not waited for.
+# Stops the tree, for at most a second, or six looks where they take longer: parents first, as a shell
+# with job control goes on when its child stops. A fork may be under way in what is about to stop, so it
+# has stopped when nothing is found that was not seen stopped by the look before. Others' processes
+# (sudo) are not waited for.
 rune_freeze() {
-  local pid calm='' again='' end
+  local pid calm='' again='' end looks=0
   local -a still=()
   rune_scan near
   rune_see_busy
   kill -STOP "${rune_found[@]}"
   rune_clock
   ((end = rune_tick + 100))
-  while [[ ! $calm ]] && ((rune_tick < end)); do
+  while [[ ! $calm ]] && ((++looks <= 6 || rune_tick < end)); do
     rune_scan $again
     calm=1 again=again
     for pid in "${rune_found[@]}"; do
