@@ -14,10 +14,14 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from lmm.errors import RequestError
-from lom.authoring.tarballs import MOST_BYTES, MOST_FILES, TooLarge, Unsafe, unpack
+from lom.authoring.tarballs import DEEPEST, MOST_BYTES, MOST_FILES, TooLarge, Unsafe, unpack
 from lom.documents.leftovers import is_leftover, walk
 from lom.registry.manifest import MANIFEST
 
+# What is opened is what stands there: no link is followed, and nothing waits for a pipe.
+_OF_A_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OF_A_FOLDER = _OF_A_FILE | os.O_DIRECTORY
+_BLOCK = 1024 * 1024  # bytes read at once
 _GIT_TIMEOUT_S = 300.0
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:")
 _TARBALL = re.compile(r"\.(tar|tar\.(gz|xz|bz2)|tgz|txz|tbz2)$")
@@ -86,45 +90,77 @@ def plugin_folder(fetched: Fetched, name: str | None) -> Path:
 def copy_plugin(source: Path, goal: Path) -> None:
     """Copy a plugin's folder without what version control, editors and Python leave there.
 
-    Raises RequestError (``invalid_request``) for links that lead out of it, for what is no plain
-    file or cannot be read, and for more than 64 MiB or 10 000 files.
+    Whoever may change the folder meanwhile cannot have anything copied from elsewhere. Raises
+    RequestError (``invalid_request``) for links that lead out of it, for what is no plain file or
+    cannot be read, and for more than 64 MiB, 10 000 files, or 32 folders within each other.
     """
     try:
-        _copy(source, goal)
+        descriptor = os.open(source.resolve(), _OF_A_FOLDER)
+        try:
+            _Copying(source, goal).folder(descriptor, Path())
+        finally:
+            os.close(descriptor)
+        # Links are judged where nobody else can change them any more.
+        for path in walk(goal):
+            if path.is_symlink() and not _stays(path, goal):
+                raise _refused(
+                    path.relative_to(goal), "it is a link that leads out of the plugin, or nowhere"
+                )
     except OSError as error:
         raise RequestError(
             "invalid_request", f"cannot copy {error.filename or source}: {error.strerror}"
         ) from None
 
 
-def _copy(source: Path, goal: Path) -> None:
-    room, left = MOST_BYTES, MOST_FILES
-    source = source.resolve()
-    goal.mkdir(mode=0o755)
-    for path in walk(source, on_error=_raise):
-        copy = goal / path.relative_to(source)
-        mode = path.lstat().st_mode
-        left -= 1
+class _Copying:
+    """A copy that is made: whence, whither, and how much more it may hold."""
+
+    def __init__(self, source: Path, goal: Path) -> None:
+        self._source, self._goal = source, goal
+        self._room, self._left = MOST_BYTES, MOST_FILES
+
+    def folder(self, descriptor: int, inside: Path) -> None:
+        """Copy what is in an open folder, whose path inside the plugin is told."""
+        if len(inside.parts) > DEEPEST:
+            raise _refused(inside, f"it lies more than {DEEPEST} folders deep")
+        (self._goal / inside).mkdir(mode=0o755)
+        for name in sorted(os.listdir(descriptor)):
+            if not is_leftover(name):
+                self._one(descriptor, name, inside / name)
+
+    def _one(self, above: int, name: str, inside: Path) -> None:
+        mode = os.stat(name, dir_fd=above, follow_symlinks=False).st_mode
+        self._count(files=1)
         if stat.S_ISLNK(mode):
-            if not _stays(path, source):
-                raise _refused(
-                    path, source, "it is a link that leads out of the plugin, or nowhere"
-                )
-            copy.symlink_to(os.readlink(path))
-        elif stat.S_ISDIR(mode):
-            copy.mkdir(mode=0o755)
-        elif stat.S_ISREG(mode):
-            room -= path.stat().st_size
-            shutil.copyfile(path, copy)
-            copy.chmod(0o755 if mode & 0o100 else 0o644)
-        else:
-            raise _refused(path, source, "it is no plain file")
-        if room < 0 or left < 0:
-            raise _too_large(str(source))
+            (self._goal / inside).symlink_to(os.readlink(name, dir_fd=above))
+            return
+        if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            raise _refused(inside, "it is no plain file")
+        descriptor = os.open(name, _OF_A_FOLDER if stat.S_ISDIR(mode) else _OF_A_FILE, dir_fd=above)
+        try:
+            if stat.S_ISDIR(mode):
+                self.folder(descriptor, inside)
+            else:
+                self._file(descriptor, inside)
+        finally:
+            os.close(descriptor)
 
+    def _file(self, descriptor: int, inside: Path) -> None:
+        found = os.fstat(descriptor)  # of what is open, which may be another by now
+        if not stat.S_ISREG(found.st_mode):
+            raise _refused(inside, "it is no plain file")
+        copy = self._goal / inside
+        with open(descriptor, "rb", closefd=False) as original, copy.open("xb") as made:
+            while block := original.read(_BLOCK):
+                self._count(size=len(block))
+                made.write(block)
+        copy.chmod(0o755 if found.st_mode & 0o100 else 0o644)
 
-def _raise(error: OSError) -> None:
-    raise error
+    def _count(self, *, files: int = 0, size: int = 0) -> None:
+        self._left -= files
+        self._room -= size
+        if self._room < 0 or self._left < 0:
+            raise _too_large(str(self._source))
 
 
 def _stays(link: Path, folder: Path) -> bool:
@@ -134,7 +170,7 @@ def _stays(link: Path, folder: Path) -> bool:
         goal = os.path.realpath(link, strict=True)
     except OSError:
         return False
-    return Path(goal).is_relative_to(folder) and not os.path.isabs(os.readlink(link))
+    return Path(goal).is_relative_to(folder.resolve()) and not os.path.isabs(os.readlink(link))
 
 
 # -- tarballs ----------------------------------------------------------------------------------
@@ -208,8 +244,8 @@ def _git(shown: str, *arguments: str) -> str:
     return done.stdout.decode(errors="replace")
 
 
-def _refused(path: Path, source: Path, why: str) -> RequestError:
-    return RequestError("invalid_request", f"{path.relative_to(source)} is refused: {why}")
+def _refused(inside: Path, why: str) -> RequestError:
+    return RequestError("invalid_request", f"{inside} is refused: {why}")
 
 
 def _too_large(what: str) -> RequestError:
