@@ -31,9 +31,15 @@ def first_doubt(path: str | os.PathLike[str], *, inside: bool = False) -> Doubt 
     """Return what lets others decide what stands at a path, None if it is the user's own.
 
     ``inside`` is for a folder in which the user makes something: there a shared one with the
-    sticky bit will do.
+    sticky bit will do. One that is not there will not: others could make it.
     """
-    return next(doubts(steps_to(path), inside=inside), None)
+    if not inside:
+        return next(doubts(steps_to(path)), None)
+    try:
+        steps = list(_walk(_absolute(path)))
+    except OSError as error:
+        return Doubt(os.fspath(path), f"{os.fspath(path)}: {error.strerror}", None)
+    return next(doubts(steps, inside=True), None)
 
 
 def make_private(folder: str | os.PathLike[str]) -> None:
@@ -59,10 +65,13 @@ def steps_to(path: str | os.PathLike[str]) -> list[Step]:
     """
     steps: list[Step] = []
     with contextlib.suppress(OSError):
-        full = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
-        for step in _walk(os.fspath(full)):
+        for step in _walk(_absolute(path)):
             steps.append(step)
     return steps
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    return os.fspath(path if os.path.isabs(path) else os.path.join(os.getcwd(), path))
 
 
 def _walk(path: str) -> Iterator[Step]:

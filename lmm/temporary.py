@@ -45,6 +45,9 @@ def private_folder(prefix: str) -> Iterator[Path]:
             try:
                 made = tempfile.TemporaryDirectory(prefix=prefix, dir=base)
                 folder = Path(stack.enter_context(made))
+                if doubt := first_doubt(folder):  # a base that was removed, and made by another
+                    failed[base] = doubt.why
+                    continue
                 runs_programs = _takes_programs(folder)
             except OSError as error:
                 failed[base] = error.strerror or str(error)

@@ -77,7 +77,10 @@ def _directory_at(path: Path, is_shared: bool) -> Path:
         if is_shared and not _is_users(path):
             own = next(_beside(path), None)
             path = own or Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
-    if problem := _exposure(path):
+    problem = _exposure(path)
+    if not problem and (doubt := first_doubt(path)):
+        problem = f"is where others can exchange it ({doubt.why})"
+    if problem:
         raise RequestError(
             "local_io_error",
             f"{path}, where ssh connections are kept, {problem}: remove it, or set"

@@ -25,7 +25,7 @@ def foreign_group() -> str | None:
 
 def _places() -> Iterator[str]:
     """Yield the groups of this process and those above them, with the files that rule them."""
-    for folder in _folders():
+    for folder in filter(os.path.exists, _folders()):  # a container may not show its own
         yield folder
         while os.path.exists(os.path.join(folder, "cgroup.procs")):
             yield from filter(os.path.exists, (os.path.join(folder, name) for name in _FILES))

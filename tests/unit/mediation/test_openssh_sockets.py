@@ -154,6 +154,38 @@ def test_a_temporary_directory_in_which_others_could_exchange_it_is_not_taken() 
         found.rmdir()
 
 
+def test_a_temporary_directory_that_others_could_make_is_not_taken() -> None:
+    missing()
+    os.chmod(os.environ["TMPDIR"], 0o1777)
+    os.environ["TMPDIR"] += "/gone"
+    found = directory()
+    assert found.parent == Path("/tmp")
+    with contextlib.suppress(OSError):  # unless somebody uses it
+        found.rmdir()
+
+
+@pytest.mark.needs_root
+def test_a_temporary_directory_that_another_makes_anew_meanwhile_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    missing()
+    above = Path(os.environ["TMPDIR"])
+    make = Path.mkdir
+
+    def made_late(path: Path, mode: int) -> None:
+        above.rmdir()
+        make(above, 0o755)
+        os.chown(above, 65534, 65534)
+        make(path, mode)
+
+    with monkeypatch.context() as late:
+        late.setattr(Path, "mkdir", made_late)
+        with pytest.raises(RequestError, match="is where others can exchange it") as refused:
+            directory()
+    assert f"{above} belongs to " in refused.value.message
+    in_temporary().rmdir()
+
+
 @pytest.mark.needs_root
 def test_a_name_that_somebody_takes_and_leaves_all_the_time_stops_nobody() -> None:
     missing()

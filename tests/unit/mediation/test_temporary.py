@@ -6,11 +6,13 @@ import ast
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from lmm.temporary import nameless, private_folder
+from lmm.transports.local import own_places
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -72,6 +74,43 @@ def test_a_shared_folder_with_the_sticky_bit_will_do(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with private_folder("rune-x-") as folder:
         assert folder.parent == tmp_path
+
+
+@pytest.mark.parametrize("missing", ["gone", "gone/below", "link"])
+def test_a_folder_that_others_could_make_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    tmp_path.chmod(0o1777)
+    (tmp_path / "link").symlink_to("gone")
+    for name in ("TMPDIR", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / missing))
+    assert own_places() == {}
+    with private_folder("rune-x-") as folder:
+        assert folder.parent == Path("/tmp")
+
+
+@pytest.mark.needs_root
+def test_a_folder_that_another_makes_anew_meanwhile_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a cleaner of /tmp has removed it."""
+    folder = tmp_path / "tmp"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    make = tempfile.mkdtemp
+
+    def made_late(suffix: str | None, prefix: str, dir: str) -> str:
+        if dir == str(folder):
+            folder.rmdir()
+            folder.mkdir()
+            os.chown(folder, 65534, 65534)
+        return make(suffix, prefix, dir)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", made_late)
+    with private_folder("rune-x-") as made:
+        assert made.parent == Path("/tmp")
+    assert folder.stat().st_uid == 65534
+    assert list(folder.iterdir()) == []
 
 
 # What it needs is loaded before the mounts, which may lie over the checkout.
