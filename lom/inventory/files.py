@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lom.documents.read import MAX_BYTES, parse, parse_json
 from lom.documents.trust import refuse_foreign
 
 EXECUTABLE_TIMEOUT_S = 60.0
+_BLOCK = 64 * 1024  # bytes read at once: what a pipe holds
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -77,7 +79,6 @@ def _run(document: Document, file: Path) -> bytes | None:
     """Return what the executable prints, None after noting why it failed."""
     import signal
     import subprocess
-    import threading
 
     with open(nameless(), "w+b") as stderr:
         try:
@@ -92,36 +93,28 @@ def _run(document: Document, file: Path) -> bytes | None:
         except OSError as error:
             document.fault((), f"cannot run it: {error.strerror}; a script starts with #!")
             return None
-        late = threading.Event()
-
-        def kill() -> None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-        def too_late() -> None:
-            late.set()
-            kill()
-
-        timer = threading.Timer(EXECUTABLE_TIMEOUT_S, too_late)
-        timer.daemon = True
-        timer.start()
+        until = time.monotonic() + EXECUTABLE_TIMEOUT_S
+        content = status = None
         assert process.stdout
         try:
             with process.stdout as stdout:
-                content = stdout.read(MAX_BYTES + 1)
-            if len(content) > MAX_BYTES:
-                kill()
-            status = process.wait()
+                content = _printed(stdout.fileno(), until)
+            if content is not None and len(content) <= MAX_BYTES:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    status = process.wait(max(0.0, until - time.monotonic()))
         finally:
-            timer.cancel()
-            timer.join()
-            if process.poll() is None:
-                kill()
+            if status is None:  # nobody has waited for it: the group is still its own
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        if len(content) > MAX_BYTES:
+        if content is not None and len(content) > MAX_BYTES:
             document.fault((), "the executable printed more than 64 MiB")
-        elif late.is_set():
-            document.fault((), f"the executable did not end within {EXECUTABLE_TIMEOUT_S:g} s")
+        elif status is None:
+            document.fault(
+                (),
+                f"the executable did not end within {EXECUTABLE_TIMEOUT_S:g} s, or what it started"
+                " kept its stdout open",
+            )
         elif status != 0:
             stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - 2000))
             text = stderr.read().decode("utf-8", "replace")
@@ -131,3 +124,23 @@ def _run(document: Document, file: Path) -> bytes | None:
         else:
             return content
     return None
+
+
+def _printed(stdout: int, until: float) -> bytes | None:
+    """Return all that is printed, cut off above ``MAX_BYTES``, None if no end came in time.
+
+    No kill can make the end come: a process that left the group may keep the pipe open.
+    """
+    import select
+
+    content = bytearray()
+    poll = select.poll()
+    poll.register(stdout, select.POLLIN)
+    while len(content) <= MAX_BYTES:
+        left = until - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000):
+            return None
+        if not (block := os.read(stdout, _BLOCK)):
+            break
+        content += block
+    return bytes(content)

@@ -7,6 +7,7 @@ import pytest
 
 from lmm.errors import RequestError
 from lmm.model import SecretRef
+from lmm.testing import processes
 from lom.inventory import files as inventory_files
 from lom.inventory.load import find_inventory, load_inventory
 from lom.inventory.model import Inventory
@@ -112,6 +113,36 @@ def test_an_executable_that_fails(
         load_inventory(file)
     assert caught.value.reason == "inventory_invalid"
     assert expected in caught.value.message
+
+
+def test_what_an_executable_leaves_behind_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of a session of its own, which no kill of the group reaches, with its stdout."""
+    monkeypatch.setattr(inventory_files, "EXECUTABLE_TIMEOUT_S", 1.0)
+    script = """#!/bin/sh
+setsid sh -c 'echo $$ >left; exec sleep 60' &
+until [ -s left ]; do sleep 0.01; done
+echo '{"targets": {}}'
+"""
+    file = executable(tmp_path / "dynamic", script)
+    try:
+        with pytest.raises(RequestError, match="what it started kept its stdout open"):
+            load_inventory(file)
+    finally:
+        left = int((tmp_path / "left").read_text())
+        was_alive = processes.is_alive(left)
+        processes.end([left])
+    assert was_alive  # so that nobody waited for its end
+
+
+def test_an_executable_that_prints_all_the_time_is_ended_at_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory_files, "EXECUTABLE_TIMEOUT_S", 0.5)
+    file = executable(tmp_path / "dynamic", "#!/bin/sh\nwhile :; do echo; sleep 0.01; done\n")
+    with pytest.raises(RequestError, match="did not end within"):
+        load_inventory(file)
 
 
 def test_an_executable_reads_nothing_and_gets_its_own_path(tmp_path: Path) -> None:
