@@ -35,6 +35,7 @@ AT_ONCE = 200  # masters; each takes a descriptor while it leaves
 LOGIN_VARIABLES = ("SSH_AUTH_SOCK", "KRB5CCNAME", "RUNE_ASKER")
 
 _CHOOSING = threading.Lock()  # two threads would make two directories
+_CHOSEN: dict[Path, Path] = {}  # beside which: to look through a full /tmp takes long
 
 
 class Disconnected(NamedTuple):
@@ -75,8 +76,12 @@ def _directory_at(path: Path, is_shared: bool) -> Path:
         path.mkdir(mode=0o700)
     except FileExistsError:
         if is_shared and not _is_users(path):
-            own = next(_beside(path), None)
-            path = own or Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
+            if path not in _CHOSEN or not _is_private(_CHOSEN[path]):
+                own = next(_beside(path), None)
+                _CHOSEN[path] = own or Path(
+                    tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent)
+                )
+            path = _CHOSEN[path]
     problem = _exposure(path)
     if not problem and (doubt := first_doubt(path)):
         problem = f"is where others can exchange it ({doubt.why})"
@@ -108,10 +113,13 @@ def _beside(path: Path) -> Iterator[Path]:
 
     In a temporary directory anybody can take a name first.
     """
-    for other in sorted(path.parent.glob(f"{path.name}-*")):
-        with contextlib.suppress(OSError):
-            if _exposure(other) is None:
-                yield other
+    yield from filter(_is_private, sorted(path.parent.glob(f"{path.name}-*")))
+
+
+def _is_private(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return _exposure(path) is None
+    return False
 
 
 def _is_users(path: Path) -> bool:

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -237,6 +237,31 @@ def test_a_name_that_somebody_else_has_taken_stops_nobody(spoil: Callable[[Path]
         in_temporary().unlink()
     else:
         in_temporary().rmdir()
+
+
+@pytest.mark.needs_root
+def test_many_names_that_somebody_else_has_taken_are_looked_through_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    missing()
+    anothers(in_temporary())
+    found = directory()
+    looks = list[Path]()
+    beside = masters._beside
+
+    def counted(path: Path) -> Iterator[Path]:
+        looks.append(path)
+        return beside(path)
+
+    monkeypatch.setattr(masters, "_beside", counted)
+    assert [directory() for _ in range(3)] == [found] * 3
+    assert looks == []
+    os.chmod(found, 0o755)
+    other = directory()
+    assert other != found  # which is no longer private
+    assert looks == [in_temporary()]
+    for path in (found, other, in_temporary()):
+        path.rmdir()
 
 
 def test_every_socket_has_room_for_the_name_that_ssh_binds(tmp_path: Path) -> None:
