@@ -49,6 +49,7 @@ def open_locked(path: str, flags: int = 0, *, cancelled: threading.Event | None 
     """
     until = time.monotonic() + PATIENCE_S
     flags |= os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    flags |= os.O_NONBLOCK  # a pipe that is full would make who appends wait
     while True:
         descriptor = os.open(path, flags, 0o600)
         try:

@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from lmm.errors import RequestError
+from lmm.regular import read_all, read_regular
 from lmm.shortage import wanting
 
 LINE_BYTES = 1000  # of a password: sudo and ssh read up to 1,023 and cut what is longer
@@ -58,14 +58,18 @@ class SecretRef:
 
         Raises RequestError (``secret_unavailable``) naming the reference, never a value.
         """
-        text = self._text().removeprefix("\ufeff").rstrip("\r\n")
+        return self._resolved(waits=True)
+
+    def _resolved(self, *, waits: bool) -> str:
+        text = self._text(waits).removeprefix("\ufeff").rstrip("\r\n")
         RESOLVED.add(text)
         return text
 
     def line(self) -> str:
         """Return the secret as what is typed at a prompt. Raises RequestError, also for more than
-        one line or ``LINE_BYTES``: the rest would be read by something else."""
-        text = self.resolve()
+        one line or ``LINE_BYTES``: the rest would be read by something else. No file but a regular
+        one will do: a run would wait for who writes to a pipe, once for each target."""
+        text = self._resolved(waits=False)
         if re.search("[\r\n\0]", text) or len(text.encode("utf-8", "replace")) > LINE_BYTES:
             raise RequestError(
                 "secret_unavailable",
@@ -75,7 +79,7 @@ class SecretRef:
             )
         return text
 
-    def _text(self) -> str:
+    def _text(self, waits: bool) -> str:
         kind, _, rest = self.reference.partition(":")
         if kind == "env":
             value = os.environ.get(rest)
@@ -90,7 +94,10 @@ class SecretRef:
             path = os.path.expanduser(rest)
             if path.startswith("~"):
                 raise ValueError("nobody knows whose home ~ is")
-            return Path(path).read_bytes().decode("utf-8")
+            if not waits:
+                return read_regular(path).decode("utf-8")
+            with open(path, "rb") as stream:
+                return read_all(stream).decode("utf-8")
         except (OSError, ValueError) as error:
             if wanting(error):
                 raise

@@ -98,7 +98,7 @@ def resolved(references: Iterable[SecretRef]) -> set[Secret]:
     found: set[Secret] = set()
     for reference in references:
         with contextlib.suppress(RequestError):
-            found.add(reference.resolve())
+            found.add(reference.line())
     return found
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from lmm.errors import RequestError
 from lmm.model import SecretRef, SshSettings, Target
+from lmm.regular import read_regular
 from lmm.ssh.configfile import Config, load, local_user
 from lmm.ssh.home import expand_home
 from lmm.ssh.known_hosts import DEFAULT_PORT
@@ -167,8 +168,7 @@ _SYSTEM_MAY = frozenset(
 
 def _is_fido(path: str) -> bool:
     try:
-        with open(f"{path}.pub", encoding="ascii", errors="replace") as stream:
-            return stream.read(3) == "sk-"
+        return read_regular(f"{path}.pub").startswith(b"sk-")
     except OSError:
         return False
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lmm.errors import RequestError
+from lmm.regular import read_all
 from lmm.shortage import check_descriptors, wanting
 from lmm.ssh.configlines import (
     Block,
@@ -203,7 +204,7 @@ class _ConfigParser:
                     raise invalid(
                         path, "others may change this file: `chmod go-w` it, as ssh demands"
                     )
-                text = text_of(path, stream.read() or b"")
+                text = text_of(path, read_all(stream))
         except (FileNotFoundError, NotADirectoryError):
             self.depends[path] = None
             return []

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import hashlib
 import os
 import threading
 from dataclasses import dataclass
 from functools import cached_property
 
+from lmm.errors import Unreachable
+from lmm.regular import open_regular, read_all
 from lmm.shortage import wanting
 from lmm.ssh.patterns import MAX_PATTERN, match_list
 
@@ -178,20 +181,24 @@ def _stamp(status: os.stat_result) -> tuple[int, ...]:
 def load_file(path: str) -> HostFile:
     """Return the file's contents, parsed once for as long as it stays the same.
 
-    A file that is missing or cannot be read counts as empty, as in OpenSSH.
+    A file that is missing or cannot be read counts as empty, as in OpenSSH, and so does a pipe.
+    Raises Unreachable (``local_io_error``) for one of more than 64 MiB.
     """
     try:
         # Without the lock: the threads of a fleet would queue up behind each other's system calls.
         cached = _cache.get(path)
         if cached and cached[0] == _stamp(os.stat(path)):
             return cached[1]
-        with _lock, open(path, "rb") as stream:
+        with open(open_regular(path, os.O_RDONLY), "rb") as stream, _lock:
             stamp = _stamp(os.fstat(stream.fileno()))
             cached = _cache.get(path)
             if cached is None or cached[0] != stamp:
-                cached = _cache[path] = (stamp, HostFile(path, stream.read()))
+                cached = _cache[path] = (stamp, HostFile(path, read_all(stream)))
             return cached[1]
     except OSError as error:
+        if error.errno == errno.EFBIG:  # what it says of revoked keys must not be passed over
+            why = f"cannot read the host keys in {path}: {error.strerror}"
+            raise Unreachable("local_io_error", why, file=path) from None
         if wanting(error):  # of this machine: the host's key may well stand there
             raise
         return HostFile(path, b"")

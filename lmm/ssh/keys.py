@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import os
 import threading
 from collections.abc import Generator
-from pathlib import Path
 
 from lmm.errors import Unreachable
 from lmm.model import SecretRef
+from lmm.regular import read_regular
 from lmm.shortage import wanting
 from lmm.ssh.agent import OnCancel, SshAgent
 from lmm.ssh.config import HostConfig
-from lmm.ssh.library import paramiko
+from lmm.ssh.library import Message, paramiko
 
 
 class Credentials:
@@ -62,7 +63,7 @@ class Credentials:
         try:
             key = _read(path, secret)
             if certificate:
-                key.load_certificate(certificate)
+                key.load_certificate(Message(_blob(certificate)))
         except paramiko.PasswordRequiredException:
             if config.identities_are_defaults or config.use_agent:
                 return None
@@ -74,17 +75,19 @@ class Credentials:
                 raise
             if config.identities_are_defaults:
                 return None
+            why = getattr(error, "strerror", None) or error
             raise Unreachable(
-                "key_unusable", f"cannot use the key {path}: {error}", field="ssh.identity_files"
+                "key_unusable", f"cannot use the key {path}: {why}", field="ssh.identity_files"
             ) from None
         return key
 
 
 def _read(path: str, passphrase: str | None) -> paramiko.PKey:
+    text = read_regular(path).decode()
     problem: paramiko.SSHException | None = None
     for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
         try:
-            return kind.from_private_key_file(path, passphrase)
+            return kind.from_private_key(io.StringIO(text, newline=None), passphrase)
         except paramiko.PasswordRequiredException:
             raise
         except paramiko.SSHException as error:
@@ -95,9 +98,16 @@ def _read(path: str, passphrase: str | None) -> paramiko.PKey:
 def _public_blob(path: str) -> bytes | None:
     """Return the key in ``path``'s public half, None if there is none."""
     try:
-        words = Path(f"{path}.pub").read_text(encoding="utf-8", errors="replace").split()
-        return base64.b64decode(words[1], validate=True)
-    except (OSError, IndexError, ValueError) as error:
+        return _blob(f"{path}.pub")
+    except (OSError, ValueError) as error:
         if wanting(error):
             raise
         return None
+
+
+def _blob(path: str) -> bytes:
+    """Return the key or certificate in a public file. Raises OSError, ValueError."""
+    words = read_regular(path).split(None, 2)
+    if len(words) < 2:
+        raise ValueError(f"there is no public key in {path}")
+    return base64.b64decode(words[1], validate=True)

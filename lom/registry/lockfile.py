@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lmm.errors import PolicyDenied, RequestError
+from lmm.regular import read_all
 from lom.documents.document import Document, refuse
 from lom.documents.read import parse
 from lom.registry import files as bundle
@@ -53,7 +54,8 @@ def files_of(plugin: Plugin, sent: Mapping[str, bytes] | None = None) -> dict[st
 def read_lock(path: str | Path) -> dict[str, Locked]:
     """Return the plugins of a lock file. Raises RequestError (``config_invalid``)."""
     try:
-        content = Path(path).read_bytes()
+        with open(path, "rb") as stream:
+            content = read_all(stream)
     except OSError as error:
         raise RequestError(
             "config_invalid",

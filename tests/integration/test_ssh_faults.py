@@ -197,6 +197,21 @@ def test_known_hosts_that_somebody_keeps_locked(
         assert result.duration_s < 10.0
 
 
+def test_a_pipe_as_known_hosts_or_key_stops_nobody(
+    client: Client, sshd: Sshd, tmp_path: Path
+) -> None:
+    target = sshd.target("good", transport="ssh")
+    os.mkfifo(tmp_path / "pipe")
+    config = tmp_path / "config"
+    config.write_text(f"Host *\n UserKnownHostsFile {tmp_path}/pipe\n")
+    known = with_ssh(target, known_hosts=(), config_file=str(config))
+    key = with_ssh(target, identity_files=(str(tmp_path / "pipe"),))
+    first, second, good = client.run(replace(known, name="a"), replace(key, name="b"), target)
+    assert told(first) == ("unreachable", "host_key_unknown")
+    assert told(second) == ("unreachable", "key_unusable")
+    assert good.outcome is Outcome.OK
+
+
 @pytest.mark.parametrize("policy", ["strict", "accept-new"])
 def test_changed_host_key(
     client: Client, target: Target, tmp_path: Path, sshd: Sshd, policy: str

@@ -24,11 +24,11 @@ from typing import Any
 from lmm.contract import spec_validator
 from lmm.envelope import loads_request, timestamp
 from lmm.errors import RequestError
+from lmm.regular import open_regular
 from lmm.shortage import wanting
 from lom.admission.approvals.standing import AHEAD, Answer, Demand
 from lom.admission.approvals.store import ApprovalRequest
 from lom.admission.caller import owner, user_name
-from lom.admission.files import open_regular
 from lom.names import shown
 
 MOST_BYTES = 16 * 1024 * 1024  # of a file; a request names every target

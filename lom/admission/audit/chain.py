@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lmm import filelock
-from lom.admission.files import open_regular
+from lmm.regular import open_regular
 
 GENESIS = "0" * 64
 HEAD_SUFFIX = ".head"

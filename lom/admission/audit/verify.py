@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from lmm import filelock
+from lmm.regular import open_regular
 from lom.admission.audit.chain import GENESIS, HEAD_SUFFIX, Link, parse_line, read_head
-from lom.admission.files import open_regular
 
 
 @dataclass(frozen=True, slots=True)

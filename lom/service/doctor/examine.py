@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from lmm.errors import RuneError
 from lmm.model import Target
+from lmm.regular import read_regular
 from lmm.transports import advice
 from lom.inventory.load import EXAMPLE, find_inventory
 from lom.inventory.model import Inventory
@@ -100,7 +101,7 @@ def _keys(environ: Mapping[str, str], home: Path) -> Check:
 def _known_hosts(home: Path) -> Check:
     path = home / ".ssh" / "known_hosts"
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_regular(str(path)).splitlines()
     except OSError as error:
         return Check(
             "known_hosts",
