@@ -7,6 +7,7 @@ folder where all others are full.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import tempfile
@@ -17,6 +18,7 @@ from lmm.errors import RequestError
 from lmm.ownership import first_doubt
 
 _BLOCK = 4096  # bytes that a folder must have room for
+_FOR_MUCH = ("/var/tmp", "/tmp")
 
 
 def named() -> list[str]:
@@ -77,16 +79,44 @@ def _takes_programs(folder: Path) -> bool:
         probe.unlink()
 
 
-def nameless() -> int:
-    """Open a new private file that has no name, for much: in ``TMPDIR``, else ``/var/tmp``, which
-    is on a disk where ``/tmp`` is in memory, else ``/tmp``.
+def roomy() -> list[str]:
+    """Return the folders for much: ``TMPDIR``, ``/var/tmp``, which is on a disk where ``/tmp`` is
+    in memory, and ``/tmp``."""
+    return list(dict.fromkeys([*named(), *_FOR_MUCH]))
 
-    Without a name nobody can exchange it. Raises OSError with the folder's name.
+
+def nameless(folders: list[str]) -> tuple[int, str]:
+    """Open a new private file that has no name; return it, and the folder it is in.
+
+    It is the first of the folders that has room; it and those before it are taken off the list.
+    Without a name nobody can exchange the file. Raises OSError that names all folders.
     """
-    folder = next(iter(named()), "/var/tmp" if os.access("/var/tmp", os.W_OK) else "/tmp")
+    failed: dict[str, OSError] = {}
+    while folders:
+        folder = folders.pop(0)
+        try:
+            return _nameless_in(folder), folder
+        except OSError as error:
+            failed[folder] = error
+    why = "; ".join(f"{folder}: {error.strerror}" for folder, error in failed.items())
+    raise OSError(
+        next((error.errno for error in failed.values()), errno.ENOENT),
+        f"no folder takes temporary files ({why}); set TMPDIR to one that has room",
+    )
+
+
+def _nameless_in(folder: str) -> int:
+    file = None
     with contextlib.suppress(OSError, AttributeError):  # not every file system, nor system, can
-        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    path = Path(folder, f".rune-{secrets.token_hex(8)}")
-    file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    path.unlink()
+        file = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    if file is None:
+        path = Path(folder, f".rune-{secrets.token_hex(8)}")
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        path.unlink()
+    try:
+        os.pwrite(file, bytes(_BLOCK), 0)
+        os.ftruncate(file, 0)
+    except BaseException:
+        os.close(file)
+        raise
     return file

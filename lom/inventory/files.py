@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from lmm.temporary import nameless
+from lmm.temporary import nameless, roomy
 from lom.documents.document import Document
 from lom.documents.leftovers import is_leftover
 from lom.documents.read import MAX_BYTES, parse, parse_json
@@ -80,7 +80,12 @@ def _run(document: Document, file: Path) -> bytes | None:
     import signal
     import subprocess
 
-    with open(nameless(), "w+b") as stderr:
+    try:
+        words, _ = nameless(roomy())
+    except OSError as error:
+        document.fault((), f"cannot run it: {error.strerror}")
+        return None
+    with open(words, "w+b") as stderr:
         try:
             process = subprocess.Popen(
                 [os.path.abspath(file)],

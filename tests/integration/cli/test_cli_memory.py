@@ -91,7 +91,8 @@ def test_a_disk_without_room_costs_the_targets_with_large_answers_only(large: Ru
 def test_results_without_room_are_named_and_the_others_stay(rune: Rune) -> None:
     """The answers themselves are small enough to be read; together they find no room."""
     program = """
-import lom.execution.results
+import lmm.temporary, lom.execution.results
+lmm.temporary._FOR_MUCH = ()  # TMPDIR alone
 lom.execution.results.IN_MEMORY = 1000
 from lom.cli import main
 main()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lmm import temporary
 from lmm.budget import ANSWERS
 from lmm.envelope import build_message
 from lmm.job import STDOUT_IN_MEMORY, MediatedJob
@@ -101,6 +102,7 @@ def test_an_answer_that_finds_no_room(
     invocation: Invocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    monkeypatch.setattr(temporary, "_FOR_MUCH", ())
     results: list[Result] = []
     job = MediatedJob(invocation, Scope(), lambda *_: None, lambda job: results.append(job.result))
     answered(job, ANSWER % (b"x" * size))
@@ -111,7 +113,8 @@ def test_an_answer_that_finds_no_room(
     assert result.outcome is Outcome.FAILED
     error = result.problem
     assert error["data"]["reason"] == "local_io_error"
-    assert f"cannot be kept in {tmp_path}/missing" in error["message"]
+    why = f"cannot be kept: no folder takes temporary files ({tmp_path}/missing: No such file"
+    assert why in error["message"]
 
 
 @pytest.mark.parametrize("end", [b"end 143 timeout ", b""])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -10,8 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmm import temporary
 from lmm.budget import FREE_BYTES, Budget
 from lmm.spool import Spool
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @given(
@@ -66,15 +71,64 @@ def test_the_file_has_no_name_and_is_private(
     assert files() == before
 
 
-def test_a_folder_that_takes_nothing_is_named(
+def test_folders_that_take_nothing_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    monkeypatch.setattr(temporary, "_FOR_MUCH", (str(tmp_path / "gone"),))
     spool = Spool(3)
     spool.add(b"abc")
-    with pytest.raises(OSError, match="missing"):
-        spool.add(b"d")
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"missing: No such file.*; .*gone: No such file"):
+            spool.add(b"d")
     assert spool.read() == b"abc"
+    monkeypatch.setattr(temporary, "_FOR_MUCH", (str(tmp_path),))
+    spool.add(b"d")
+    assert spool.read() == b"abcd"
+    spool.close()
+
+
+# What it needs is loaded before the mounts, which may lie over the checkout.
+PROGRAM = """
+import os, subprocess, sys
+from lmm.spool import Spool
+spool = Spool(0, sealed=True)
+spool.add(b"x")
+spool.read()
+spool.close()
+subprocess.run(["bash", "-ec", sys.argv[1]], check=True)
+os.environ["TMPDIR"] = "/mnt"
+spool, parts = Spool(0, sealed=True), [os.urandom(20_000) for _ in range(20)]
+places = [spool.add(part) for part in parts]
+assert spool.read() == b"".join(parts)
+assert all(spool.read(at, len(part)) == part for at, part in zip(places, parts))
+assert spool.read(10_000, 100_000) == b"".join(parts)[10_000:110_000]
+files = [os.readlink(f"/proc/self/fd/{one}") for one in os.listdir("/proc/self/fd")[:-1]]
+print(*sorted(os.path.dirname(one) for one in files if "(deleted)" in one))
+spool.close()
+"""
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize(
+    ("mounts", "used"),
+    [
+        ("mount -t tmpfs -o size=64k t /mnt", "/mnt /var/tmp"),
+        ("mount -t tmpfs -o size=4k t /mnt; echo >/mnt/fill", "/var/tmp"),
+        ("mount -t tmpfs -o nr_inodes=1 t /mnt", "/var/tmp"),
+        ("for i in /mnt /var/tmp; do mount -t tmpfs -o size=64k t $i; done", "/mnt /tmp /var/tmp"),
+    ],
+    ids=["becomes full", "is full", "no inodes", "two become full"],
+)
+def test_where_a_folder_is_full_the_next_one_is_taken(mounts: str, used: str) -> None:
+    done = subprocess.run(
+        ["unshare", "--mount", sys.executable, "-c", PROGRAM, mounts],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == used, done.stderr
 
 
 def test_shares_of_a_budget_never_add_up_to_more() -> None:

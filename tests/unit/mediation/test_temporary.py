@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lmm.temporary import nameless, private_folder
+from lmm.temporary import nameless, private_folder, roomy
 from lmm.transports.local import own_places
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,7 +34,7 @@ def test_no_relative_name_counts(
     monkeypatch.setenv("TMPDIR", named)
     with private_folder("rune-x-") as folder:
         assert folder.parent == Path("/tmp")
-    descriptor = nameless()
+    descriptor, _ = nameless(roomy())
     assert not os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(tmp_path))
     os.close(descriptor)
 

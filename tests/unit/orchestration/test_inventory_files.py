@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lmm import temporary
 from lmm.errors import RequestError
 from lmm.model import SecretRef
 from lmm.testing import processes
@@ -143,6 +144,19 @@ def test_an_executable_that_prints_all_the_time_is_ended_at_its_limit(
     file = executable(tmp_path / "dynamic", "#!/bin/sh\nwhile :; do echo; sleep 0.01; done\n")
     with pytest.raises(RequestError, match="did not end within"):
         load_inventory(file)
+
+
+def test_a_temporary_folder_that_is_missing_is_not_the_inventorys_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    file = executable(tmp_path / "tool", '#!/bin/sh\necho \'{"targets": {"a": {}}}\'\n')
+    assert list(load_inventory(file).targets) == ["a"]
+    monkeypatch.setattr(temporary, "_FOR_MUCH", ())
+    with pytest.raises(RequestError) as caught:
+        load_inventory(file)
+    why = f"cannot run it: no folder takes temporary files ({tmp_path}/missing: No such file"
+    assert why in caught.value.message
 
 
 def test_an_executable_reads_nothing_and_gets_its_own_path(tmp_path: Path) -> None:
