@@ -11,6 +11,7 @@ import stat
 from typing import IO
 
 MOST_BYTES = 64 * 1024 * 1024  # some 400,000 hashed host keys
+_AT_ONCE = 64 * 1024  # as much is reserved for each read, however small the file is
 
 
 def open_regular(path: str, flags: int, mode: int = 0o600) -> int:
@@ -24,10 +25,12 @@ def open_regular(path: str, flags: int, mode: int = 0o600) -> int:
 
 def read_all(stream: IO[bytes]) -> bytes:
     """Return the rest of a file. Raises OSError, EFBIG for one of more than ``MOST_BYTES``."""
-    data = stream.read(MOST_BYTES + 1) or b""  # None: a pipe that has nothing now
-    if len(data) > MOST_BYTES:
-        raise OSError(errno.EFBIG, "it is larger than 64 MiB")
-    return data
+    data = bytearray()
+    while more := stream.read(_AT_ONCE):  # None: a pipe that has nothing now
+        data += more
+        if len(data) > MOST_BYTES:
+            raise OSError(errno.EFBIG, "it is larger than 64 MiB")
+    return bytes(data)
 
 
 def read_regular(path: str) -> bytes:

@@ -20,6 +20,7 @@ from lmm.shortage import wanting
 from lmm.ssh.patterns import MAX_PATTERN, match_list
 
 SALT_BYTES = 20
+_LEAST_KEY = 80  # characters of an Ed25519 key with its type, the shortest that there is
 _BLANK = " \t"
 # Types that OpenSSH 8 to 10 can read; a line of another type is passed over.
 _KEY_TYPES = frozenset(
@@ -139,7 +140,7 @@ def _parse_line(path: str, number: int, raw: bytes) -> Line | None:
             return None
     end = min(at for at in (text.find(" "), text.find("\t"), len(text)) if at >= 0)
     hosts, rest = text[:end], text[end:].lstrip(_BLANK)
-    if not hosts or not rest or rest.startswith("#"):
+    if not hosts or len(rest) < _LEAST_KEY or rest.startswith("#"):
         return None
     if not hosts.startswith("|"):  # case counts in the base64 of a hashed name
         hosts = hosts.encode("latin-1").lower().decode("latin-1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,19 @@ def test_known_hosts_that_are_too_large_are_not_passed_over(tmp_path: Path) -> N
     os.truncate(path, MOST_BYTES + 1)
     with pytest.raises(Unreachable, match=f"cannot read the host keys in {path}: it is larger"):
         load_file(str(path))
+
+
+def test_lines_too_short_for_a_key_cost_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "known_hosts"
+    path.write_text("a b\n" * 100_000 + f"a {K1}\n")
+    tracemalloc.start()
+    try:
+        (line,) = load_file(str(path)).lookup("a")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert line.number == 100_001
+    assert most < 20 * path.stat().st_size
 
 
 def test_nobody_waits_until_a_full_pipe_takes_a_host_key(tmp_path: Path) -> None:
