@@ -206,10 +206,11 @@ def test_a_pipe_as_known_hosts_or_key_stops_nobody(
     config.write_text(f"Host *\n UserKnownHostsFile {tmp_path}/pipe\n")
     known = with_ssh(target, known_hosts=(), config_file=str(config))
     key = with_ssh(target, identity_files=(str(tmp_path / "pipe"),))
-    first, second, good = client.run(replace(known, name="a"), replace(key, name="b"), target)
-    assert told(first) == ("unreachable", "host_key_unknown")
-    assert told(second) == ("unreachable", "key_unusable")
-    assert good.outcome is Outcome.OK
+    results = client.run(replace(known, name="known"), replace(key, name="key"), target)
+    found = {one.target: one for one in results}
+    assert told(found["known"]) == ("unreachable", "host_key_unknown")
+    assert told(found["key"]) == ("unreachable", "key_unusable")
+    assert found["good"].outcome is Outcome.OK
 
 
 @pytest.mark.parametrize("policy", ["strict", "accept-new"])
