@@ -91,18 +91,18 @@ rune_nap() { # SECONDS
   read -r -t "$1" -u "$rune_quiet"
 } 2>/dev/null
 
-# Fills rune_found with the invocation's processes, parents before their children: all that carry its
-# mark in their environment, children of the main shell outside its own process group, whatever
-# descends from those or shares a process group with them, and what an earlier look of the same
-# rune_kill has found and may kill: its parent may be dead. Sets rune_first to the plugin's first
-# process while it lives, for each process rune_parent[PID] and rune_start[PID], and rune_moving[PID] to
-# its state if it is not stopped. Looking AGAIN it passes over those that were certainly none of it.
-# NEAR it looks at no environment, as others can make that costly.
+# Fills rune_found with the invocation's processes, parents before their children (rune_ends: how many
+# there are up to each generation): all that carry its mark in their environment, children of the main
+# shell outside its own process group, whatever descends from those or shares a process group with them,
+# and what an earlier look of the same rune_kill has found and may kill: its parent may be dead. Sets
+# rune_first to the plugin's first process while it lives, for each process rune_parent[PID] and
+# rune_start[PID], and rune_moving[PID] to its state if it is not stopped. Looking AGAIN it passes over
+# those that were certainly none of it. NEAR it looks at no environment, as others can make that costly.
 rune_scan() { # [again|near]
   local proc pid state own='' grown=1 main=''
-  local -a stat env tasks blank=()
+  local -a stat env tasks generation blank=()
   local -A group=() hit=() hit_group=()
-  rune_found=() rune_moving=() rune_first='' rune_parent=() rune_start=()
+  rune_found=() rune_ends=() rune_moving=() rune_first='' rune_parent=() rune_start=()
   [[ ${1-} == again ]] || rune_others=()
   # shellcheck disable=SC2206
   rune_there && stat=($rune_stat) main=$rune_pid own=${stat[2]}
@@ -151,10 +151,12 @@ rune_scan() { # [again|near]
     [[ ${1-} == near || ${hit[$pid]-} || ${blank[pid]-} ]] || rune_others[pid]=1
   done
   while ((grown != ${#hit[@]})); do # each look lists some, unless a reused id makes a circle
-    grown=${#hit[@]}
+    grown=${#hit[@]} generation=()
     for pid in "${!hit[@]}"; do
-      [[ ${hit[${rune_parent[pid]}]-} ]] || { rune_found+=("$pid"); unset "hit[$pid]"; }
+      [[ ${hit[${rune_parent[pid]}]-} ]] || generation+=("$pid")
     done
+    for pid in "${generation[@]}"; do unset "hit[$pid]"; done
+    rune_found+=("${generation[@]}") rune_ends+=(${#rune_found[@]})
   done
   rune_found+=("${!hit[@]}")
 } 2>/dev/null
@@ -166,6 +168,22 @@ rune_clock() {
   rune_tick=$((10#${up/./}))
 }
 
+# Has stopped what was found, each generation before its children, or has waited half a second for it:
+# what is in the middle of a look at its child would see that stopped, and a shell go on.
+rune_hold() {
+  local end pid from=0 tries
+  for end in "${rune_ends[@]}" ${#rune_found[@]}; do
+    kill -STOP "${rune_found[@]:from:end - from}"
+    tries=0
+    for pid in "${rune_found[@]:from:end - from}"; do
+      while rune_look_at "$pid" && [[ $rune_stat != [TtZX]* ]] && kill -0 "$pid" && ((++tries < 50)); do
+        rune_nap 0.01
+      done
+    done
+    from=$end
+  done
+} 2>/dev/null
+
 # Stops the tree, for at most a second, or six looks where they take longer: parents first, as a shell
 # with job control goes on when its child stops. A fork may be under way in what is about to stop, so it
 # has stopped when nothing is found that was not seen stopped by the look before. Others' processes
@@ -175,7 +193,7 @@ rune_freeze() {
   local -a still=()
   rune_scan near
   rune_see_busy
-  kill -STOP "${rune_found[@]}"
+  rune_hold
   rune_clock
   ((end = rune_tick + 100))
   while [[ ! $calm ]] && ((++looks <= 6 || rune_tick < end)); do
@@ -184,10 +202,11 @@ rune_freeze() {
     for pid in "${rune_found[@]}"; do
       if [[ ! ${rune_moving[pid]-} ]]; then
         [[ ${still[pid]-} ]] || { still[pid]=1 calm=''; }
-      elif kill -STOP "$pid" || [[ ! -e /proc/$pid ]]; then
+      elif kill -0 "$pid" || [[ ! -e /proc/$pid ]]; then
         still[pid]='' calm=''
       fi
     done
+    [[ $calm ]] || rune_hold
     rune_clock
   done
 } 2>/dev/null
