@@ -168,14 +168,18 @@ rune_clock() {
   rune_tick=$((10#${up/./}))
 }
 
-# Has stopped what was found, each generation before its children, or has waited half a second for it:
-# what is in the middle of a look at its child would see that stopped, and a shell go on.
+# Has stopped what moves of what was found, each generation before its children, or has waited half a
+# second for it: what is in the middle of a look at its child would see that stopped, and a shell go on.
 rune_hold() {
   local end pid from=0 tries
+  local -a generation
   for end in "${rune_ends[@]}" ${#rune_found[@]}; do
-    kill -STOP "${rune_found[@]:from:end - from}"
-    tries=0
+    generation=() tries=0
     for pid in "${rune_found[@]:from:end - from}"; do
+      [[ ! ${rune_moving[pid]-} ]] || generation+=("$pid")
+    done
+    kill -STOP "${generation[@]}"
+    for pid in "${generation[@]}"; do
       while rune_look_at "$pid" && [[ $rune_stat != [TtZX]* ]] && kill -0 "$pid" && ((++tries < 50)); do
         rune_nap 0.01
       done
