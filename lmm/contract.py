@@ -16,7 +16,7 @@ from importlib import import_module
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from lmm.errors import spec_text
+from lmm.errors import shortened, spec_text
 from lmm.model import JSON
 from lmm.shortage import wanting
 
@@ -104,7 +104,7 @@ class SchemaValidator:
         except (ValueError, TypeError) as error:
             return [Violation("$", f"not a JSON value: {error}")]
         return _worded(self.schema, instance, hide) or [
-            Violation(json_path(error.instance_path), _short(hide(error.message)))
+            Violation(json_path(error.instance_path), shortened(hide(error.message), _LONGEST))
             for error in _first(_compile(self.schema, mask="the value").iter_errors(instance))
         ]
 
@@ -167,7 +167,7 @@ def check_schema(schema: JSON) -> list[Violation]:
     try:
         _compile(schema)
     except jsonschema_rs.ValidationError as error:
-        return [Violation(json_path(error.instance_path), _short(error.message))]
+        return [Violation(json_path(error.instance_path), shortened(error.message, _LONGEST))]
     return []
 
 
@@ -215,7 +215,10 @@ def _worded(schema: dict[str, JSON], instance: JSON, hide: Callable[[str], str])
             return []
         hidden = _scalars(secrets)
         return [
-            Violation(json_path(error.absolute_path), _short(hide(_word(error, hidden, hide))))
+            Violation(
+                json_path(error.absolute_path),
+                shortened(hide(_word(error, hidden, hide)), _LONGEST),
+            )
             for error in map(_sharpest, kept)
         ]
     except (re.error, RecursionError):  # a pattern that only the fast path can read
@@ -325,7 +328,3 @@ def _first(errors: Iterable[Any]) -> list[Any]:
 
 def _as_it_is(text: str) -> str:
     return text
-
-
-def _short(message: str) -> str:
-    return message if len(message) <= _LONGEST else f"{message[: _LONGEST - 1]}…"

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lmm.contract import Violation, spec_validator, validator_for
-from lmm.errors import OutputError, PluginFailed, RequestError
+from lmm.errors import OutputError, PluginFailed, RequestError, shortened
 from lmm.model import JSON, Invocation
 from lmm.redact import NOTHING, Redactor
 
@@ -180,7 +180,7 @@ def _too_deep() -> _NotStrict:
 
 
 def _shown(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:59]}…")
+    return repr(shortened(text, 60))
 
 
 def first_bytes(data: bytes, redactor: Redactor, *, cut: bool = False) -> str:

@@ -34,6 +34,11 @@ def spec_text(name: str) -> str:
     return found.read_text(encoding="utf-8")
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most ``most`` characters; the last says that something was cut off."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 @functools.cache
 def code_table() -> dict[str, dict[str, Any]]:
     """Return the EPS code table: reason -> row of ``specs/eps_codes.json``."""

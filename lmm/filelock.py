@@ -40,7 +40,7 @@ def lock(
                 raise OSError(errno.EAGAIN, "another process keeps it locked") from None
 
 
-def open_locked(path: str, flags: int = 0, *, cancelled: threading.Event | None = None) -> int:
+def open_locked(path: str, *, cancelled: threading.Event | None = None) -> int:
     """Open a file for appending, made if need be, and lock it; whoever closes it gives the lock
     back. Waits up to ``PATIENCE_S``.
 
@@ -48,8 +48,8 @@ def open_locked(path: str, flags: int = 0, *, cancelled: threading.Event | None 
     taken. Raises OSError.
     """
     until = time.monotonic() + PATIENCE_S
-    flags |= os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    flags |= os.O_NONBLOCK  # a pipe that is full would make who appends wait
+    # O_NONBLOCK: a pipe that is full would make who appends wait
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     while True:
         descriptor = os.open(path, flags, 0o600)
         try:

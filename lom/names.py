@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from lmm.errors import shortened
+
 RESERVED = frozenset({"all", "and", "not", "or"})  # words of the selector language
 LOCAL = "local"  # the target that is always there: this machine
 
@@ -39,4 +41,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def shown(text: str, width: int = 60) -> str:
     """Return ``text`` quoted for a message: one line, no control characters, cut to ``width``."""
-    return repr(text if len(text) <= width else text[: width - 1] + "…")
+    return repr(shortened(text, width))

@@ -76,12 +76,7 @@ def _directory_at(path: Path, is_shared: bool) -> Path:
         path.mkdir(mode=0o700)
     except FileExistsError:
         if is_shared and not _is_users(path):
-            if path not in _CHOSEN or not _is_private(_CHOSEN[path]):
-                own = next(_beside(path), None)
-                _CHOSEN[path] = own or Path(
-                    tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent)
-                )
-            path = _CHOSEN[path]
+            path = _own_beside(path)
     problem = _exposure(path)
     if not problem and (doubt := first_doubt(path)):
         problem = f"is where others can exchange it ({doubt.why})"
@@ -106,6 +101,16 @@ def _places() -> Iterator[tuple[Path, bool]]:
         if _has_room(Path(base, name)) and not first_doubt(base, inside=True):
             yield Path(base, name), True
             return
+
+
+def _own_beside(path: Path) -> Path:
+    """Return the user's own directory beside one that is another's, made if there is none."""
+    own = _CHOSEN.get(path)
+    if own is None or not _is_private(own):
+        own = next(_beside(path), None)
+        own = own or Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
+        _CHOSEN[path] = own
+    return own
 
 
 def _beside(path: Path) -> Iterator[Path]:

@@ -113,7 +113,7 @@ def _last_link(descriptor: int, size: int) -> tuple[Link | None, bool]:
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[int]:
     """Open the file, made if need be, and hold its lock."""
-    descriptor = filelock.open_locked(path, os.O_NONBLOCK)
+    descriptor = filelock.open_locked(path)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", path)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmm.envelope import timestamp
-from lmm.errors import RuneError
+from lmm.errors import RuneError, shortened
 from lmm.model import Script
 from lom.admission.caller import Caller
 from lom.planning.options import Start
@@ -130,10 +130,7 @@ def _who(caller: Caller) -> dict[str, Any]:
 
 
 def _why(error: RuneError) -> dict[str, Any]:
-    message = error.message
-    if len(message) > MOST_CHARACTERS:
-        message = message[: MOST_CHARACTERS - 1] + "…"
-    return {"reason": error.reason, "message": message}
+    return {"reason": error.reason, "message": shortened(error.message, MOST_CHARACTERS)}
 
 
 def _parameters(values: Mapping[str, Any]) -> dict[str, Any]:

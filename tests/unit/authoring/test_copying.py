@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
-def after_a_look_at(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], object]) -> None:
+@contextlib.contextmanager
+def after_a_look_at(name: str, act: Callable[[], object]) -> Iterator[None]:
     """Act once, as soon as somebody has asked what stands at a path with this name."""
     done = list[bool]()
 
@@ -39,13 +40,15 @@ def after_a_look_at(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[]
 
         return stat
 
-    monkeypatch.setattr(os, "lstat", looking(os.lstat))
-    monkeypatch.setattr(os, "stat", looking(os.stat))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "lstat", looking(os.lstat))
+        patch.setattr(os, "stat", looking(os.stat))
+        yield
 
 
 @pytest.mark.parametrize("swapped", ["files/second", "files"])
 def test_a_link_that_is_put_there_meanwhile_brings_nothing_in(
-    swapped: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    swapped: str, source: Path, tmp_path: Path
 ) -> None:
     secret = tmp_path / "secrets" / Path(swapped).relative_to("files")
 
@@ -53,52 +56,44 @@ def test_a_link_that_is_put_there_meanwhile_brings_nothing_in(
         os.rename(source / swapped, tmp_path / "put away")
         (source / swapped).symlink_to(secret)
 
-    with monkeypatch.context() as looks:
-        after_a_look_at(looks, "second" if swapped == "files/second" else "first", swap)
-        with contextlib.suppress(RequestError):
-            copy_plugin(source, tmp_path / "copy")
+    looked_at = "second" if swapped == "files/second" else "first"
+    with after_a_look_at(looked_at, swap), contextlib.suppress(RequestError):
+        copy_plugin(source, tmp_path / "copy")
     assert (source / swapped).is_symlink()
     copied = [path for path in (tmp_path / "copy").rglob("*") if path.is_file()]
     assert copied
     assert SECRET not in {path.read_bytes() for path in copied}
 
 
-def test_a_link_that_leads_elsewhere_meanwhile_is_refused(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_link_that_leads_elsewhere_meanwhile_is_refused(source: Path, tmp_path: Path) -> None:
     (source / "link").symlink_to("files/first")
 
     def turn() -> None:
         (source / "link").unlink()
         (source / "link").symlink_to(tmp_path / "secrets" / "first")
 
-    with monkeypatch.context() as looks:
-        after_a_look_at(looks, "first", turn)
-        with pytest.raises(RequestError, match="link is refused: it is a link that leads out"):
-            copy_plugin(source, tmp_path / "copy")
+    told = "link is refused: it is a link that leads out"
+    with after_a_look_at("first", turn), pytest.raises(RequestError, match=told):
+        copy_plugin(source, tmp_path / "copy")
 
 
-def test_a_pipe_that_is_put_there_meanwhile_is_not_waited_for(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pipe_that_is_put_there_meanwhile_is_not_waited_for(source: Path, tmp_path: Path) -> None:
     def swap() -> None:
         (source / "files" / "second").unlink()
         os.mkfifo(source / "files" / "second")
 
-    with monkeypatch.context() as looks:
-        after_a_look_at(looks, "second", swap)
-        with pytest.raises(RequestError, match="files/second is refused: it is no plain file"):
-            copy_plugin(source, tmp_path / "copy")
+    told = "files/second is refused: it is no plain file"
+    with after_a_look_at("second", swap), pytest.raises(RequestError, match=told):
+        copy_plugin(source, tmp_path / "copy")
 
 
-def test_what_grows_meanwhile_is_bounded(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as looks:
-        grown = source / "files" / "second"
-        after_a_look_at(looks, "second", lambda: os.truncate(grown, 1024**3))
-        with pytest.raises(RequestError, match="too much for a plugin"):
-            copy_plugin(source, tmp_path / "copy")
+def test_what_grows_meanwhile_is_bounded(source: Path, tmp_path: Path) -> None:
+    def grow() -> None:
+        os.truncate(source / "files" / "second", 1024**3)
+
+    told = "too much for a plugin"
+    with after_a_look_at("second", grow), pytest.raises(RequestError, match=told):
+        copy_plugin(source, tmp_path / "copy")
     assert (tmp_path / "copy" / "files" / "second").stat().st_size <= 64 * 1024**2
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -15,8 +13,7 @@ from hypothesis import strategies as st
 from lmm import temporary
 from lmm.budget import FREE_BYTES, Budget
 from lmm.spool import Spool
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.mounts import run_mounted
 
 
 @given(
@@ -88,7 +85,6 @@ def test_folders_that_take_nothing_are_named(
     spool.close()
 
 
-# What it needs is loaded before the mounts, which may lie over the checkout.
 PROGRAM = """
 import os, subprocess, sys
 from lmm.spool import Spool
@@ -121,13 +117,7 @@ spool.close()
     ids=["becomes full", "is full", "no inodes", "two become full"],
 )
 def test_where_a_folder_is_full_the_next_one_is_taken(mounts: str, used: str) -> None:
-    done = subprocess.run(
-        ["unshare", "--mount", sys.executable, "-c", PROGRAM, mounts],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_mounted(PROGRAM, mounts)
     assert done.stdout.strip() == used, done.stderr
 
 

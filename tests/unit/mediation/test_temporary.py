@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -13,8 +11,7 @@ import pytest
 
 from lmm.temporary import nameless, private_folder, roomy
 from lmm.transports.local import own_places
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.mounts import ROOT, run_mounted
 
 
 def test_a_folder_of_ones_own_is_taken_and_removed() -> None:
@@ -113,7 +110,6 @@ def test_a_folder_that_another_makes_anew_meanwhile_is_not_taken(
     assert list(folder.iterdir()) == []
 
 
-# What it needs is loaded before the mounts, which may lie over the checkout.
 PROGRAM = """
 import os, subprocess, sys
 from lmm.errors import RequestError
@@ -134,13 +130,8 @@ print(os.listdir("."))
 def on_a_machine_with(mounts: str) -> list[str]:
     """Return what PROGRAM says where other file systems lie over /tmp and /var/tmp, and the
     current folder has room."""
-    done = subprocess.run(
-        ["unshare", "--mount", sys.executable, "-c", PROGRAM, mounts],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_mounted(PROGRAM, mounts)
+    assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
