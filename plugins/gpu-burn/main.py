@@ -98,5 +98,5 @@ def _thinned(values):
 
 
 if __name__ == "__main__":
-    gpu_run.end_on_term()
+    rune.tidy_on_term()
     rune.run(lambda: gpu_measure.measure(load, skipped=[], series=[]))

@@ -7,7 +7,6 @@ import shutil
 
 import gpu
 import gpu_measure
-import gpu_run
 import rune
 
 # dcgm_errors.h: an error of severity 5 (CONFIG) is about how the host is set up, not about a GPU.
@@ -145,5 +144,5 @@ def _answer(valid, invalid_reasons, verdict, reasons, tests, version, driver):
 
 
 if __name__ == "__main__":
-    gpu_run.end_on_term()
+    rune.tidy_on_term()
     rune.run(main)

@@ -51,5 +51,5 @@ def load(chosen, _samples):
 
 
 if __name__ == "__main__":
-    gpu_run.end_on_term()
+    rune.tidy_on_term()
     rune.run(lambda: gpu_measure.measure(load, skipped=[]))

@@ -241,5 +241,5 @@ if __name__ == "__main__":
         import gpu_run
         import rune
 
-        gpu_run.end_on_term()
+        rune.tidy_on_term()
         rune.run(lambda: gpu_measure.measure(load, link, skipped=[]))

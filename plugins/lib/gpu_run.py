@@ -10,9 +10,7 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import threading
 
@@ -29,11 +27,6 @@ PROBES = {
 }
 
 Job = collections.namedtuple("Job", "key argv visible spec")
-
-
-def end_on_term():
-    """Make TERM unwind the stack, so that children end and directories go."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 @contextlib.contextmanager

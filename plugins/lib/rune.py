@@ -11,7 +11,9 @@ Put ``"lib": ["rune.py"]`` into plugin.json and write::
     rune.run(main)
 """
 
+import contextlib
 import json
+import os
 import re
 import signal
 import sys
@@ -135,8 +137,30 @@ def run(function):
 
 
 def tidy_on_term():
-    """Let TERM end the plugin as an exception does, so that ``finally`` is reached."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    """Let TERM end the plugin as an exception does, so that ``finally`` is reached.
+
+    What it has started is killed first: nothing else knows a program of which Python has just made
+    the process when TERM comes. A second TERM does not break off what the first one began.
+    """
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_):
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    for child in _children():
+        with contextlib.suppress(OSError):
+            os.kill(child, signal.SIGKILL)
+    sys.exit(143)
+
+
+def _children():
+    own = str(os.getpid())
+    for pid in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else []):
+        with contextlib.suppress(OSError, IndexError):
+            with open("/proc/{}/stat".format(pid), "rb") as stream:
+                parent = stream.read().rpartition(b") ")[2].split()[1]
+            if parent.decode() == own:
+                yield int(pid)
 
 
 def clean(value):

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from lmm.envelope import build_message, encode_message
+from lmm.testing import processes
 
 LONG: dict[str, dict[str, Any]] = {
     "host-cpu": {"rounds": 1, "seconds": 50, "threads": 1},
@@ -66,12 +67,45 @@ def test_term_leaves_nothing(bench: Any, tmp_path: Path, name: str) -> None:
         else:
             pytest.fail("it told of no progress")
         process.send_signal(signal.SIGTERM)
-        stdout, _ = process.communicate(timeout=60)
+        stdout, _ = process.communicate(timeout=20)  # the measurement itself takes longer
     assert process.returncode == 143
     assert stdout == b""
     assert list(work.iterdir()) == []
     assert list((tmp_path / "private").glob(".*")) == []
     assert os.listdir(tempfile.gettempdir()) == []
+
+
+# TERM comes when the process is there, and before anybody has got the object that stands for it.
+STARTING = """\
+import os, signal, subprocess, sys
+sys.path.insert(0, sys.argv[1])
+import rune
+
+class Popen(subprocess.Popen):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        print(self.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+
+subprocess.Popen = Popen
+rune.tidy_on_term()
+try:
+    subprocess.check_output(["sleep", "600"])
+finally:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("tidied", flush=True)
+"""
+
+
+def test_term_leaves_no_program_that_is_being_started(bench: Any) -> None:
+    library = bench.plugin("host-cpu").directory.parent / "lib"
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", STARTING, library], stdout=subprocess.PIPE, timeout=60
+    )
+    child, tidied = done.stdout.split()
+    assert (done.returncode, tidied) == (143, b"tidied")
+    assert not processes.wait_gone({int(child)}, 10.0)
 
 
 @pytest.mark.parametrize("name", LONG)
