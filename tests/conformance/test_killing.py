@@ -32,7 +32,7 @@ unblock = lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 subprocess.run(["sleep", "600"], preexec_fn=unblock)
 print(file=open(os.environ["went_on"], "w"))"""
 TAKES = "import signal; signal.sigwait([signal.SIGTERM])"
-WAITING = "echo >>$at/deaf; sleep 600; echo >$went_on"
+WAITING = "echo >>$at/deaf; sleep 600; echo within: $? >>$went_on"
 DEAF = [
     f"dash -ic '{WAITING}'",
     f"bash -ic '{WAITING}'",
@@ -57,7 +57,7 @@ mkdir $at
 echo $$ >$at/pids
 while IFS= read -r wait; do
   went_on=$at/went-on.$((++n))
-  bash -c "echo \\$\\$ >>$at/pids; $wait; echo >$went_on" </dev/null &>/dev/null &
+  bash -c "echo \\$\\$ >>$at/pids; $wait; echo without: \\$? >>$went_on" </dev/null &>$at/said.$n &
 done <<'END'
 %s
 END
@@ -89,8 +89,15 @@ def all_up(scratch: Path) -> bool:
 def nothing_went_on(scratch: Path) -> None:
     pids = {int(pid) for path in scratch.glob("*/pids") for pid in path.read_text().split()}
     assert not processes.wait_gone(pids, 120.0)
-    went_on = [path.suffix[1:] for path in scratch.glob("*/went-on.*")]
-    assert [WAITS[int(n) - 1] if n.isdigit() else n for n in went_on] == []
+    went_on = []
+    for path in scratch.glob("*/went-on.*"):
+        number = path.suffix[1:]
+        if number.isdigit():
+            said = path.with_name(f"said.{number}").read_text(errors="replace")
+            went_on.append((WAITS[int(number) - 1], path.read_text(), said))
+        else:
+            went_on.append((number, path.read_text(), ""))
+    assert went_on == []
     for path in scratch.glob("node*"):
         shutil.rmtree(path)
 
