@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 4
 
-.PHONY: help demo test soak check docs bench clean system-deps
+.PHONY: help demo test test-more soak check docs bench clean system-deps
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -18,6 +18,11 @@ demo: ## run a real plugin on several hosts over real SSH, on this machine alone
 
 test: system-deps .venv/dev plugins/noop-c/noop ## run all tests (those that need root: only as root)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=15
+
+test-more: system-deps .venv/dev ## test what needs Go, Rust and fio, which apt-get installs (500 MB)
+	@PYTHON=$(PYTHON) .ci/install-system more
+	RUNE_TEST_MORE=1 $(BIN)/python -m pytest -n $(JOBS) tests/unit/plugin_lib \
+		tests/unit/authoring/test_templates.py tests/unit/plugins/test_measuring_plugins.py
 
 soak: system-deps .venv/dev plugins/noop-c/noop ## repeat the tests of races 50 times as often as `make test` (hours)
 	RUNE_TEST_SCALE=$${RUNE_TEST_SCALE:-50} $(BIN)/python -m pytest -m soak --timeout=0 -n $(JOBS)

@@ -16,6 +16,7 @@ import pytest
 from lmm.contract import spec_validator
 from lmm.envelope import EVENT_PREFIX, build_message, encode_message, loads_strict
 from lom.registry.files import bundled_plugins
+from tests.support.tools import need
 
 TIMEOUT_S = 60
 CONFORM = Path(__file__).parent / "conform"
@@ -32,7 +33,6 @@ class Language:
     argv: tuple[str, ...] = ()
     build: tuple[str, ...] = ()
     path: tuple[str, ...] | None = None
-    in_ci: bool = True  # .ci/install-system installs what it needs
     shell: bool = False
 
     @property
@@ -59,7 +59,6 @@ LANGUAGES = [
     Language(
         *("go", "rune.go", "conform.go"),
         build=("go", "build", "-o", "plugin", "conform.go", "rune.go"),
-        in_ci=False,
     ),
 ]
 
@@ -150,8 +149,5 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 @pytest.fixture(params=LANGUAGES, ids=lambda language: language.name)
 def language(request: pytest.FixtureRequest) -> Language:
     chosen: Language = request.param
-    if shutil.which(chosen.tool) is None:
-        if chosen.in_ci and os.environ.get("CI"):
-            pytest.fail(f"CI must test the {chosen.name} library, and has no {chosen.tool}")
-        pytest.skip(f"this machine has no {chosen.tool}")
+    need(chosen.tool)
     return chosen

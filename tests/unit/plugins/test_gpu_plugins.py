@@ -9,7 +9,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from lom.planning.params import resolve_parameters
 from lom.registry.files import bundled_plugins
 from lom.registry.manifest import load_plugin
 from lom.registry.registry import PluginPlace, Registry
+from tests.support.tools import need
 
 PLUGINS = bundled_plugins()
 LIB = PLUGINS / "lib"
@@ -195,9 +195,9 @@ def test_term_ends_the_load_and_leaves_nothing(tmp_path: Path) -> None:
             stream.close()
 
 
-@pytest.mark.skipif(not shutil.which("nvcc"), reason="there is no nvcc on this machine")
 @pytest.mark.parametrize("path", [LIB / "gpu_matmul.py", PLUGINS / "gpu-membw" / "main.py"])
 def test_cuda_source_compiles_without_a_warning(tmp_path: Path, path: Path) -> None:
+    need("nvcc")
     source = tmp_path / "program.cu"
     source.write_text(load(path).CUDA)
     compiled = subprocess.run(

@@ -16,6 +16,7 @@ import pytest
 
 from lmm.envelope import build_message, encode_message
 from lmm.testing import processes
+from tests.support.tools import need
 
 LONG: dict[str, dict[str, Any]] = {
     "host-cpu": {"rounds": 1, "seconds": 50, "threads": 1},
@@ -131,8 +132,8 @@ def test_a_busy_host_is_not_measured(bench: Any, tmp_path: Path, name: str) -> N
     assert '"kind": "metric"' not in answer.stderr
 
 
-@pytest.mark.skipif(shutil.which("fio") is None, reason="this machine has no fio")
 def test_a_real_fio(bench: Any, tmp_path: Path) -> None:
+    need("fio")
     (tmp_path / "work").mkdir()
     parameters = {"path": str(tmp_path / "work"), "size_mib": 16, "seconds": 0.3, "tool": "fio"}
     answer = bench.run("host-disk", {**parameters, "disturb": True}, tmp_path)

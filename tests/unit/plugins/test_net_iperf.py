@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,13 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.tools import need
+
 
 @pytest.fixture(autouse=True)
 def _iperf3() -> None:
-    if shutil.which("iperf3") is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI must test net.iperf, and has no iperf3")
-        pytest.skip("this machine has no iperf3")
+    need("iperf3")
 
 
 @pytest.fixture
